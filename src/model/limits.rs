@@ -1,0 +1,61 @@
+//! Every bound of the product, and the relations between them.
+//!
+//! Reaching a bound is an answer to the client, never a surprise.
+
+/// Largest request frame in bytes (`socket.request.max.bytes`); a longer one closes the connection.
+pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// What one socket read asks for, in bytes.
+pub const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Parked answers of one connection; further frames wait in the socket.
+pub const CONNECTION_PARKED_MAX: usize = 256;
+
+/// Connections of one shard.
+pub const CONNECTIONS_MAX: usize = 20_000;
+
+/// Messages that may wait from one core to another.
+pub const MESH_QUEUE_LEN: usize = 4096;
+
+/// Partitions of the whole broker.
+pub const PARTITIONS_MAX: usize = 200_000;
+
+/// Partitions that one CreateTopics or CreatePartitions may ask for.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
+
+/// Length of a topic name in bytes, as Kafka has it.
+pub const TOPIC_NAME_LEN_MAX: usize = 249;
+
+/// Size of one journal file in bytes; the journal recycles a few of them.
+pub const JOURNAL_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Journal files of one core. All full means produce waits for the segment writer.
+pub const JOURNAL_FILES_MAX: usize = 4;
+
+/// Largest entry of the journal: larger appends go straight to the segment.
+pub const JOURNAL_ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Recent batches that a shard keeps in memory for reads, in bytes.
+pub const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes appended but not yet written that a shard accepts before it stops reading sockets.
+pub const UNWRITTEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Batches up to this size are copied out of the receive buffer, so that they do not pin it.
+pub const BATCH_COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// A partition's pending bytes from here on go straight to its segment (docs/decisions/001).
+pub const DIRECT_APPEND_BYTES_MIN: usize = 256 * 1024;
+
+/// Batches remembered per producer and partition to recognise duplicates (KIP-98).
+pub const PRODUCER_BATCHES_KEPT: usize = 5;
+
+/// Fetch sessions of one shard (`max.incremental.fetch.session.cache.slots`).
+pub const FETCH_SESSIONS_MAX: usize = 1000;
+
+/// Output of one decompression in bytes; more is refused as corrupt.
+pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+const _: () = assert!(JOURNAL_ENTRY_BYTES_MAX < JOURNAL_FILE_BYTES as usize);
+const _: () = assert!(DIRECT_APPEND_BYTES_MIN < JOURNAL_ENTRY_BYTES_MAX);
+const _: () = assert!(UNWRITTEN_BYTES_MAX <= TAIL_BYTES_MAX);
