@@ -47,6 +47,15 @@ pub const BATCH_COPY_BYTES_MAX: usize = 16 * 1024;
 /// A partition's pending bytes from here on go straight to its segment (docs/decisions/001).
 pub const DIRECT_APPEND_BYTES_MIN: usize = 256 * 1024;
 
+/// Writes to growing files from here on go around the page cache, in bytes.
+pub const DIRECT_WRITE_BYTES_MIN: usize = 64 * 1024;
+
+/// Largest single direct write, in bytes.
+pub const DIRECT_CHUNK_BYTES: usize = 512 * 1024;
+
+/// Direct-write buffers that a core keeps of each size.
+pub const DIRECT_BUFFERS_MAX: usize = 8;
+
 /// Batches remembered per producer and partition to recognise duplicates (KIP-98).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 

@@ -1,0 +1,19 @@
+//! The driver that serves: the only user of glommio, of threads, of unsafe, of clocks and sockets.
+
+mod direct;
+pub mod disk;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use glommio::{LocalExecutorBuilder, Placement};
+    use std::future::Future;
+
+    /// Runs a test's future on an executor of its own.
+    pub(crate) fn on_executor<F>(make: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let builder = LocalExecutorBuilder::new(Placement::Unbound).io_memory(64 * 1024);
+        builder.spawn(make).unwrap().join().unwrap();
+    }
+}
