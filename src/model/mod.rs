@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config_keys;
+pub mod errors;
 pub mod ids;
 pub mod limits;
 pub mod topic_config;

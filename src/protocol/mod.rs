@@ -1,0 +1,14 @@
+//! Bytes to messages and back: the Kafka protocol without I/O and without a clock.
+//!
+//! Why by hand: published codecs allocate what a client claims and copy the payload; this one
+//! bounds the first and avoids the second (see `primitive.rs`).
+
+pub mod api_key;
+pub mod frame;
+pub mod messages;
+pub mod primitive;
+pub mod records;
+pub mod schema;
+
+#[cfg(test)]
+mod entropy;
