@@ -2,5 +2,5 @@
 
 pub mod model; // L0  words of the domain: ids, limits, error codes, configuration keys
 pub mod protocol; // L1  bytes to messages and back: frames, messages, batches
-pub mod runtime;
-pub mod storage; // L2  one partition on disk: journal, segments, indexes, recovery // L5  the driver that serves: executors, sockets, disk, clock, queues between cores
+pub mod storage; // L2  one partition on disk: journal, segments, indexes, recovery
+pub mod runtime; // L5  the driver that serves: executors, sockets, disk, clock, mesh
