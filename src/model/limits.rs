@@ -56,9 +56,6 @@ pub const DIRECT_CHUNK_BYTES: usize = 512 * 1024;
 /// Direct-write buffers that a core keeps of each size.
 pub const DIRECT_BUFFERS_MAX: usize = 8;
 
-/// Room held back in the data directory and released when the file system is full, in bytes.
-pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
-
 /// Batches remembered per producer and partition to recognise duplicates (KIP-98).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 
@@ -71,3 +68,15 @@ pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 const _: () = assert!(JOURNAL_ENTRY_BYTES_MAX < JOURNAL_FILE_BYTES as usize);
 const _: () = assert!(DIRECT_APPEND_BYTES_MIN < JOURNAL_ENTRY_BYTES_MAX);
 const _: () = assert!(UNWRITTEN_BYTES_MAX <= TAIL_BYTES_MAX);
+
+/// Background drains of one core that run side by side.
+pub const DRAINS_AT_ONCE: usize = 16;
+
+/// Bytes of one partition in memory, but not in its segment, that make a background drain worth it.
+pub const DRAIN_BYTES_MIN: usize = 1024 * 1024;
+
+/// Segment bytes written without a sync after which one is made anyway, so recovery stays bounded.
+pub const SEGMENT_UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes that one fetch may return, whatever it asks for (`fetch.max.bytes`).
+pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;

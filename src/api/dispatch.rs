@@ -1,0 +1,259 @@
+//! From a connection's bytes to the handler of each request, and from what finished to answers.
+//!
+//! The table below is the only place that says which APIs and versions we serve; ApiVersions
+//! advertises exactly it. What cannot be answered (an unknown API or version, a body that does not
+//! parse) closes the connection, as Kafka does: there is no frame in which to say why.
+
+use crate::api::context::RequestContext;
+use crate::api::{api_versions, fetch, produce};
+use crate::model::limits::FRAME_BYTES_MAX;
+use crate::protocol::api_key::ApiKey;
+use crate::protocol::frame::{self, RequestHeader};
+use crate::protocol::primitive::{DecodeError, EncodeError, Reader};
+use crate::protocol::schema::{Message, Request};
+use crate::shard::connection::{ConnectionId, SlotId};
+use crate::shard::shard::{Finished, ShardRef};
+use crate::shard::signal::Signal;
+use crate::storage::disk::Disk;
+use bytes::{Bytes, BytesMut};
+
+/// One line of the table: an API and the versions advertised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiRange {
+    pub key: ApiKey,
+    pub min: i16,
+    pub max: i16,
+}
+
+/// Builds the table of served APIs and the match that runs a handler as a task.
+macro_rules! serve {
+    (
+        hot { $( $hot:ident $hot_min:literal ..= $hot_max:literal; )* }
+        tasks { $( $key:ident $min:literal ..= $max:literal => $module:ident; )* }
+    ) => {
+        /// What ApiVersions advertises, by key.
+        pub const SERVED: &[ApiRange] = &[
+            $( ApiRange { key: ApiKey::$hot, min: $hot_min, max: $hot_max }, )*
+            $( ApiRange { key: ApiKey::$key, min: $min, max: $max }, )*
+        ];
+
+        async fn answer<D: Disk>(call: Call<D>) -> Result<Vec<Bytes>, CallError> {
+            match call.key {
+                $( ApiKey::$key => run(call, $module::handle).await, )*
+                _ => Err(CallError::NotServed),
+            }
+        }
+    };
+}
+
+serve! {
+    hot {
+        // Versions 0 to 2 are advertised and refused, as Kafka does: librdkafka up to 2.8 turns
+        // compression off when the minimum is above 0 (KAFKA-18659).
+        Produce 0..=13;
+        Fetch 4..=18;
+    }
+    tasks {
+        ApiVersions 0..=4 => api_versions;
+    }
+}
+
+/// A request on its way to its handler.
+pub struct Call<D: Disk> {
+    pub context: RequestContext<D>,
+    pub key: ApiKey,
+    pub correlation_id: i32,
+    /// Header and body.
+    pub frame: Bytes,
+    /// Where the body begins.
+    pub body_at: usize,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error("no handler is registered for it")]
+    NotServed,
+}
+
+/// What the driver should do with the rest of the connection's bytes.
+pub enum ReadState {
+    /// All whole frames are taken: read more.
+    NeedMore,
+    /// Wait for the signal, then hand the same bytes in again.
+    Paused(Signal),
+    /// Stop reading.
+    Closed,
+}
+
+/// Takes every whole frame off `received` and starts it.
+pub fn on_bytes<D: Disk>(
+    shard: &ShardRef<D>,
+    id: ConnectionId,
+    received: &mut BytesMut,
+) -> ReadState {
+    loop {
+        if let Some(state) = read_state(shard, id) {
+            return state;
+        }
+        match frame::next_frame(received, FRAME_BYTES_MAX) {
+            Ok(Some(frame)) => dispatch(shard, id, &frame),
+            Ok(None) => return ReadState::NeedMore,
+            Err(error) => refuse(shard, id, &error),
+        }
+    }
+}
+
+fn read_state<D: Disk>(shard: &ShardRef<D>, id: ConnectionId) -> Option<ReadState> {
+    let mut shard = shard.borrow_mut();
+    let is_pressed = shard.is_write_pressed();
+    let connection = shard.connection(id);
+    let Some(connection) = connection else { return Some(ReadState::Closed) };
+    if connection.is_closing() {
+        return Some(ReadState::Closed);
+    }
+    let resume = connection.resume.clone();
+    if connection.is_paused() {
+        return Some(ReadState::Paused(resume));
+    }
+    if is_pressed {
+        shard.press(id);
+        return Some(ReadState::Paused(resume));
+    }
+    None
+}
+
+/// Logs why and closes; the cause is the client's, so it is no error of ours.
+fn refuse<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, error: &dyn std::error::Error) {
+    let mut shard = shard.borrow_mut();
+    shard.stats.frames_refused += 1;
+    if let Some(connection) = shard.connection(id) {
+        tracing::debug!(peer = %connection.peer, %error, "connection closed");
+    }
+    shard.close_connection(id);
+}
+
+fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: &Bytes) {
+    shard.borrow_mut().stats.frames += 1;
+    let mut reader = Reader::new(frame);
+    let header = match RequestHeader::decode(&mut reader) {
+        Ok(header) => header,
+        Err(error) => return refuse(shard, id, &error),
+    };
+    let served = ApiKey::from_number(header.api_key).and_then(range_of);
+    let Some(range) = served else {
+        let error = DecodeError::UnsupportedVersion { api: "unknown API", version: header.api_version };
+        return refuse(shard, id, &error);
+    };
+    let is_served = (range.min..=range.max).contains(&header.api_version);
+    let body_at = reader.position();
+    match range.key {
+        ApiKey::Produce if is_served => produce::start(shard, id, &header, reader, frame),
+        ApiKey::Fetch if is_served => fetch::start(shard, id, &header, reader),
+        ApiKey::ApiVersions if !is_served => {
+            let slot = open_slot(shard, id);
+            let parts = api_versions::unsupported(header.correlation_id);
+            shard.borrow_mut().fill(slot, parts);
+        }
+        key if is_served => start_task(shard, id, key, &header, frame, body_at),
+        key => {
+            let version = header.api_version;
+            refuse(shard, id, &DecodeError::UnsupportedVersion { api: key.name(), version });
+        }
+    }
+}
+
+fn range_of(key: ApiKey) -> Option<ApiRange> {
+    SERVED.iter().find(|range| range.key == key).copied()
+}
+
+/// Takes the next slot of a connection known to be there.
+pub fn open_slot<D: Disk>(shard: &ShardRef<D>, id: ConnectionId) -> SlotId {
+    let mut shard = shard.borrow_mut();
+    shard.connection(id).expect("on_bytes has just looked").open_slot()
+}
+
+fn start_task<D: Disk>(
+    shard: &ShardRef<D>,
+    id: ConnectionId,
+    key: ApiKey,
+    header: &RequestHeader<'_>,
+    frame: &Bytes,
+    body_at: usize,
+) {
+    let slot = open_slot(shard, id);
+    let call = {
+        let mut borrowed = shard.borrow_mut();
+        let connection = borrowed.connection(id).expect("on_bytes has just looked");
+        connection.begin_exclusive();
+        let context = RequestContext {
+            shard: shard.clone(),
+            connection: id,
+            local: connection.local,
+            peer: connection.peer,
+            client_id: header.client_id.unwrap_or_default().to_owned(),
+            version: header.api_version,
+        };
+        let correlation_id = header.correlation_id;
+        Call { context, key, correlation_id, frame: frame.clone(), body_at }
+    };
+    shard.borrow_mut().outbox.spawn(run_task(call, slot));
+}
+
+async fn run_task<D: Disk>(call: Call<D>, slot: SlotId) {
+    let shard = call.context.shard.clone();
+    let key = call.key;
+    let version = call.context.version;
+    let answered = answer(call).await;
+    if let Err(error) = &answered {
+        tracing::debug!(api = key.name(), version, %error, "request without an answer");
+        refuse(&shard, slot.connection, error);
+    }
+    let mut shard = shard.borrow_mut();
+    shard.fill(slot, answered.unwrap_or_default());
+    if let Some(connection) = shard.connection(slot.connection) {
+        connection.end_exclusive();
+    }
+    shard.outbox.raise();
+}
+
+async fn run<D: Disk, R: Request>(
+    call: Call<D>,
+    handler: impl AsyncFnOnce(RequestContext<D>, R) -> R::Response,
+) -> Result<Vec<Bytes>, CallError> {
+    let version = call.context.version;
+    let correlation_id = call.correlation_id;
+    let body = call.frame.slice(call.body_at..);
+    let request = R::decode(&mut Reader::new(&body), version)?;
+    let response = handler(call.context, request).await;
+    encode(&response, version, correlation_id)
+}
+
+/// The parts of a response, ready for the socket.
+pub fn encode<M: Message>(
+    response: &M,
+    version: i16,
+    correlation_id: i32,
+) -> Result<Vec<Bytes>, CallError> {
+    Ok(frame::encode_response(response, version, correlation_id)?.parts)
+}
+
+/// Answers whatever has become answerable. The driver calls it before it drains the outbox.
+pub fn settle<D: Disk>(shard: &ShardRef<D>) {
+    loop {
+        let finished = std::mem::take(&mut shard.borrow_mut().finished);
+        if finished.is_empty() {
+            return;
+        }
+        for one in finished {
+            match one {
+                Finished::Produce(index) => produce::finish(shard, index),
+                Finished::Fetch(index) => fetch::advance(shard, index),
+            }
+        }
+    }
+}

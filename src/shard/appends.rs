@@ -1,0 +1,102 @@
+//! Appends to the partitions of this core: the way in for produce requests and coordinators.
+
+use crate::model::errors::KafkaCode;
+use crate::model::ids::{CoreId, TopicPartition};
+use crate::protocol::record_batch::CheckedBatch;
+use crate::shard::mesh::{Acks, AppendOutcome, AppendPart, ParkedKey, PartToken};
+use crate::shard::shard::{Shard, ShardRef, WriteState};
+use crate::storage::append_check::{AppendContext, AppendOrigin};
+use crate::storage::disk::Disk;
+
+impl<D: Disk> Shard<D> {
+    /// Appends the parts of a produce parked on `origin`; each is resolved when it is safe enough.
+    pub fn append_parts(
+        &mut self,
+        origin: CoreId,
+        key: ParkedKey,
+        acks: Acks,
+        parts: Vec<AppendPart>,
+    ) {
+        for part in parts {
+            let token = PartToken::Request { core: origin, key, part: part.part };
+            let from = AppendOrigin::Client;
+            let outcome = self.append_one(part.partition, part.batch, acks, token, from);
+            if let Some(outcome) = outcome {
+                self.resolve(token, outcome);
+            }
+        }
+    }
+
+    /// Appends one batch; the outcome when there is nothing to wait for.
+    fn append_one(
+        &mut self,
+        id: TopicPartition,
+        batch: CheckedBatch,
+        acks: Acks,
+        token: PartToken,
+        from: AppendOrigin,
+    ) -> Option<AppendOutcome> {
+        if let Some(refusal) = self.write_refusal() {
+            return Some(refusal);
+        }
+        let Some(index) = self.partition_index(&id) else {
+            return Some(AppendOutcome::refused(KafkaCode::NotLeaderOrFollower, None));
+        };
+        let now = self.now;
+        let partition = &mut self.partitions[index];
+        let context = AppendContext { leader_epoch: partition.leader_epoch, now, origin: from };
+        let before = partition.log.pending_bytes();
+        let appended = match partition.log.append(batch, context, &mut self.arena) {
+            Ok(appended) => appended,
+            Err(error) => {
+                let log_start_offset = partition.log.log_start().to_wire();
+                let message = Some(error.to_string());
+                let refused = AppendOutcome::refused(error.kafka_code(), message);
+                return Some(AppendOutcome { log_start_offset, ..refused });
+            }
+        };
+        let outcome = AppendOutcome {
+            code: KafkaCode::None,
+            base_offset: appended.base_offset.to_wire(),
+            log_append_time_ms: appended.log_append_time_ms,
+            log_start_offset: partition.log.log_start().to_wire(),
+            message: None,
+        };
+        let end = appended.last_offset.advance(1);
+        let settled = partition.park(acks, end, token, outcome);
+        if !appended.is_duplicate {
+            self.commit.unwritten_bytes += partition.log.pending_bytes() - before;
+            self.mark_dirty(index);
+        }
+        settled
+    }
+
+    fn write_refusal(&self) -> Option<AppendOutcome> {
+        let message = match self.write_state {
+            WriteState::Open => return None,
+            WriteState::DiskFull => "disk full: free space is below the reserve, see E0008",
+            WriteState::Offline => "log directory is offline after a failed write, see E0009",
+        };
+        Some(AppendOutcome::refused(KafkaCode::KafkaStorageError, Some(message.to_owned())))
+    }
+}
+
+/// Appends a coordinator's batch to a partition of this core and waits until it is committed.
+pub async fn append_committed<D: Disk>(
+    shard: &ShardRef<D>,
+    id: TopicPartition,
+    batch: CheckedBatch,
+) -> AppendOutcome {
+    let receiver = {
+        let mut shard = shard.borrow_mut();
+        let (token, receiver) = shard.open_append_task();
+        let from = AppendOrigin::Coordinator;
+        if let Some(outcome) = shard.append_one(id, batch, Acks::All, token, from) {
+            shard.resolve(token, outcome);
+        }
+        receiver
+    };
+    // The sender lives in the shard's table until it resolves; only a dropped shard cancels it.
+    let lost = AppendOutcome::refused(KafkaCode::NotLeaderOrFollower, None);
+    receiver.await.unwrap_or(lost)
+}

@@ -1,0 +1,212 @@
+//! One journal write and one sync for every partition of the core that has something new.
+//!
+//! Two loops. The write loop hands all pending batches to the kernel in one write: acks=1 is
+//! answered there. The sync loop makes everything written durable with one fdatasync: acks=all is
+//! answered there, and the high watermark of `flush` topics rises. Writes go on while a sync is
+//! under way, so a slow disk costs acks=all latency and nothing else.
+//!
+//! A partition whose pending bytes reach `DIRECT_APPEND_BYTES_MIN` skips the journal: its batches
+//! go straight to the segment (segment_writer.rs), because writing them twice costs more than the
+//! one sync that the journal would have shared.
+
+use crate::model::ids::Offset;
+use crate::model::limits::{DIRECT_APPEND_BYTES_MIN, UNWRITTEN_BYTES_MAX};
+use crate::model::topic_config::Durability;
+use crate::shard::shard::{PartitionIndex, Shard, ShardRef, WriteState};
+use crate::storage::disk::{Disk, DiskError};
+use crate::storage::journal::JournalWrite;
+
+/// Commit state of one core.
+#[derive(Default)]
+pub struct GroupCommit {
+    /// Partitions with batches that nothing has written yet.
+    dirty: Vec<PartitionIndex>,
+    /// Bytes appended and not yet written, over all partitions.
+    pub unwritten_bytes: usize,
+    /// Partitions with journaled batches that no sync covers yet, with a `flush` topic.
+    unsynced: Vec<(PartitionIndex, Offset)>,
+}
+
+enum CommitStep<D: Disk> {
+    Idle,
+    /// No journal file is free until the segment writer has drained one.
+    NoRoom,
+    Write(JournalWrite<D>, Vec<(PartitionIndex, Offset)>),
+}
+
+impl<D: Disk> Shard<D> {
+    /// Puts a partition with new batches in the commit queue.
+    pub fn mark_dirty(&mut self, index: PartitionIndex) {
+        let partition = &mut self.partitions[index];
+        if !partition.is_dirty && !partition.is_direct {
+            partition.is_dirty = true;
+            self.commit.dirty.push(index);
+        }
+        self.signals.commit.raise();
+    }
+
+    /// True while readers should wait for the write path.
+    pub fn is_write_pressed(&self) -> bool {
+        self.commit.unwritten_bytes >= UNWRITTEN_BYTES_MAX
+    }
+
+    fn plan_commit(&mut self) -> CommitStep<D> {
+        if self.commit.dirty.is_empty() || self.write_state == WriteState::Offline {
+            return CommitStep::Idle;
+        }
+        let mut entries = Vec::new();
+        let mut ends = Vec::with_capacity(self.commit.dirty.len());
+        for index in std::mem::take(&mut self.commit.dirty) {
+            let Some(partition) = self.partitions.get_mut(index) else { continue };
+            if partition.log.pending_bytes() >= DIRECT_APPEND_BYTES_MIN {
+                self.start_direct(index);
+                continue;
+            }
+            partition.log.pending_journal(&mut entries);
+            ends.push((index, partition.log.log_end()));
+        }
+        if entries.is_empty() {
+            return CommitStep::Idle;
+        }
+        let write = self.journal.reserve(entries);
+        let Some(write) = write else {
+            self.commit.dirty = ends.into_iter().map(|(index, _)| index).collect();
+            return CommitStep::NoRoom;
+        };
+        for (index, _) in &ends {
+            self.partitions[*index].is_dirty = false;
+        }
+        CommitStep::Write(write, ends)
+    }
+
+    fn on_written(&mut self, ends: Vec<(PartitionIndex, Offset)>) {
+        for (index, end) in ends {
+            let Some(partition) = self.partitions.get_mut(index) else { continue };
+            let released = partition.log.on_journaled(end);
+            let is_flush = partition.log.config().durability == Durability::Flush;
+            self.on_left_memory(released);
+            if is_flush {
+                self.commit.unsynced.push((index, end));
+            }
+            self.settle_partition(index);
+        }
+        if !self.commit.unsynced.is_empty() {
+            self.signals.sync.raise();
+        }
+        if self.journal.is_crowded() {
+            self.signals.drain.raise();
+        }
+    }
+
+    /// Bytes that the kernel has now; readers held for them may go on.
+    pub fn on_left_memory(&mut self, bytes: usize) {
+        assert!(bytes <= self.commit.unwritten_bytes);
+        self.commit.unwritten_bytes -= bytes;
+        if self.has_pressed() && !self.is_write_pressed() {
+            self.release_pressed();
+        }
+    }
+
+    fn plan_journal_sync(&mut self) -> Option<(Vec<D::File>, Vec<(PartitionIndex, Offset)>)> {
+        if self.commit.unsynced.is_empty() || self.write_state == WriteState::Offline {
+            return None;
+        }
+        Some((self.journal.unsynced_files(), std::mem::take(&mut self.commit.unsynced)))
+    }
+
+    fn on_journal_synced(&mut self, ends: Vec<(PartitionIndex, Offset)>) {
+        for (index, end) in ends {
+            let Some(partition) = self.partitions.get_mut(index) else { continue };
+            partition.log.on_journal_synced(end);
+            self.settle_partition(index);
+        }
+    }
+
+    /// Answers and wakes whatever a partition's new ends allow.
+    pub fn settle_partition(&mut self, index: PartitionIndex) {
+        let partition = &mut self.partitions[index];
+        let has_risen = partition.advance();
+        while let Some(waiter) = self.partitions[index].next_settled() {
+            self.resolve(waiter.token, waiter.outcome);
+        }
+        if has_risen {
+            self.wake_fetches(index);
+        }
+    }
+
+    /// The log directory failed: nothing is acknowledged from here on.
+    pub fn go_offline(&mut self, error: &DiskError) {
+        if self.write_state == WriteState::Offline {
+            return;
+        }
+        let cause = error.source.to_string();
+        tracing::error!(core = self.core.0, operation = error.operation,
+            path = %error.path.display(), cause, "log directory is offline, see E0009");
+        self.write_state = WriteState::Offline;
+        self.fail_all_appends();
+    }
+
+    fn fail_all_appends(&mut self) {
+        let indexes: Vec<PartitionIndex> = self.partitions.iter().map(|(index, _)| index).collect();
+        for index in indexes {
+            let code = crate::model::errors::KafkaCode::KafkaStorageError;
+            while let Some((token, outcome)) = self.partitions[index].next_failed(code) {
+                self.resolve(token, outcome);
+            }
+        }
+    }
+}
+
+/// The write loop of one core; ends with its executor.
+pub async fn write_loop<D: Disk>(shard: ShardRef<D>) {
+    let (signals, disk) = {
+        let shard = shard.borrow();
+        (shard.signals.clone(), shard.disk.clone())
+    };
+    loop {
+        let step = shard.borrow_mut().plan_commit();
+        match step {
+            CommitStep::Idle => signals.commit.wait().await,
+            CommitStep::NoRoom => {
+                signals.drain.raise();
+                signals.room.wait().await;
+            }
+            CommitStep::Write(write, ends) => {
+                let result = disk.write_at(&write.file, write.position, write.parts).await;
+                let mut shard = shard.borrow_mut();
+                match result {
+                    Ok(()) => shard.on_written(ends),
+                    Err(error) => shard.go_offline(&error),
+                }
+                shard.outbox.raise();
+            }
+        }
+    }
+}
+
+/// The sync loop of one core; ends with its executor.
+pub async fn sync_loop<D: Disk>(shard: ShardRef<D>) {
+    let (signals, disk) = {
+        let shard = shard.borrow();
+        (shard.signals.clone(), shard.disk.clone())
+    };
+    loop {
+        let Some((files, ends)) = shard.borrow_mut().plan_journal_sync() else {
+            signals.sync.wait().await;
+            continue;
+        };
+        let mut result = Ok(());
+        for file in &files {
+            result = disk.sync(file).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        let mut shard = shard.borrow_mut();
+        match result {
+            Ok(()) => shard.on_journal_synced(ends),
+            Err(error) => shard.go_offline(&error),
+        }
+        shard.outbox.raise();
+    }
+}

@@ -1,0 +1,130 @@
+//! What time asks for: deadlines, retention, rolling by age, free space, expiry of producer ids.
+//!
+//! The driver calls `tick` as often as deadlines need; the slow work runs in a loop of its own that
+//! the tick wakes, so that a tick never waits for the disk.
+
+use crate::model::errors::KafkaCode;
+use crate::model::limits::{HOUSEKEEPING_INTERVAL_MS, RESERVE_BYTES};
+use crate::shard::parked::FetchPhase;
+use crate::shard::shard::{Finished, PartitionIndex, Shard, ShardRef, WriteState};
+use crate::storage::checkpoint;
+use crate::storage::disk::Disk;
+
+impl<D: Disk> Shard<D> {
+    /// Answers what has waited long enough. Call with a fresh clock, every few ms while anything is
+    /// parked.
+    pub fn tick(&mut self) {
+        let now_us = self.now.monotonic_us;
+        for (index, fetch) in self.fetches.iter_mut() {
+            let is_due = fetch.deadline_us <= now_us;
+            if is_due && fetch.phase == FetchPhase::Watching && !fetch.was_woken {
+                fetch.was_woken = true;
+                self.finished.push(Finished::Fetch(index));
+            }
+        }
+        for (index, produce) in self.produces.iter_mut() {
+            if produce.deadline_us <= now_us && !produce.is_answered && produce.outstanding > 0 {
+                self.finished.push(Finished::Produce(index));
+            }
+        }
+        if now_us >= self.housekeeping_due_us {
+            self.housekeeping_due_us = self.now.deadline_us(HOUSEKEEPING_INTERVAL_MS);
+            self.signals.housekeeping.raise();
+        }
+        if !self.finished.is_empty() {
+            self.outbox.raise();
+        }
+    }
+
+    /// When `tick` has something to do at the latest, in monotonic microseconds.
+    pub fn next_deadline_us(&mut self) -> u64 {
+        let fetches = self.fetches.iter_mut().map(|(_, fetch)| fetch.deadline_us).min();
+        let produces = self.produces.iter_mut().map(|(_, produce)| produce.deadline_us).min();
+        let due = self.housekeeping_due_us;
+        due.min(fetches.unwrap_or(due)).min(produces.unwrap_or(due))
+    }
+
+    /// True when the fetch's time is up.
+    pub fn is_overdue(&self, deadline_us: u64) -> bool {
+        deadline_us <= self.now.monotonic_us
+    }
+}
+
+/// The slow work of one core; ends with its executor.
+pub async fn housekeeping_loop<D: Disk>(shard: ShardRef<D>) {
+    let signals = shard.borrow().signals.clone();
+    loop {
+        signals.housekeeping.wait().await;
+        watch_space(&shard).await;
+        let indexes: Vec<PartitionIndex> = {
+            let shard = shard.borrow();
+            shard.partitions.iter().map(|(index, _)| index).collect()
+        };
+        for index in indexes {
+            retain(&shard, index).await;
+        }
+    }
+}
+
+/// Refuses produce before the disk is really full, and takes it again when there is room.
+async fn watch_space<D: Disk>(shard: &ShardRef<D>) {
+    let disk = shard.borrow().disk.clone();
+    let space = match disk.space().await {
+        Ok(space) => space,
+        Err(error) => {
+            tracing::warn!(%error, "free space is unknown");
+            return;
+        }
+    };
+    let mut shard = shard.borrow_mut();
+    let is_short = space.free_bytes < RESERVE_BYTES;
+    match (shard.write_state, is_short) {
+        (WriteState::Open, true) => {
+            shard.write_state = WriteState::DiskFull;
+            tracing::error!(free_bytes = space.free_bytes, reserve_bytes = RESERVE_BYTES,
+                "disk full: produce is refused until there is room, see E0008");
+        }
+        (WriteState::DiskFull, false) => {
+            shard.write_state = WriteState::Open;
+            tracing::info!(free_bytes = space.free_bytes, "disk has room: produce is accepted");
+            shard.mark_pending_dirty();
+        }
+        _ => {}
+    }
+}
+
+/// Rolls and drops segments of one partition as its topic's retention says.
+async fn retain<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex) {
+    let (plan, disk, id) = {
+        let mut shard = shard.borrow_mut();
+        let (now, disk) = (shard.now, shard.disk.clone());
+        let Some(partition) = shard.partitions.get_mut(index) else { return };
+        partition.log.expire_producers(now);
+        partition.log.roll_if_old(now);
+        let high_watermark = partition.high_watermark();
+        (partition.log.plan_retention(now, high_watermark), disk, partition.id)
+    };
+    let Some(plan) = plan else { return };
+    if plan.moves_log_start() && persist_log_starts(shard).await.is_err() {
+        return;
+    }
+    let result = plan.execute(&disk).await;
+    let mut shard = shard.borrow_mut();
+    let Some(partition) = shard.partitions.get_mut(index).filter(|p| p.id == id) else { return };
+    match result {
+        Ok(done) => partition.log.retained(done),
+        Err(error) => tracing::error!(%error, partition = %id, "retention"),
+    }
+}
+
+/// Makes every log start of this core durable, before files below it go or a client is told.
+pub async fn persist_log_starts<D: Disk>(shard: &ShardRef<D>) -> Result<(), KafkaCode> {
+    let (disk, dir, points) = {
+        let shard = shard.borrow();
+        (shard.disk.clone(), shard.journal_dir(), shard.recovery_points())
+    };
+    checkpoint::write(&disk, &dir, &points).await.map_err(|error| {
+        tracing::error!(%error, "recovery points");
+        KafkaCode::KafkaStorageError
+    })
+}

@@ -1,0 +1,170 @@
+//! What cores say to each other: routed appends and reads, and questions with one reply.
+//!
+//! Payload travels as refcounted `Bytes`, never copied. The queues between cores are bounded by the
+//! driver; what a core wants to send waits in its outbox, and a core that cannot send stops reading
+//! sockets.
+
+use crate::controller::image::MetadataImage;
+use crate::model::errors::KafkaCode;
+use crate::model::ids::{CoreId, TopicPartition};
+use crate::protocol::record_batch::CheckedBatch;
+use crate::shard::questions::{Question, Reply};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Key of something parked in a table of the core that asked; stale keys are recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParkedKey {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// Where the outcome of one append must go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartToken {
+    /// One partition's part of a produce parked on `core`.
+    Request { core: CoreId, key: ParkedKey, part: u32 },
+    /// A task of the owning core itself (a coordinator's write).
+    Task { id: u64 },
+}
+
+/// When a produce is answered (`acks` of Produce).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// No answer at all.
+    None,
+    /// Handed to the kernel: survives the death of the process.
+    Leader,
+    /// Below the high watermark: on every in-sync replica at the topic's durability.
+    All,
+}
+
+/// A batch on its way to the partition that owns it.
+#[derive(Debug)]
+pub struct AppendPart {
+    pub partition: TopicPartition,
+    pub batch: CheckedBatch,
+    /// Index of the part within its request.
+    pub part: u32,
+}
+
+/// What became of one part of a produce (PartitionProduceResponse).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendOutcome {
+    pub code: KafkaCode,
+    /// -1 when nothing was appended.
+    pub base_offset: i64,
+    /// -1 unless the topic stamps append time.
+    pub log_append_time_ms: i64,
+    /// -1 when unknown.
+    pub log_start_offset: i64,
+    /// Words for the client where the code alone would puzzle (KIP-467).
+    pub message: Option<String>,
+}
+
+impl AppendOutcome {
+    /// A refusal that appended nothing.
+    pub fn refused(code: KafkaCode, message: Option<String>) -> AppendOutcome {
+        AppendOutcome {
+            code,
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: -1,
+            message,
+        }
+    }
+}
+
+/// One partition of a fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadPart {
+    pub partition: TopicPartition,
+    /// As asked; may be out of range.
+    pub fetch_offset: i64,
+    /// Soft limit (KIP-74).
+    pub max_bytes: usize,
+    /// Leader epoch that the client believes in; -1 skips the check (KIP-320).
+    pub current_leader_epoch: i32,
+    /// Epoch of the last record the client has; -1 skips the check (KIP-595's divergence).
+    pub last_fetched_epoch: i32,
+    /// Index of the part within its fetch.
+    pub part: u32,
+}
+
+/// What a fetch found in one partition.
+#[derive(Debug, Clone)]
+pub struct ReadOutcome {
+    pub code: KafkaCode,
+    pub high_watermark: i64,
+    pub last_stable_offset: i64,
+    pub log_start_offset: i64,
+    /// Largest epoch at or below the one asked for and its end, where the logs part ways.
+    pub diverging: Option<(i32, i64)>,
+    /// Whole batches, as stored.
+    pub records: Vec<Bytes>,
+}
+
+impl ReadOutcome {
+    /// A refusal without data.
+    pub fn refused(code: KafkaCode) -> ReadOutcome {
+        ReadOutcome {
+            code,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            diverging: None,
+            records: Vec::new(),
+        }
+    }
+
+    /// Bytes of records found.
+    pub fn size(&self) -> usize {
+        self.records.iter().map(Bytes::len).sum()
+    }
+}
+
+/// Which records a reader may see (`isolation_level` of Fetch).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+/// Reads for one parked fetch on one core.
+#[derive(Debug)]
+pub struct ReadOrder {
+    pub origin: CoreId,
+    pub key: ParkedKey,
+    /// Which pass of the fetch asks; answers of an earlier pass are dropped.
+    pub pass: u32,
+    pub isolation: Isolation,
+    /// Bytes that this core may return over all parts; the first batch found may exceed it.
+    pub max_bytes: usize,
+    pub parts: Vec<ReadPart>,
+}
+
+/// Asks to be told when any of the partitions has more than was seen.
+#[derive(Debug)]
+pub struct WatchOrder {
+    pub origin: CoreId,
+    pub key: ParkedKey,
+    pub pass: u32,
+    pub isolation: Isolation,
+    /// The readable end that the last pass saw, per partition.
+    pub seen: Vec<(TopicPartition, i64)>,
+}
+
+/// Everything one core may send to another.
+#[derive(Debug)]
+pub enum ShardMessage {
+    Append { origin: CoreId, key: ParkedKey, acks: Acks, parts: Vec<AppendPart> },
+    Appended { outcomes: Vec<(PartToken, AppendOutcome)> },
+    Read(ReadOrder),
+    ReadDone { key: ParkedKey, pass: u32, outcomes: Vec<(u32, ReadOutcome)> },
+    Watch(WatchOrder),
+    Wake { fetches: Vec<(ParkedKey, u32)> },
+    Ask { id: u64, question: Box<Question> },
+    Reply { id: u64, reply: Box<Reply> },
+    /// The newest metadata; replied to with [`Reply::Applied`] once its partitions are open.
+    Image { id: u64, image: Arc<MetadataImage> },
+}

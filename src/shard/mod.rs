@@ -1,0 +1,24 @@
+//! One core's broker, without a runtime: the same code runs under `runtime/` and `sim/`.
+
+pub mod appends; // batches into this core's partitions
+pub mod connection; // bytes in, answers out in request order; no socket
+pub mod fetch_plan; // a fetch with its names resolved
+pub mod fetch_session; // what clients fetch, remembered (KIP-227)
+pub mod group_commit; // one journal write and one sync for many partitions
+pub mod housekeeping; // retention, rolling by time, free space, expiry
+pub mod mesh; // what cores say to each other
+pub mod metadata; // the metadata log, and its image on every core
+pub mod outbox; // what leaves the shard
+pub mod parked; // requests that wait
+pub mod partition; // one partition: log, high watermark, waiters
+pub mod questions; // one question, one reply, between cores
+pub mod reads; // fetch passes, watches and wakes
+pub mod recovery; // from files to an open shard
+pub mod routing; // messages from other cores
+pub mod segment_writer; // from memory to segment files
+#[allow(clippy::module_inception)] // The shard is this module's one idea.
+pub mod shard; // the state of one core
+pub mod signal; // wake-ups under any executor
+pub mod stats; // counters of one core
+pub mod stop; // an orderly end
+pub mod waiters; // who waits at a partition

@@ -1,0 +1,116 @@
+//! One partition as its core runs it: the log, the high watermark, and who waits for what.
+//!
+//! ```text
+//!  log start        high watermark      written end      log end
+//!  |----- readable ------|-- written, not yet safe --|-- in memory --|
+//! ```
+//! Invariants
+//! - The high watermark never goes back, and never passes what the topic's durability asks for:
+//!   the durable end under `flush`, the written end under `kernel`.
+//! - An append is answered by the end it waits for, never before.
+
+use crate::model::errors::KafkaCode;
+use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::model::topic_config::Durability;
+use crate::shard::mesh::{Acks, AppendOutcome, PartToken};
+use crate::shard::waiters::{AppendWaiter, Waiters};
+use crate::storage::disk::Disk;
+use crate::storage::partition_log::PartitionLog;
+
+/// An open partition of this core.
+pub struct Partition<D: Disk> {
+    pub id: TopicPartition,
+    pub log: PartitionLog<D>,
+    pub leader_epoch: LeaderEpoch,
+    pub waiters: Waiters,
+    /// True while the partition stands in the commit queue.
+    pub is_dirty: bool,
+    /// True while pending batches are on their way to the segment without the journal.
+    pub is_direct: bool,
+    /// True while a segment sync is under way.
+    pub is_syncing: bool,
+    /// True while any drain is under way.
+    pub is_draining: bool,
+    high_watermark: Offset,
+}
+
+impl<D: Disk> Partition<D> {
+    /// A partition just recovered: everything found on disk is safe.
+    pub fn new(id: TopicPartition, log: PartitionLog<D>, leader_epoch: LeaderEpoch) -> Self {
+        let high_watermark = log.log_end();
+        assert!(log.log_start() <= high_watermark);
+        Partition {
+            id,
+            log,
+            leader_epoch,
+            waiters: Waiters::default(),
+            is_dirty: false,
+            is_direct: false,
+            is_syncing: false,
+            is_draining: false,
+            high_watermark,
+        }
+    }
+
+    /// First offset not yet safe for consumers to see.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// End of what readers at this isolation may see.
+    pub fn readable_end(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// What the topic's durability makes of the log's ends.
+    fn safe_end(&self) -> Offset {
+        match self.log.config().durability {
+            Durability::Flush => self.log.durable_end(),
+            Durability::Kernel => self.log.written_end(),
+        }
+    }
+
+    /// Parks an appended batch for its answer, or returns the outcome when it is safe already.
+    pub fn park(
+        &mut self,
+        acks: Acks,
+        end: Offset,
+        token: PartToken,
+        outcome: AppendOutcome,
+    ) -> Option<AppendOutcome> {
+        assert!(end <= self.log.log_end());
+        match acks {
+            Acks::None => return Some(outcome),
+            Acks::Leader if end <= self.log.written_end() => return Some(outcome),
+            Acks::All if end <= self.high_watermark => return Some(outcome),
+            Acks::Leader => self.waiters.park_written(AppendWaiter { end, token, outcome }),
+            Acks::All => self.waiters.park_committed(AppendWaiter { end, token, outcome }),
+        }
+        None
+    }
+
+    /// Moves the high watermark to what is safe now; true when it rose.
+    pub fn advance(&mut self) -> bool {
+        let safe = self.safe_end();
+        assert!(safe <= self.log.log_end());
+        let has_risen = safe > self.high_watermark;
+        if has_risen {
+            self.high_watermark = safe;
+        }
+        has_risen
+    }
+
+    /// Next append whose wait is over.
+    pub fn next_settled(&mut self) -> Option<AppendWaiter> {
+        let written_end = self.log.written_end();
+        self.waiters
+            .pop_written(written_end)
+            .or_else(|| self.waiters.pop_committed(self.high_watermark))
+    }
+
+    /// Next append of a partition that will never become safe, with the code to answer.
+    pub fn next_failed(&mut self, code: KafkaCode) -> Option<(PartToken, AppendOutcome)> {
+        let waiter = self.waiters.pop_any()?;
+        Some((waiter.token, AppendOutcome::refused(code, None)))
+    }
+}

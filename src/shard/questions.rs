@@ -1,0 +1,190 @@
+//! Questions that any core may put to the core that owns a partition, or to the controller's core.
+//!
+//! For everything that is not the hot path: one question, one reply, awaited by the asking task.
+//! A question about a core's own partitions is answered in place, without a message.
+
+use crate::controller::decide::{Change, ChangeReply};
+use crate::model::errors::KafkaCode;
+use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
+use crate::shard::mesh::{Isolation, ShardMessage};
+use crate::shard::metadata;
+use crate::shard::reads::{check_epoch, readable_end};
+use crate::shard::shard::{Shard, ShardRef};
+use crate::storage::disk::Disk;
+use crate::storage::partition_log::TimestampLookup;
+
+/// Which offset ListOffsets wants (its special timestamps).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetQuery {
+    Latest,
+    Earliest,
+    /// Offset of the record with the largest timestamp (KIP-734).
+    MaxTimestamp,
+    /// First record at or after this time in milliseconds.
+    At(i64),
+}
+
+/// An offset with what ListOffsets answers beside it; -1 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundOffset {
+    pub timestamp_ms: i64,
+    pub offset: i64,
+    pub leader_epoch: i32,
+}
+
+/// What may be asked.
+#[derive(Debug)]
+pub enum Question {
+    ListOffset {
+        partition: TopicPartition,
+        query: OffsetQuery,
+        isolation: Isolation,
+        current_leader_epoch: i32,
+    },
+    /// Moves the log start; `before` -1 means the high watermark.
+    DeleteRecords { partition: TopicPartition, before: i64 },
+    EpochEnd { partition: TopicPartition, current_leader_epoch: i32, leader_epoch: i32 },
+    /// Sizes of all partitions of the core.
+    LogSizes,
+    /// A change of metadata, for the controller's core.
+    Change(Change),
+    /// The core should make everything durable and stop taking connections.
+    Stop,
+}
+
+/// What may come back.
+#[derive(Debug)]
+pub enum Reply {
+    ListOffset(Result<FoundOffset, KafkaCode>),
+    /// The new log start (the low watermark).
+    DeleteRecords(Result<Offset, KafkaCode>),
+    /// Largest epoch at or below the asked one, and its end offset; -1 and -1 where unknown.
+    EpochEnd(Result<(i32, i64), KafkaCode>),
+    LogSizes(Vec<(TopicPartition, u64)>),
+    Change(ChangeReply),
+    /// The image's partitions of this core are open.
+    Applied,
+    Stopped,
+}
+
+/// Puts a question to a core and waits for its reply.
+pub async fn ask<D: Disk>(shard: &ShardRef<D>, core: CoreId, question: Question) -> Reply {
+    if core == shard.borrow().core {
+        return answer(shard, question).await;
+    }
+    let receiver = {
+        let mut shard = shard.borrow_mut();
+        let (id, receiver) = shard.open_question();
+        shard.send(core, ShardMessage::Ask { id, question: Box::new(question) });
+        receiver
+    };
+    receiver.await.expect("the shard keeps the sender until the reply is in, cores die together")
+}
+
+/// Answers a question on the core that it was put to.
+pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
+    match question {
+        Question::ListOffset { partition, query, isolation, current_leader_epoch } => {
+            Reply::ListOffset(
+                list_offset(shard, partition, query, isolation, current_leader_epoch).await,
+            )
+        }
+        Question::DeleteRecords { partition, before } => {
+            Reply::DeleteRecords(delete_records(shard, partition, before).await)
+        }
+        Question::EpochEnd { partition, current_leader_epoch, leader_epoch } => Reply::EpochEnd(
+            shard.borrow_mut().epoch_end(partition, current_leader_epoch, leader_epoch),
+        ),
+        Question::LogSizes => Reply::LogSizes(shard.borrow().log_sizes()),
+        Question::Change(change) => Reply::Change(metadata::change_here(shard, change).await),
+        Question::Stop => {
+            super::stop::stop_core(shard).await;
+            Reply::Stopped
+        }
+    }
+}
+
+async fn list_offset<D: Disk>(
+    shard: &ShardRef<D>,
+    id: TopicPartition,
+    query: OffsetQuery,
+    isolation: Isolation,
+    current_leader_epoch: i32,
+) -> Result<FoundOffset, KafkaCode> {
+    let (lookup, disk, end) = {
+        let mut shard = shard.borrow_mut();
+        let disk = shard.disk.clone();
+        let index = shard.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let partition = &mut shard.partitions[index];
+        check_epoch(partition, current_leader_epoch)?;
+        let end = readable_end(partition, isolation);
+        let at = |offset: Offset| FoundOffset {
+            timestamp_ms: -1,
+            offset: offset.to_wire(),
+            leader_epoch: partition.log.epoch_at(offset).map_or(-1, |epoch| epoch.0),
+        };
+        let lookup = match query {
+            OffsetQuery::Latest => return Ok(at(end)),
+            OffsetQuery::Earliest => return Ok(at(partition.log.log_start())),
+            OffsetQuery::MaxTimestamp => partition.log.plan_max_timestamp(end),
+            OffsetQuery::At(timestamp_ms) => partition.log.plan_timestamp(timestamp_ms, end),
+        };
+        (lookup, disk, end)
+    };
+    let found = match lookup {
+        TimestampLookup::None => None,
+        TimestampLookup::Search(search) => {
+            search.execute(&disk).await.map_err(|error| error.kafka_code())?
+        }
+    };
+    let none = FoundOffset { timestamp_ms: -1, offset: -1, leader_epoch: -1 };
+    Ok(found.filter(|found| found.offset < end).map_or(none, |found| FoundOffset {
+        timestamp_ms: found.timestamp_ms,
+        offset: found.offset.to_wire(),
+        leader_epoch: found.leader_epoch.0,
+    }))
+}
+
+async fn delete_records<D: Disk>(
+    shard: &ShardRef<D>,
+    id: TopicPartition,
+    before: i64,
+) -> Result<Offset, KafkaCode> {
+    let log_start = {
+        let mut shard = shard.borrow_mut();
+        let index = shard.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let partition = &mut shard.partitions[index];
+        let high_watermark = partition.high_watermark();
+        let before = match before {
+            -1 => high_watermark,
+            before => Offset::from_wire(before).ok_or(KafkaCode::OffsetOutOfRange)?,
+        };
+        if before > high_watermark {
+            return Err(KafkaCode::OffsetOutOfRange);
+        }
+        partition.log.delete_records_before(before);
+        partition.log.log_start()
+    };
+    super::housekeeping::persist_log_starts(shard).await?;
+    Ok(log_start)
+}
+
+impl<D: Disk> Shard<D> {
+    fn epoch_end(
+        &mut self,
+        id: TopicPartition,
+        current_leader_epoch: i32,
+        leader_epoch: i32,
+    ) -> Result<(i32, i64), KafkaCode> {
+        let index = self.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let partition = &self.partitions[index];
+        check_epoch(partition, current_leader_epoch)?;
+        let found = partition.log.end_offset_for_epoch(LeaderEpoch(leader_epoch));
+        Ok(found.map_or((-1, -1), |(epoch, end)| (epoch.0, end.to_wire())))
+    }
+
+    fn log_sizes(&self) -> Vec<(TopicPartition, u64)> {
+        let sizes = self.partitions.iter();
+        sizes.map(|(_, partition)| (partition.id, partition.log.size_bytes())).collect()
+    }
+}

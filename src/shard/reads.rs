@@ -1,0 +1,234 @@
+//! Reads of this core's partitions for fetches parked here or on other cores, and their wake-ups.
+//!
+//! A fetch is read in passes. When a pass finds too little, each owning core is asked to watch; the
+//! first rise of a readable end wakes the fetch, and it reads again. A watch carries the end that
+//! the pass saw, so a rise between the read and the watch is noticed when the watch arrives.
+
+use crate::model::errors::KafkaCode;
+use crate::model::ids::{CoreId, LeaderEpoch, Offset};
+use crate::shard::mesh::{
+    Isolation, ParkedKey, ReadOrder, ReadOutcome, ReadPart, ShardMessage, WatchOrder,
+};
+use crate::shard::parked::FetchPhase;
+use crate::shard::partition::Partition;
+use crate::shard::shard::{Finished, PartitionIndex, Shard, ShardRef};
+use crate::shard::waiters::FetchWatch;
+use crate::storage::disk::Disk;
+use crate::storage::partition_log::{FileRead, ReadPlan};
+
+/// What one part of a read found in memory, or where on disk it continues.
+enum Found<D: Disk> {
+    Done(ReadOutcome),
+    OnDisk(ReadOutcome, FileRead<D>),
+}
+
+/// Carries out reads for a fetch; answers at once when all is in memory, else through a task.
+pub fn read<D: Disk>(shard: &ShardRef<D>, order: ReadOrder) {
+    let mut budget = order.max_bytes;
+    let mut done = Vec::with_capacity(order.parts.len());
+    let mut on_disk = Vec::new();
+    {
+        let mut shard = shard.borrow_mut();
+        for part in &order.parts {
+            let is_first = budget == order.max_bytes;
+            match shard.read_part(part, order.isolation, budget, is_first) {
+                Found::Done(outcome) => {
+                    budget = budget.saturating_sub(outcome.size());
+                    done.push((part.part, outcome));
+                }
+                Found::OnDisk(outcome, plan) => {
+                    budget = budget.saturating_sub(plan.max_bytes());
+                    on_disk.push((part.part, outcome, plan));
+                }
+            }
+        }
+        if on_disk.is_empty() {
+            shard.read_done(order.origin, order.key, order.pass, done);
+            return;
+        }
+    }
+    let task = read_from_disk(shard.clone(), order, done, on_disk);
+    shard.borrow_mut().outbox.spawn(task);
+}
+
+async fn read_from_disk<D: Disk>(
+    shard: ShardRef<D>,
+    order: ReadOrder,
+    mut done: Vec<(u32, ReadOutcome)>,
+    on_disk: Vec<(u32, ReadOutcome, FileRead<D>)>,
+) {
+    let disk = shard.borrow().disk.clone();
+    for (part, mut outcome, plan) in on_disk {
+        match plan.execute(&disk).await {
+            Ok(records) => outcome.records = records,
+            Err(error) => {
+                tracing::error!(%error, "fetch from disk");
+                outcome = ReadOutcome { code: error.kafka_code(), ..outcome };
+            }
+        }
+        done.push((part, outcome));
+    }
+    let mut shard = shard.borrow_mut();
+    shard.read_done(order.origin, order.key, order.pass, done);
+    shard.outbox.raise();
+}
+
+impl<D: Disk> Shard<D> {
+    fn read_part(
+        &mut self,
+        part: &ReadPart,
+        isolation: Isolation,
+        budget: usize,
+        is_first: bool,
+    ) -> Found<D> {
+        let Some(index) = self.partition_index(&part.partition) else {
+            return Found::Done(ReadOutcome::refused(KafkaCode::NotLeaderOrFollower));
+        };
+        let partition = &mut self.partitions[index];
+        if let Err(code) = check_epoch(partition, part.current_leader_epoch) {
+            return Found::Done(ReadOutcome::refused(code));
+        }
+        let mut outcome = found_nothing(partition);
+        if let Some(diverging) = diverging(partition, part) {
+            outcome.diverging = Some(diverging);
+            return Found::Done(outcome);
+        }
+        let from = match Offset::from_wire(part.fetch_offset) {
+            Some(from) if from >= partition.log.log_start() && from <= partition.log.log_end() => from,
+            _ => {
+                outcome.code = KafkaCode::OffsetOutOfRange;
+                return Found::Done(outcome);
+            }
+        };
+        let up_to = readable_end(partition, isolation);
+        let max_bytes = part.max_bytes.min(budget);
+        match partition.log.read(from, max_bytes, up_to, is_first) {
+            ReadPlan::Empty => Found::Done(outcome),
+            ReadPlan::Memory(records) => {
+                outcome.records = records;
+                Found::Done(outcome)
+            }
+            ReadPlan::File(plan) => Found::OnDisk(outcome, plan),
+            ReadPlan::OutOfRange => {
+                outcome.code = KafkaCode::OffsetOutOfRange;
+                Found::Done(outcome)
+            }
+        }
+    }
+
+    /// Brings read outcomes home.
+    fn read_done(
+        &mut self,
+        origin: CoreId,
+        key: ParkedKey,
+        pass: u32,
+        outcomes: Vec<(u32, ReadOutcome)>,
+    ) {
+        if origin == self.core {
+            self.on_read_done(key, pass, outcomes);
+        } else {
+            self.send(origin, ShardMessage::ReadDone { key, pass, outcomes });
+        }
+    }
+
+    /// One core's share of a pass came in.
+    pub fn on_read_done(&mut self, key: ParkedKey, pass: u32, outcomes: Vec<(u32, ReadOutcome)>) {
+        let Some(fetch) = self.fetches.get_mut(key) else { return };
+        assert!(fetch.pass == pass, "a pass ends before the next begins");
+        for (part, outcome) in outcomes {
+            fetch.outcomes[part as usize] = Some(outcome);
+        }
+        assert!(fetch.outstanding > 0);
+        fetch.outstanding -= 1;
+        if fetch.outstanding == 0 {
+            self.finished.push(Finished::Fetch(key.index as usize));
+            self.outbox.raise();
+        }
+    }
+
+    /// Registers a fetch at this core's partitions, or wakes it at once when it missed a rise.
+    pub fn watch(&mut self, order: WatchOrder) {
+        let mut has_missed = false;
+        for (id, seen) in &order.seen {
+            let Some(index) = self.partition_index(id) else {
+                has_missed = true;
+                continue;
+            };
+            let partition = &mut self.partitions[index];
+            has_missed |= readable_end(partition, order.isolation).to_wire() > *seen;
+            let watch = FetchWatch { core: order.origin, key: order.key, pass: order.pass };
+            partition.waiters.watch(watch);
+        }
+        if has_missed {
+            self.wake(FetchWatch { core: order.origin, key: order.key, pass: order.pass });
+        }
+    }
+
+    /// A readable end rose: every fetch that watches reads again.
+    pub fn wake_fetches(&mut self, index: PartitionIndex) {
+        for watch in self.partitions[index].waiters.take_fetches() {
+            self.wake(watch);
+        }
+    }
+
+    fn wake(&mut self, watch: FetchWatch) {
+        if watch.core == self.core {
+            self.on_wake(watch.key, watch.pass);
+        } else {
+            let fetches = vec![(watch.key, watch.pass)];
+            self.send(watch.core, ShardMessage::Wake { fetches });
+        }
+    }
+
+    /// A partition of a parked fetch has more; stale wakes fall on the floor.
+    pub fn on_wake(&mut self, key: ParkedKey, pass: u32) {
+        let Some(fetch) = self.fetches.get_mut(key) else { return };
+        if fetch.pass != pass || fetch.phase != FetchPhase::Watching || fetch.was_woken {
+            return;
+        }
+        fetch.was_woken = true;
+        self.finished.push(Finished::Fetch(key.index as usize));
+        self.outbox.raise();
+    }
+}
+
+/// Checks the leader epoch that a client believes in (KIP-320); -1 skips the check.
+pub fn check_epoch<D: Disk>(partition: &Partition<D>, claimed: i32) -> Result<(), KafkaCode> {
+    let current = partition.leader_epoch.0;
+    match claimed {
+        -1 => Ok(()),
+        claimed if claimed < current => Err(KafkaCode::FencedLeaderEpoch),
+        claimed if claimed > current => Err(KafkaCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+fn found_nothing<D: Disk>(partition: &Partition<D>) -> ReadOutcome {
+    ReadOutcome {
+        code: KafkaCode::None,
+        high_watermark: partition.high_watermark().to_wire(),
+        last_stable_offset: readable_end(partition, Isolation::ReadCommitted).to_wire(),
+        log_start_offset: partition.log.log_start().to_wire(),
+        diverging: None,
+        records: Vec::new(),
+    }
+}
+
+/// End of what a reader of this isolation may see. Without open transactions the last stable
+/// offset is the high watermark.
+pub fn readable_end<D: Disk>(partition: &Partition<D>, isolation: Isolation) -> Offset {
+    match isolation {
+        Isolation::ReadUncommitted | Isolation::ReadCommitted => partition.high_watermark(),
+    }
+}
+
+/// Where the client's log parts from ours, when its last epoch says so (Fetch v12, KIP-595).
+fn diverging<D: Disk>(partition: &Partition<D>, part: &ReadPart) -> Option<(i32, i64)> {
+    if part.last_fetched_epoch < 0 {
+        return None;
+    }
+    let (epoch, end) = partition.log.end_offset_for_epoch(LeaderEpoch(part.last_fetched_epoch))?;
+    let parts_ways =
+        epoch.0 < part.last_fetched_epoch || end.to_wire() < part.fetch_offset;
+    parts_ways.then_some((epoch.0, end.to_wire()))
+}

@@ -1,0 +1,281 @@
+//! From files to an open broker, and from a new image to open partitions.
+//!
+//! The controller's core leads a start: it loads the metadata, has every core replay its journal
+//! into the segments (whoever owns the partitions from now on, so the number of cores may change
+//! between starts), and then publishes the image, upon which each core opens what it owns.
+//!
+//! Restart time is bounded by the journal, not by the data: a segment is read from its recovery
+//! point on only.
+
+use crate::controller::decide::Change;
+use crate::controller::image::MetadataImage;
+use crate::model::ids::{CoreId, TopicPartition};
+use crate::model::limits::DRAINS_AT_ONCE;
+use crate::shard::metadata::{self, CONTROLLER_CORE, MetadataError};
+use crate::shard::partition::Partition;
+use crate::shard::questions::{Question, Reply, ask};
+use crate::shard::shard::{PartitionIndex, Shard, ShardRef};
+use crate::storage::checkpoint::{self, RecoveryPoints};
+use crate::storage::disk::Disk;
+use crate::storage::error::StorageError;
+use crate::storage::journal::{Journal, JournalEntry};
+use crate::storage::partition_log::{OpenLog, PartitionLog};
+use futures::future::join_all;
+use hashbrown::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl<D: Disk> Shard<D> {
+    /// Folder of this core's journal and recovery points.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.data_dir.join("journal").join(self.core.0.to_string())
+    }
+
+    /// Folder of one partition's segments.
+    pub fn partition_dir(&self, id: &TopicPartition) -> PathBuf {
+        let topic = self.data_dir.join("topics").join(id.topic.to_string());
+        topic.join(id.partition.0.to_string())
+    }
+
+    /// Where recovery may begin in each open partition of this core.
+    pub fn recovery_points(&self) -> RecoveryPoints {
+        self.partitions.iter().map(|(_, p)| (p.id, p.log.recovery_point())).collect()
+    }
+}
+
+/// Brings a whole broker up; runs on the controller's core, returns when clients may connect.
+///
+/// # Errors
+/// The metadata or a journal cannot be read. Damage to one partition does not stop the start.
+pub async fn start_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StartError> {
+    let (disk, dir, cores) = {
+        let shard = shard.borrow();
+        assert!(shard.core == CONTROLLER_CORE);
+        (shard.disk.clone(), shard.data_dir.join("metadata"), shard.cores)
+    };
+    let loaded = metadata::load(&disk, &dir).await?;
+    let image = Arc::new(loaded.image);
+    shard.borrow_mut().metadata = loaded.log;
+    let asks = (0..cores).map(|core| {
+        let question = Question::Replay { image: Arc::clone(&image) };
+        async move { ask(shard, CoreId(core), question).await }
+    });
+    for reply in join_all(asks).await {
+        if let Reply::Replayed(result) = reply {
+            result?;
+        }
+    }
+    metadata::publish(shard, image).await;
+    metadata::change_here(shard, Change::FitCores { cores }).await;
+    Ok(())
+}
+
+/// Puts what this core's journals hold into the segments, and empties the journals.
+pub async fn replay_journals<D: Disk>(
+    shard: &ShardRef<D>,
+    image: &Arc<MetadataImage>,
+) -> Result<(), StorageError> {
+    let (disk, core, cores, data_dir) = {
+        let shard = shard.borrow();
+        (shard.disk.clone(), shard.core, shard.cores, shard.data_dir.clone())
+    };
+    let own = std::mem::take(&mut shard.borrow_mut().replay);
+    replay_entries(shard, image, own).await?;
+    shard.borrow_mut().journal.clear();
+    // Journals of cores that no longer exist fall to the cores that do, in turn.
+    let parent = data_dir.join("journal");
+    for entry in disk.list(&parent).await? {
+        let Ok(orphan) = entry.name.parse::<u16>() else { continue };
+        if orphan < cores || orphan % cores != core.0 {
+            continue;
+        }
+        let dir = parent.join(&entry.name);
+        let (_, entries) = Journal::open(&disk, &dir).await?;
+        replay_entries(shard, image, entries).await?;
+        disk.remove(&dir).await?;
+        disk.sync_dir(&parent).await?;
+    }
+    Ok(())
+}
+
+async fn replay_entries<D: Disk>(
+    shard: &ShardRef<D>,
+    image: &Arc<MetadataImage>,
+    entries: Vec<JournalEntry>,
+) -> Result<(), StorageError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut by_partition: HashMap<TopicPartition, Vec<JournalEntry>> = HashMap::new();
+    for entry in entries {
+        by_partition.entry(entry.partition).or_default().push(entry);
+    }
+    let mut points = all_recovery_points(shard).await?;
+    let (disk, dir) = {
+        let shard = shard.borrow();
+        (shard.disk.clone(), shard.journal_dir())
+    };
+    for (id, entries) in by_partition {
+        let Some(mut log) = open_log(shard, image, id, &points).await? else { continue };
+        log.replay(entries);
+        while let Some(plan) = log.plan_drain() {
+            let done = plan.execute(&disk).await?;
+            log.drained(done);
+        }
+        if let Some(plan) = log.plan_sync() {
+            let done = plan.execute(&disk).await?;
+            log.synced(done);
+        }
+        points.insert(id, log.recovery_point());
+        log.close(&disk).await?;
+    }
+    checkpoint::write(&disk, &dir, &points).await
+}
+
+/// The recovery points of all cores; where two speak of one partition, the later one counts.
+async fn all_recovery_points<D: Disk>(shard: &ShardRef<D>) -> Result<RecoveryPoints, StorageError> {
+    let (disk, parent) = {
+        let shard = shard.borrow();
+        (shard.disk.clone(), shard.data_dir.join("journal"))
+    };
+    let mut all = RecoveryPoints::default();
+    for entry in disk.list(&parent).await? {
+        for (id, point) in checkpoint::read(&disk, &parent.join(&entry.name)).await? {
+            let known = all.entry(id).or_insert(point);
+            *known = known.later(point);
+        }
+    }
+    Ok(all)
+}
+
+async fn open_log<D: Disk>(
+    shard: &ShardRef<D>,
+    image: &Arc<MetadataImage>,
+    id: TopicPartition,
+    points: &RecoveryPoints,
+) -> Result<Option<PartitionLog<D>>, StorageError> {
+    let Some(topic) = image.topic_by_id(&id.topic) else { return Ok(None) };
+    let (disk, dir, now) = {
+        let shard = shard.borrow();
+        (shard.disk.clone(), shard.partition_dir(&id), shard.now)
+    };
+    let point = points.get(&id).copied().unwrap_or_default();
+    let open = OpenLog { dir, partition: id, config: Arc::clone(&topic.config), point, now };
+    let (log, report) = PartitionLog::open(&disk, open).await?;
+    if report.is_worth_telling() {
+        tracing::warn!(partition = %id, topic = %topic.name, %report, "recovered");
+    }
+    Ok(Some(log))
+}
+
+/// Makes this core work with an image: opens what is new, closes what is gone.
+pub async fn apply_image<D: Disk>(shard: &ShardRef<D>, image: Arc<MetadataImage>) {
+    let (wanted, gone) = shard.borrow_mut().compare(&image);
+    if !wanted.is_empty() {
+        match all_recovery_points(shard).await {
+            Ok(points) => open_partitions(shard, &image, wanted, &points).await,
+            Err(error) => tracing::error!(%error, "recovery points: new partitions stay closed"),
+        }
+    }
+    for id in gone {
+        remove_partition(shard, id).await;
+    }
+    shard.borrow_mut().take_image(image);
+}
+
+async fn open_partitions<D: Disk>(
+    shard: &ShardRef<D>,
+    image: &Arc<MetadataImage>,
+    wanted: Vec<TopicPartition>,
+    points: &RecoveryPoints,
+) {
+    for some in wanted.chunks(DRAINS_AT_ONCE) {
+        let opens = some.iter().map(|id| open_log(shard, image, *id, points));
+        for (id, opened) in some.iter().zip(join_all(opens).await) {
+            match opened {
+                Ok(Some(log)) => shard.borrow_mut().add_partition(*id, log, image),
+                Ok(None) => unreachable!("wanted partitions come from the image"),
+                Err(error) => {
+                    tracing::error!(%error, partition = %id, "partition stays offline, see E0010");
+                    shard.borrow_mut().offline_partitions.insert(*id);
+                }
+            }
+        }
+    }
+}
+
+async fn remove_partition<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) {
+    let (disk, dir) = {
+        let mut shard = shard.borrow_mut();
+        shard.drop_partition(&id);
+        (shard.disk.clone(), shard.partition_dir(&id))
+    };
+    let removed = disk.remove(&dir).await;
+    if let Err(error) = removed {
+        tracing::error!(%error, partition = %id, "files of a deleted partition stay behind");
+        return;
+    }
+    let Some(topic_dir) = dir.parent() else { return };
+    let is_empty = disk.list(topic_dir).await.is_ok_and(|names| names.is_empty());
+    if is_empty && let Err(error) = disk.remove(topic_dir).await {
+        tracing::error!(%error, "folder of a deleted topic stays behind");
+    }
+}
+
+impl<D: Disk> Shard<D> {
+    /// Partitions of this core that the image adds, and those that it no longer gives it.
+    fn compare(&mut self, image: &MetadataImage) -> (Vec<TopicPartition>, Vec<TopicPartition>) {
+        let wanted = image.partitions_of(self.core);
+        let is_new = |id: &TopicPartition| {
+            !self.partition_indexes.contains_key(id) && !self.offline_partitions.contains(id)
+        };
+        let new: Vec<TopicPartition> = wanted.filter(is_new).collect();
+        let is_gone = |id: &&TopicPartition| image.topic_by_id(&id.topic).is_none();
+        let gone = self.partition_indexes.keys().filter(is_gone).copied().collect();
+        (new, gone)
+    }
+
+    fn add_partition(
+        &mut self,
+        id: TopicPartition,
+        log: PartitionLog<D>,
+        image: &MetadataImage,
+    ) {
+        let leader_epoch = image.leader_epoch(&id).unwrap_or_default();
+        let index = self.partitions.insert(Partition::new(id, log, leader_epoch));
+        let before = self.partition_indexes.insert(id, index);
+        assert!(before.is_none(), "a partition is opened once");
+    }
+
+    fn drop_partition(&mut self, id: &TopicPartition) {
+        let Some(index) = self.partition_indexes.remove(id) else { return };
+        let code = crate::model::errors::KafkaCode::UnknownTopicOrPartition;
+        while let Some((token, outcome)) = self.partitions[index].next_failed(code) {
+            self.resolve(token, outcome);
+        }
+        self.wake_fetches(index);
+        let partition = self.partitions.remove(index);
+        self.on_left_memory(partition.log.pending_bytes());
+    }
+
+    fn take_image(&mut self, image: Arc<MetadataImage>) {
+        let indexes: Vec<(TopicPartition, PartitionIndex)> =
+            self.partition_indexes.iter().map(|(id, index)| (*id, *index)).collect();
+        for (id, index) in indexes {
+            let Some(topic) = image.topic_by_id(&id.topic) else { continue };
+            let partition = &mut self.partitions[index];
+            partition.log.set_config(Arc::clone(&topic.config));
+            partition.leader_epoch = image.leader_epoch(&id).unwrap_or(partition.leader_epoch);
+        }
+        self.image = image;
+    }
+}

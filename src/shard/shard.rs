@@ -1,0 +1,292 @@
+//! One core's broker: its partitions, its connections, what is parked, and what must leave.
+//!
+//! Lives on one core, behind `Rc<RefCell<..>>` shared by that core's tasks; no borrow outlives a
+//! step. It reads no clock, opens no socket and knows no executor: the driver hands in the time and
+//! the bytes, and drains the outbox. So the same code runs under `runtime/` and under `sim/`.
+
+use crate::controller::image::MetadataImage;
+use crate::model::broker_config::BrokerConfig;
+use crate::model::clock::Now;
+use crate::model::ids::{CoreId, TopicPartition};
+use crate::model::limits::CONNECTIONS_MAX;
+use crate::shard::connection::{Connection, ConnectionId, SlotId};
+use crate::shard::fetch_session::FetchSessions;
+use crate::shard::mesh::{AppendOutcome, ParkedKey, PartToken, ShardMessage};
+use crate::shard::outbox::Outbox;
+use crate::shard::parked::{ParkedFetch, ParkedProduce, ParkedTable};
+use crate::shard::partition::Partition;
+use crate::shard::signal::Signal;
+use crate::shard::stats::Stats;
+use crate::storage::disk::Disk;
+use crate::storage::journal::Journal;
+use crate::storage::tail_cache::TailArena;
+use bytes::Bytes;
+use futures::channel::oneshot;
+use hashbrown::HashMap;
+use slab::Slab;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::questions::Reply;
+
+/// A shard as its tasks share it; all on one core.
+pub type ShardRef<D> = Rc<RefCell<Shard<D>>>;
+
+/// Index of a partition in its shard's table; stable while the partition is open.
+pub type PartitionIndex = usize;
+
+/// Something parked that became answerable; the request layer encodes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    Produce(usize),
+    Fetch(usize),
+}
+
+/// Why the shard takes no more data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteState {
+    Open,
+    /// Free space is below the reserve; ends by itself when there is room again.
+    DiskFull,
+    /// A write or sync failed; nothing is acknowledged any more until the broker is restarted.
+    Offline,
+}
+
+/// Wake-ups of the long-lived loops.
+#[derive(Clone, Default)]
+pub struct LoopSignals {
+    /// Something was appended and not yet written.
+    pub commit: Signal,
+    /// Something was written to the journal and not yet synced.
+    pub sync: Signal,
+    /// The segment writer should look.
+    pub drain: Signal,
+    /// The journal has room again.
+    pub room: Signal,
+    /// Time moved: retention, checkpoints, rolling.
+    pub housekeeping: Signal,
+}
+
+/// State of one core.
+pub struct Shard<D: Disk> {
+    pub core: CoreId,
+    pub cores: u16,
+    pub config: Arc<BrokerConfig>,
+    pub data_dir: PathBuf,
+    pub disk: D,
+    pub now: Now,
+    pub image: Arc<MetadataImage>,
+    pub write_state: WriteState,
+    pub partitions: Slab<Partition<D>>,
+    pub partition_indexes: HashMap<TopicPartition, PartitionIndex>,
+    pub journal: Journal<D>,
+    pub arena: TailArena,
+    pub signals: LoopSignals,
+    pub outbox: Outbox,
+    pub produces: ParkedTable<ParkedProduce>,
+    pub fetches: ParkedTable<ParkedFetch>,
+    pub sessions: FetchSessions,
+    pub finished: Vec<Finished>,
+    pub stats: Stats,
+    pub commit: super::group_commit::GroupCommit,
+    pub metadata: super::metadata::MetadataLog<D>,
+    pub is_stopping: bool,
+    connections: Slab<Connection>,
+    connections_opened: u64,
+    /// Connections whose reading waits for the write path to catch up.
+    pressed: Vec<ConnectionId>,
+    questions: HashMap<u64, oneshot::Sender<Reply>>,
+    questions_asked: u64,
+    append_tasks: HashMap<u64, oneshot::Sender<AppendOutcome>>,
+}
+
+/// What a new shard is made of.
+pub struct ShardParts<D: Disk> {
+    pub core: CoreId,
+    pub cores: u16,
+    pub config: Arc<BrokerConfig>,
+    pub data_dir: PathBuf,
+    pub disk: D,
+    pub journal: Journal<D>,
+    pub image: Arc<MetadataImage>,
+    pub now: Now,
+}
+
+impl<D: Disk> Shard<D> {
+    /// A shard without partitions; `open` in recovery.rs fills it.
+    pub fn new(parts: ShardParts<D>) -> Shard<D> {
+        assert!(parts.core.0 < parts.cores);
+        Shard {
+            core: parts.core,
+            cores: parts.cores,
+            config: parts.config,
+            data_dir: parts.data_dir,
+            disk: parts.disk,
+            now: parts.now,
+            image: parts.image,
+            write_state: WriteState::Open,
+            partitions: Slab::new(),
+            partition_indexes: HashMap::new(),
+            journal: parts.journal,
+            arena: TailArena::default(),
+            signals: LoopSignals::default(),
+            outbox: Outbox::default(),
+            produces: ParkedTable::default(),
+            fetches: ParkedTable::default(),
+            sessions: FetchSessions::default(),
+            finished: Vec::new(),
+            stats: Stats::default(),
+            commit: super::group_commit::GroupCommit::default(),
+            metadata: super::metadata::MetadataLog::default(),
+            is_stopping: false,
+            connections: Slab::new(),
+            connections_opened: 0,
+            pressed: Vec::new(),
+            questions: HashMap::new(),
+            questions_asked: 0,
+            append_tasks: HashMap::new(),
+        }
+    }
+
+    /// Takes the driver's reading of the clock; monotonic time never goes back.
+    pub fn set_now(&mut self, now: Now) {
+        assert!(now.monotonic_us >= self.now.monotonic_us);
+        self.now = now;
+    }
+
+    /// A client connected; `None` when this core has `CONNECTIONS_MAX` already: close it at once.
+    pub fn on_connect(&mut self, local: SocketAddr, peer: SocketAddr) -> Option<ConnectionId> {
+        if self.connections.len() >= CONNECTIONS_MAX || self.is_stopping {
+            self.stats.connections_refused += 1;
+            return None;
+        }
+        self.connections_opened += 1;
+        let entry = self.connections.vacant_entry();
+        let id = ConnectionId { index: entry.key(), generation: self.connections_opened };
+        entry.insert(Connection::new(id, local, peer));
+        self.stats.connections_opened += 1;
+        Some(id)
+    }
+
+    /// The socket is gone; what is still parked for it will be swallowed.
+    pub fn on_disconnect(&mut self, id: ConnectionId) {
+        if self.connection(id).is_some() {
+            self.connections.remove(id.index);
+        }
+    }
+
+    /// The connection, unless it is gone.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.index).filter(|connection| connection.id == id)
+    }
+
+    /// Connections open on this core.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Puts an answer into its slot, and tells the driver when bytes may leave.
+    pub fn fill(&mut self, slot: SlotId, parts: Vec<Bytes>) {
+        let Some(connection) = self.connection(slot.connection) else { return };
+        if connection.fill(slot.sequence, parts) {
+            self.outbox.ready.push(slot.connection);
+            self.outbox.raise();
+        }
+    }
+
+    /// Closes a connection after what is answered has left.
+    pub fn close_connection(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connection(id) {
+            connection.close();
+            self.outbox.close.push(id);
+            self.outbox.raise();
+        }
+    }
+
+    /// What the driver should write now, in order; empty when the connection is gone.
+    pub fn take_output(&mut self, id: ConnectionId) -> Vec<Bytes> {
+        self.connection(id).map(Connection::take_output).unwrap_or_default()
+    }
+
+    /// Holds a reader until the write path has caught up.
+    pub fn press(&mut self, id: ConnectionId) {
+        self.pressed.push(id);
+        self.stats.reads_paused += 1;
+    }
+
+    /// Lets all held readers go on.
+    pub fn release_pressed(&mut self) {
+        for id in std::mem::take(&mut self.pressed) {
+            if let Some(connection) = self.connection(id) {
+                connection.resume.raise();
+            }
+        }
+    }
+
+    /// True while readers are held by [`Shard::press`].
+    pub fn has_pressed(&self) -> bool {
+        !self.pressed.is_empty()
+    }
+
+    /// The open partition's index on this core.
+    pub fn partition_index(&self, partition: &TopicPartition) -> Option<PartitionIndex> {
+        self.partition_indexes.get(partition).copied()
+    }
+
+    /// Registers a question to another core; the receiver completes with its reply.
+    pub fn open_question(&mut self) -> (u64, oneshot::Receiver<Reply>) {
+        let (sender, receiver) = oneshot::channel();
+        self.questions_asked += 1;
+        self.questions.insert(self.questions_asked, sender);
+        (self.questions_asked, receiver)
+    }
+
+    /// A reply came in; the asker may have gone away meanwhile.
+    pub fn on_reply(&mut self, id: u64, reply: Reply) {
+        if let Some(sender) = self.questions.remove(&id) {
+            let _ = sender.send(reply); // The asker's task was dropped: nobody wants the reply.
+        }
+    }
+
+    /// Sends to another core through the outbox.
+    pub fn send(&mut self, to: CoreId, message: ShardMessage) {
+        assert!(to != self.core, "a core does not send to itself");
+        self.outbox.mesh.push((to, message));
+        self.outbox.raise();
+    }
+
+    /// Brings an append's outcome home: to this core's tables or to the core that asked.
+    pub fn resolve(&mut self, token: PartToken, outcome: AppendOutcome) {
+        match token {
+            PartToken::Request { core, .. } if core != self.core => {
+                self.outbox.appended(core, token, outcome);
+            }
+            PartToken::Request { key, part, .. } => self.on_appended(key, part, outcome),
+            PartToken::Task { id } => {
+                if let Some(sender) = self.append_tasks.remove(&id) {
+                    let _ = sender.send(outcome); // The task was dropped: nobody waits.
+                }
+            }
+        }
+    }
+
+    /// An outcome for a produce parked here arrived.
+    pub fn on_appended(&mut self, key: ParkedKey, part: u32, outcome: AppendOutcome) {
+        let Some(produce) = self.produces.get_mut(key) else { return };
+        if produce.settle(part, outcome) {
+            self.finished.push(Finished::Produce(key.index as usize));
+            self.outbox.raise();
+        }
+    }
+
+    /// A token for an append by a task of this core; the receiver completes with the outcome.
+    pub fn open_append_task(&mut self) -> (PartToken, oneshot::Receiver<AppendOutcome>) {
+        let (sender, receiver) = oneshot::channel();
+        self.questions_asked += 1;
+        self.append_tasks.insert(self.questions_asked, sender);
+        (PartToken::Task { id: self.questions_asked }, receiver)
+    }
+}

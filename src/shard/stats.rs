@@ -1,0 +1,11 @@
+//! Counters of one core, plain integers: one writer, read by snapshot.
+
+/// What one core has done since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub connections_opened: u64,
+    pub connections_refused: u64,
+    pub frames: u64,
+    pub frames_refused: u64,
+    pub reads_paused: u64,
+}

@@ -1,0 +1,125 @@
+//! What waits at one partition: produces for their commit, fetches for more to read.
+//!
+//! Produces are parked in offset order, because the log hands out offsets in order; so a rising end
+//! wakes a prefix and nothing is searched.
+
+use crate::model::ids::{CoreId, Offset};
+use crate::shard::mesh::{AppendOutcome, ParkedKey, PartToken};
+use std::collections::VecDeque;
+
+/// A produce part that was appended and waits to be safe enough.
+#[derive(Debug)]
+pub struct AppendWaiter {
+    /// End of the batch: safe once the awaited end has reached it.
+    pub end: Offset,
+    pub token: PartToken,
+    pub outcome: AppendOutcome,
+}
+
+/// A fetch that wants to hear of a higher readable end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchWatch {
+    pub core: CoreId,
+    pub key: ParkedKey,
+    pub pass: u32,
+}
+
+/// All waiters of one partition.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    written: VecDeque<AppendWaiter>,
+    committed: VecDeque<AppendWaiter>,
+    fetches: Vec<FetchWatch>,
+}
+
+impl Waiters {
+    /// Parks a part until the written end reaches it (acks=1).
+    pub fn park_written(&mut self, waiter: AppendWaiter) {
+        park(&mut self.written, waiter);
+    }
+
+    /// Parks a part until the high watermark reaches it (acks=all).
+    pub fn park_committed(&mut self, waiter: AppendWaiter) {
+        park(&mut self.committed, waiter);
+    }
+
+    /// Next part whose batch the kernel has.
+    pub fn pop_written(&mut self, written_end: Offset) -> Option<AppendWaiter> {
+        pop(&mut self.written, written_end)
+    }
+
+    /// Next part whose batch lies below the high watermark.
+    pub fn pop_committed(&mut self, high_watermark: Offset) -> Option<AppendWaiter> {
+        pop(&mut self.committed, high_watermark)
+    }
+
+    /// Next part, however far it got: the log went offline or the topic was deleted.
+    pub fn pop_any(&mut self) -> Option<AppendWaiter> {
+        self.written.pop_front().or_else(|| self.committed.pop_front())
+    }
+
+    /// Registers a fetch for the next rise of the readable end.
+    pub fn watch(&mut self, watch: FetchWatch) {
+        // A fetch that was answered by its deadline leaves its watch behind; its next one replaces it.
+        self.fetches.retain(|known| known.core != watch.core || known.key.index != watch.key.index);
+        self.fetches.push(watch);
+    }
+
+    /// All fetches to wake; each is woken once per registration.
+    pub fn take_fetches(&mut self) -> Vec<FetchWatch> {
+        std::mem::take(&mut self.fetches)
+    }
+
+    /// True when no produce waits.
+    pub fn has_appends(&self) -> bool {
+        !self.written.is_empty() || !self.committed.is_empty()
+    }
+}
+
+fn park(queue: &mut VecDeque<AppendWaiter>, waiter: AppendWaiter) {
+    // A duplicate waits for its original, which may lie before the newest batch.
+    let place = queue.iter().rposition(|other| other.end <= waiter.end).map_or(0, |at| at + 1);
+    queue.insert(place, waiter);
+}
+
+fn pop(queue: &mut VecDeque<AppendWaiter>, end: Offset) -> Option<AppendWaiter> {
+    if queue.front()?.end <= end { queue.pop_front() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::errors::KafkaCode;
+
+    fn waiter(end: u64, part: u32) -> AppendWaiter {
+        let key = ParkedKey { index: 0, generation: 0 };
+        AppendWaiter {
+            end: Offset::new(end),
+            token: PartToken::Request { core: CoreId(0), key, part },
+            outcome: AppendOutcome::refused(KafkaCode::None, None),
+        }
+    }
+
+    #[test]
+    fn a_rising_end_wakes_exactly_the_prefix_below_it() {
+        let mut waiters = Waiters::default();
+        for (end, part) in [(10, 0), (20, 1), (15, 2)] {
+            waiters.park_committed(waiter(end, part));
+        }
+        let mut woken = Vec::new();
+        while let Some(waiter) = waiters.pop_committed(Offset::new(15)) {
+            woken.push(waiter.end.get());
+        }
+        assert_eq!(woken, [10, 15]);
+        assert!(waiters.has_appends());
+    }
+
+    #[test]
+    fn a_fetch_that_watches_again_is_woken_once() {
+        let mut waiters = Waiters::default();
+        let key = ParkedKey { index: 3, generation: 1 };
+        waiters.watch(FetchWatch { core: CoreId(0), key, pass: 1 });
+        waiters.watch(FetchWatch { core: CoreId(0), key, pass: 2 });
+        assert_eq!(waiters.take_fetches(), [FetchWatch { core: CoreId(0), key, pass: 2 }]);
+    }
+}
