@@ -56,6 +56,9 @@ pub const DIRECT_CHUNK_BYTES: usize = 512 * 1024;
 /// Direct-write buffers that a core keeps of each size.
 pub const DIRECT_BUFFERS_MAX: usize = 8;
 
+/// Room held back in the data directory and released when the file system is full, in bytes.
+pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Batches remembered per producer and partition to recognise duplicates (KIP-98).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 

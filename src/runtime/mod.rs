@@ -1,7 +1,11 @@
 //! The driver that serves: the only user of glommio, of threads, of unsafe, of clocks and sockets.
 
+pub mod clock;
+pub mod cores;
+pub mod data_dir;
 mod direct;
 pub mod disk;
+pub mod probe;
 
 #[cfg(test)]
 pub(crate) mod tests {

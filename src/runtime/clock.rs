@@ -1,0 +1,43 @@
+//! The only reader of the machine's clocks; everything else is handed a `Now`.
+
+use crate::model::clock::Now;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Clocks of this process; copies agree, so that times may travel between cores.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock whose monotonic time starts at 1 s, so that "a while ago" is never negative.
+    #[allow(clippy::disallowed_methods)] // The one place that may.
+    pub fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    /// Both clocks, read now.
+    #[allow(clippy::disallowed_methods)] // The one place that may.
+    pub fn now(&self) -> Now {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let elapsed = self.start.elapsed() + Duration::from_secs(1);
+        Now {
+            monotonic_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            wall_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Clock;
+
+    #[test]
+    fn the_clock_never_goes_back_and_knows_the_century() {
+        let clock = Clock::start();
+        let (earlier, later) = (clock.now(), clock.now());
+        assert!(earlier.monotonic_us >= 1_000_000);
+        assert!(later.monotonic_us >= earlier.monotonic_us);
+        assert!(later.wall_ms > 1_600_000_000_000);
+    }
+}

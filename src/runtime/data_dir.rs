@@ -1,0 +1,350 @@
+//! The data directory as a whole: who may use it, and whether this broker is the one.
+//!
+//! Checked before any core starts: that no other process has it, that its format is not newer than
+//! this program, that it belongs to the configured node and cluster, that it can be written.
+//!
+//! ```text
+//! <data>/.lock             held by flock for the life of the process; holds its id
+//! <data>/meta.properties   version, cluster.id, node.id, as Kafka names them
+//! <data>/reserve           room given back to the file system when it is full
+//! ```
+
+use crate::model::ids::BrokerId;
+use crate::model::limits::RESERVE_FILE_BYTES;
+use rustix::fs::{FallocateFlags, FlockOperation};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Format of the data directory that this program writes; older ones are read.
+const VERSION: u32 = 1;
+
+const META_FILE: &str = "meta.properties";
+const LOCK_FILE: &str = ".lock";
+const RESERVE_FILE: &str = "reserve";
+
+/// The directory is this process's own while this lives.
+#[derive(Debug)]
+pub struct DataDir {
+    pub path: PathBuf,
+    /// 22 characters, as Kafka writes a UUID in base64url.
+    pub cluster_id: String,
+    pub node_id: BrokerId,
+    /// True when this start created it.
+    pub is_new: bool,
+    _lock: File,
+}
+
+/// Why the directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error("data directory {path} is in use by process {holder}")]
+    Locked { path: PathBuf, holder: String },
+    #[error("data directory {path} has format version {found}, this program knows up to {known}")]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("data directory {path} belongs to cluster {found}, configured is {configured}")]
+    ForeignCluster { path: PathBuf, found: String, configured: String },
+    #[error("data directory {path} belongs to node.id {found}, configured is {configured}")]
+    ForeignNode { path: PathBuf, found: i32, configured: i32 },
+    #[error("{path} has {line:?}, which no version of this program writes")]
+    Malformed { path: PathBuf, line: String },
+    #[error("data directory {path} has {free_bytes} bytes free, needed are {needed_bytes}")]
+    NoSpace { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
+    #[error("{operation} {path}")]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl DataDirError {
+    /// What the operator can do.
+    pub fn fix(&self) -> String {
+        match self {
+            DataDirError::Locked { .. } => "stop that process, or set log.dirs elsewhere".into(),
+            DataDirError::Newer { .. } => {
+                "start the newer program that wrote it, or set log.dirs elsewhere".into()
+            }
+            DataDirError::ForeignCluster { .. } => {
+                "set log.dirs to this cluster's directory, or cluster.id to the one found".into()
+            }
+            DataDirError::ForeignNode { found, .. } => {
+                format!("set node.id={found}, or log.dirs to this node's directory")
+            }
+            DataDirError::Malformed { path, .. } => {
+                format!("restore {} from a backup", path.display())
+            }
+            DataDirError::NoSpace { .. } => "free some space, or set log.dirs elsewhere".into(),
+            DataDirError::Io { .. } => {
+                "check that the directory exists and that this user may write to it".into()
+            }
+        }
+    }
+
+    /// True when the disk is to blame rather than the configuration.
+    pub fn is_io(&self) -> bool {
+        match self {
+            DataDirError::Io { .. }
+            | DataDirError::NoSpace { .. }
+            | DataDirError::Malformed { .. } => true,
+            DataDirError::Locked { .. }
+            | DataDirError::Newer { .. }
+            | DataDirError::ForeignCluster { .. }
+            | DataDirError::ForeignNode { .. } => false,
+        }
+    }
+}
+
+impl DataDir {
+    /// Takes the directory for `node_id`, making it when it is not there. `cluster_id` is checked
+    /// against what is stored; without one a new directory gets a random id.
+    pub fn open(
+        path: &Path,
+        node_id: BrokerId,
+        cluster_id: Option<&str>,
+    ) -> Result<DataDir, DataDirError> {
+        fs::create_dir_all(path).map_err(|source| io_error("create", path, source))?;
+        let lock = take_lock(path)?;
+        let meta_path = path.join(META_FILE);
+        let stored = match fs::read_to_string(&meta_path) {
+            Ok(text) => Some(Meta::parse(&text, &meta_path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io_error("read", &meta_path, error)),
+        };
+        let is_new = stored.is_none();
+        let meta = match stored {
+            Some(meta) => meta.checked(path, node_id, cluster_id)?,
+            None => Meta::create(path, node_id, cluster_id)?,
+        };
+        hold_reserve(path)?;
+        Ok(DataDir {
+            path: path.to_path_buf(),
+            cluster_id: meta.cluster_id,
+            node_id,
+            is_new,
+            _lock: lock,
+        })
+    }
+}
+
+/// Content of `meta.properties`.
+struct Meta {
+    version: u32,
+    cluster_id: String,
+    node_id: i32,
+}
+
+impl Meta {
+    fn parse(text: &str, path: &Path) -> Result<Meta, DataDirError> {
+        let mut meta = Meta { version: 0, cluster_id: String::new(), node_id: -1 };
+        let malformed =
+            |line: &str| DataDirError::Malformed { path: path.to_path_buf(), line: line.into() };
+        for line in text.lines().map(str::trim) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (key, value) = line.split_once('=').ok_or_else(|| malformed(line))?;
+            match key.trim() {
+                "version" => meta.version = value.trim().parse().map_err(|_| malformed(line))?,
+                "node.id" => meta.node_id = value.trim().parse().map_err(|_| malformed(line))?,
+                "cluster.id" => meta.cluster_id = value.trim().to_string(),
+                _ => {} // A later program of the same version may note more.
+            }
+        }
+        if meta.version == 0 || meta.cluster_id.is_empty() || meta.node_id < 0 {
+            return Err(malformed(text));
+        }
+        Ok(meta)
+    }
+
+    fn checked(
+        self,
+        dir: &Path,
+        node_id: BrokerId,
+        cluster_id: Option<&str>,
+    ) -> Result<Meta, DataDirError> {
+        let path = dir.to_path_buf();
+        if self.version > VERSION {
+            return Err(DataDirError::Newer { path, found: self.version, known: VERSION });
+        }
+        if let Some(configured) = cluster_id.filter(|configured| *configured != self.cluster_id) {
+            let configured = configured.to_string();
+            return Err(DataDirError::ForeignCluster { path, found: self.cluster_id, configured });
+        }
+        if self.node_id != node_id.0 {
+            let (found, configured) = (self.node_id, node_id.0);
+            return Err(DataDirError::ForeignNode { path, found, configured });
+        }
+        Ok(self)
+    }
+
+    fn create(
+        dir: &Path,
+        node_id: BrokerId,
+        cluster_id: Option<&str>,
+    ) -> Result<Meta, DataDirError> {
+        let cluster_id = cluster_id.map_or_else(random_cluster_id, str::to_string);
+        let meta = Meta { version: VERSION, cluster_id, node_id: node_id.0 };
+        let text = format!(
+            "version={}\ncluster.id={}\nnode.id={}\n",
+            meta.version, meta.cluster_id, meta.node_id
+        );
+        let (temporary, path) = (dir.join("meta.properties.tmp"), dir.join(META_FILE));
+        let written = File::create(&temporary)
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| File::open(dir)?.sync_all());
+        written.map_err(|source| io_error("write", &path, source))?;
+        Ok(meta)
+    }
+}
+
+fn take_lock(dir: &Path) -> Result<File, DataDirError> {
+    let path = dir.join(LOCK_FILE);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(|source| io_error("open", &path, source))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            let read = file.read_to_string(&mut holder);
+            let holder = match read {
+                Ok(_) if !holder.trim().is_empty() => holder.trim().to_string(),
+                Ok(_) | Err(_) => "of unknown id".to_string(),
+            };
+            return Err(DataDirError::Locked { path: dir.to_path_buf(), holder });
+        }
+        Err(error) => return Err(io_error("lock", &path, error.into())),
+    }
+    let noted = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    noted.map_err(|source| io_error("write", &path, source))?;
+    Ok(file)
+}
+
+/// Occupies the reserve, so that a full file system still has room for deletions to be logged.
+fn hold_reserve(dir: &Path) -> Result<(), DataDirError> {
+    let path = dir.join(RESERVE_FILE);
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = opened.map_err(|source| io_error("open", &path, source))?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVE_FILE_BYTES) {
+        // Where blocks cannot be reserved the free-space check alone has to do.
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+            let free_bytes = rustix::fs::statvfs(dir)
+                .map_or(0, |room| room.f_bavail.saturating_mul(room.f_frsize));
+            let needed_bytes = RESERVE_FILE_BYTES;
+            Err(DataDirError::NoSpace { path: dir.to_path_buf(), free_bytes, needed_bytes })
+        }
+        Err(error) => Err(io_error("reserve", &path, error.into())),
+    }
+}
+
+fn io_error(operation: &'static str, path: &Path, source: io::Error) -> DataDirError {
+    DataDirError::Io { operation, path: path.to_path_buf(), source }
+}
+
+/// A random UUID as Kafka writes it: base64url without padding.
+fn random_cluster_id() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits = uuid::Uuid::new_v4().as_u128();
+    (0..22u32)
+        .map(|index| {
+            // 22 digits of 6 bits hold 132: the last digit carries 2 bits and 4 of padding.
+            let digit = if index == 21 { bits << 4 } else { bits >> (122 - 6 * index) };
+            char::from(ALPHABET[usize::try_from(digit & 63).expect("six bits")])
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: BrokerId = BrokerId(1);
+
+    fn text(error: DataDirError, dir: &Path) -> String {
+        format!("{error}\nfix: {}", error.fix()).replace(&dir.display().to_string(), "DATA")
+    }
+
+    #[test]
+    fn a_new_directory_gets_an_identity_and_keeps_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("data");
+        let first = DataDir::open(&dir, NODE, None).unwrap();
+        assert!(first.is_new);
+        assert_eq!(first.cluster_id.len(), 22);
+        assert_eq!(fs::metadata(dir.join("reserve")).unwrap().len(), RESERVE_FILE_BYTES);
+        let cluster_id = first.cluster_id.clone();
+        drop(first);
+        let again = DataDir::open(&dir, NODE, Some(&cluster_id)).unwrap();
+        assert!(!again.is_new);
+        assert_eq!(again.cluster_id, cluster_id);
+    }
+
+    #[test]
+    fn a_second_process_is_told_who_holds_the_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let _held = DataDir::open(folder.path(), NODE, None).unwrap();
+        let error = DataDir::open(folder.path(), NODE, None).unwrap_err();
+        let expected = format!(
+            "data directory DATA is in use by process {}\n\
+             fix: stop that process, or set log.dirs elsewhere",
+            std::process::id()
+        );
+        assert!(!error.is_io());
+        assert_eq!(text(error, folder.path()), expected);
+    }
+
+    #[test]
+    fn a_directory_of_another_node_cluster_or_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(DataDir::open(folder.path(), NODE, Some("mine")).unwrap());
+        let refused = |node, cluster| {
+            text(DataDir::open(folder.path(), node, cluster).unwrap_err(), folder.path())
+        };
+        assert_eq!(
+            refused(BrokerId(2), None),
+            "data directory DATA belongs to node.id 1, configured is 2\n\
+             fix: set node.id=1, or log.dirs to this node's directory"
+        );
+        assert_eq!(
+            refused(NODE, Some("theirs")),
+            "data directory DATA belongs to cluster mine, configured is theirs\n\
+             fix: set log.dirs to this cluster's directory, or cluster.id to the one found"
+        );
+        let meta = folder.path().join(META_FILE);
+        fs::write(&meta, "version=9\ncluster.id=mine\nnode.id=1\n").unwrap();
+        assert_eq!(
+            refused(NODE, None),
+            "data directory DATA has format version 9, this program knows up to 1\n\
+             fix: start the newer program that wrote it, or set log.dirs elsewhere"
+        );
+        fs::write(&meta, "version=1\nnode.id=x\n").unwrap();
+        assert_eq!(
+            refused(NODE, None),
+            "DATA/meta.properties has \"node.id=x\", which no version of this program writes\n\
+             fix: restore DATA/meta.properties from a backup"
+        );
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_a_directory_is_an_io_error_with_its_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = DataDir::open(&file, NODE, None).unwrap_err();
+        assert!(error.is_io());
+        assert_eq!(error.to_string(), format!("create {}", file.display()));
+    }
+
+    #[test]
+    fn cluster_ids_are_uuids_in_base64url() {
+        let id = random_cluster_id();
+        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        assert!("AQgw".contains(id.chars().last().unwrap()), "two bits and four of padding: {id}");
+        assert_ne!(id, random_cluster_id());
+    }
+}
