@@ -4,11 +4,16 @@
 //! bounds the first and avoids the second (see `primitive.rs`).
 
 pub mod api_key;
+pub mod compression;
 pub mod frame;
 pub mod messages;
 pub mod primitive;
+pub mod record;
+pub mod record_batch;
 pub mod records;
 pub mod schema;
 
+#[cfg(test)]
+mod differential_tests;
 #[cfg(test)]
 mod entropy;
