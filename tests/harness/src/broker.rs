@@ -1,0 +1,185 @@
+//! The real `highwater` binary as a process.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::process::{end, exited, tail, text_of, wait_until};
+
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const LOG_LINES_SHOWN: usize = 60;
+
+/// A broker on loopback with a data directory of its own.
+///
+/// One per test. Killed, and its directory removed, when dropped.
+pub struct Broker {
+    binary: PathBuf,
+    overrides: Vec<String>,
+    directory: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Broker {
+    /// Starts `binary` (`env!("CARGO_BIN_EXE_highwater")`) and waits until it answers.
+    ///
+    /// `overrides` are `key=value` pairs of the configuration and win over the harness's own.
+    /// Panics with the broker's output when it does not answer.
+    pub fn start(binary: &str, overrides: &[&str]) -> Broker {
+        let mut broker = Broker {
+            binary: PathBuf::from(binary),
+            overrides: overrides.iter().map(|pair| String::from(*pair)).collect(),
+            directory: crate::scratch_directory("broker"),
+            port: free_port(),
+            child: None,
+        };
+        broker.restart();
+        broker
+    }
+
+    /// Starts the process again on the same address and directory; it must have ended.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "the broker still runs");
+        let log = self.log_file();
+        let mut command = Command::new(&self.binary);
+        for pair in self.own_overrides().iter().chain(&self.overrides) {
+            command.args(["--override", pair]);
+        }
+        command
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("the broker's binary was built by cargo"));
+        self.wait_until_it_answers();
+    }
+
+    fn own_overrides(&self) -> Vec<String> {
+        vec![
+            format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port),
+            format!("log.dirs={}", self.data_directory().display()),
+        ]
+    }
+
+    fn log_file(&self) -> File {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.directory.path().join("broker.log"))
+            .expect("a writable directory")
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        let port = self.port;
+        let child = self.child.as_mut().expect("started above");
+        let mut ended = None;
+        let answered = wait_until("an answer to ApiVersions", START_PATIENCE, || {
+            ended = exited(child);
+            (ended.is_some() || answers_api_versions(port)).then_some(())
+        });
+        let Some(status) = ended else {
+            return answered.unwrap_or_else(|what| panic!("{what}\n{}", self.report()));
+        };
+        self.child = None;
+        panic!("the broker ended with {status}\n{}", self.report());
+    }
+
+    /// `host:port` for a client.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The port it listens on, the same after each restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What `log.dirs` points to.
+    pub fn data_directory(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The directory that holds data and log.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| exited(child).is_none())
+    }
+
+    /// The process, for reading its memory and CPU from outside.
+    pub fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("the broker runs").id()
+    }
+
+    /// SIGKILL: nothing of the process's own code runs afterwards.
+    pub fn kill(&mut self) {
+        end(self.child.as_mut().expect("the broker runs"));
+        self.child = None;
+    }
+
+    /// SIGTERM, then waits for the orderly end, which must have status 0.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().expect("the broker runs");
+        let id = Pid::from_child(&child);
+        kill_process(id, Signal::TERM).expect("the child is ours and not reaped");
+        let status =
+            wait_until("the broker's end after SIGTERM", STOP_PATIENCE, || exited(&mut child));
+        let status = status.unwrap_or_else(|what| {
+            end(&mut child);
+            panic!("{what}\n{}", self.report())
+        });
+        assert!(status.success(), "the broker ended with {status}\n{}", self.report());
+    }
+
+    /// The last lines the broker wrote, over all its starts.
+    pub fn report(&self) -> String {
+        let log = text_of(&self.directory.path().join("broker.log"));
+        format!("--- broker's output ---\n{}", tail(&log, LOG_LINES_SHOWN))
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.as_mut() {
+            end(child);
+        }
+    }
+}
+
+/// A port that nothing listened on a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("bound above").port()
+}
+
+/// Asks ApiVersions v0, written by hand: the one request whose form never changes.
+pub(crate) fn answers_api_versions(port: u16) -> bool {
+    const REQUEST: [u8; 10] = [0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+    ask(port, &REQUEST).is_ok_and(|answer| answer.starts_with(&[0, 0, 0, 1]))
+}
+
+/// Sends one request and reads the answer, both without their length in front.
+pub(crate) fn ask(port: u16, request: &[u8]) -> io::Result<Vec<u8>> {
+    const ANSWER_SIZE_MAX: u32 = 1 << 20;
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let size = u32::try_from(request.len()).expect("a short request");
+    socket.write_all(&[&size.to_be_bytes(), request].concat())?;
+    let mut size = [0; 4];
+    socket.read_exact(&mut size)?;
+    let size = u32::from_be_bytes(size);
+    assert!(size <= ANSWER_SIZE_MAX, "an answer of {size} bytes");
+    let mut answer = Vec::new();
+    socket.take(u64::from(size)).read_to_end(&mut answer)?;
+    Ok(answer)
+}

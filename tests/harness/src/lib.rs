@@ -1,0 +1,33 @@
+//! What the integration tests share.
+//!
+//! Why a package and not a module: every test binary uses another part of it, and a package is
+//! compiled once. It knows the broker only from outside, as a process and a socket; no test here
+//! reaches into the library.
+//!
+//! Invariants
+//! - Each wait is a condition with a deadline; what was seen instead is in the failure's text.
+//! - Each process is ended with the value that owns it.
+//! - A missing toolchain is told on standard error and is a failure where `CI=true` or
+//!   `HIGHWATER_REQUIRE_CLIENTS=1` is set; it never passes in silence.
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
+#![allow(clippy::print_stdout, reason = "the test runner shows these lines when a test fails")]
+
+mod broker;
+mod cases;
+mod directories;
+mod kafka;
+mod peer;
+mod process;
+mod toolchain;
+mod tools;
+
+pub use broker::{Broker, free_port};
+pub use cases::{Report, run_cases};
+pub use directories::{clients_directory, repository, scratch_directory};
+pub use kafka::{ApacheKafka, KafkaOptions};
+pub use peer::Peer;
+pub use process::{Finished, run_to_end, wait_until};
+pub use toolchain::{
+    Missing, Toolchain, go_program, jars, java_classes, kafka_jars, kcat, node_modules, python,
+};
+pub use tools::{ToolOutput, Tools};
