@@ -5,9 +5,11 @@
 
 pub mod api_key;
 pub mod compression;
+pub mod fetch_view;
 pub mod frame;
 pub mod messages;
 pub mod primitive;
+pub mod produce_view;
 pub mod record;
 pub mod record_batch;
 pub mod records;

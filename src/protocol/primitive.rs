@@ -79,6 +79,11 @@ impl<'a> Reader<'a> {
         Reader { frame, rest: frame }
     }
 
+    /// The whole frame.
+    pub fn frame(&self) -> &'a Bytes {
+        self.frame
+    }
+
     /// Bytes not yet read.
     pub fn left(&self) -> usize {
         self.rest.len()

@@ -548,18 +548,18 @@ pub(crate) fn write_nullable_struct<T: Wire, S: Sink>(
 /// Writes number, size and value of a tagged field.
 pub(crate) fn write_tagged<T: Wire, S: Sink>(
     value: &T,
-    field: &FieldSpec,
+    tag: u32,
     sink: &mut S,
     context: Context,
 ) -> Result<(), EncodeError> {
     let mut counter = SizeCounter::default();
-    value.write(&mut counter, field.context(context))?;
+    value.write(&mut counter, context)?;
     let size = counter.size();
     let size_on_wire = u32::try_from(size)
         .map_err(|_| EncodeError::TooLong { length: size, length_max: u32::MAX as usize })?;
-    sink.put_unsigned_varint(field.tag);
+    sink.put_unsigned_varint(tag);
     sink.put_unsigned_varint(size_on_wire);
-    value.write(sink, field.context(context))
+    value.write(sink, context)
 }
 
 /// The field table of an API's messages: see the head of this file.
@@ -703,7 +703,10 @@ macro_rules! schema {
                             != $crate::protocol::schema::schema!(@default $type $(, $default)?)
                     {
                         $crate::protocol::schema::write_tagged(
-                            &self.$field, &Self::$field, sink, context,
+                            &self.$field,
+                            Self::$field.tag,
+                            sink,
+                            Self::$field.context(context),
                         )?;
                     }
                 )*

@@ -12,7 +12,7 @@
 //! - v12 adds the partition to the transaction implicitly (KIP-890).
 //! - v13 topic ids instead of names (KIP-516).
 //!
-//! Left out: v0 to v2: Kafka 4.0 removed them (KIP-896). The request path reads `views.rs`
+//! Left out: v0 to v2: Kafka 4.0 removed them (KIP-896). The request path reads `produce_view.rs`
 //! instead.
 
 use uuid::Uuid;

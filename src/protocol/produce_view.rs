@@ -1,0 +1,276 @@
+//! Produce without allocation: a request read in place, and a response written from results.
+//!
+//! Why beside the field table: Produce is the hottest request. The table's structs own their
+//! strings and vectors; this view keeps ranges of the frame and reuses its own two vectors, so
+//! after the first requests of a connection it allocates nothing. A test holds view and table
+//! together in every version.
+//!
+//! Invariants
+//! - Records are slices of the frame; they are neither copied nor looked into.
+//! - The response names the request's topics and partitions in the request's order.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::model::errors::KafkaCode;
+use crate::protocol::messages::produce::ProduceRequest;
+use crate::protocol::primitive::{DecodeError, EncodeError, LengthForm, Reader, Sink};
+use crate::protocol::schema::{Context, Message};
+
+/// First version that names topics by id (KIP-516).
+const TOPIC_ID_FROM: i16 = 13;
+
+/// A Produce request, read in place. One per connection, reused for each request.
+#[derive(Debug, Default)]
+pub struct ProduceRequestView {
+    frame: Bytes,
+    version: i16,
+    transactional_id: Option<Range<usize>>,
+    acks: i16,
+    timeout_ms: i32,
+    topics: Vec<TopicSlot>,
+    partitions: Vec<PartitionSlot>,
+}
+
+#[derive(Debug)]
+struct TopicSlot {
+    name: Range<usize>,
+    topic_id: Uuid,
+    partitions: Range<usize>,
+}
+
+#[derive(Debug)]
+struct PartitionSlot {
+    index: i32,
+    records: Range<usize>,
+}
+
+/// One topic of a request. Lives no longer than the view.
+#[derive(Clone, Copy, Debug)]
+pub struct ProduceTopic<'a> {
+    view: &'a ProduceRequestView,
+    slot: &'a TopicSlot,
+}
+
+/// One partition of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducePartition {
+    pub index: i32,
+    /// A slice of the frame; empty when the request says null.
+    pub records: Bytes,
+}
+
+impl ProduceRequestView {
+    /// Reads the body at which `reader` stands. What the view held before is gone, also when this
+    /// fails.
+    ///
+    /// # Errors
+    /// Whatever the bytes or the version have wrong.
+    pub fn read(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        self.clear();
+        if !ProduceRequest::VERSIONS.contains(&version) {
+            let api = ProduceRequest::KEY.name();
+            return Err(DecodeError::UnsupportedVersion { api, version });
+        }
+        let context = Context::of_message(version, ProduceRequest::FLEXIBLE_FROM);
+        let form = context.form();
+        self.version = version;
+        self.transactional_id =
+            reader.get_nullable_str(form)?.map(|id| range_before(reader, id.len()));
+        self.acks = reader.get_i16()?;
+        self.timeout_ms = reader.get_i32()?;
+        for _ in 0..reader.get_count(form, 2)? {
+            self.read_topic(reader, context)?;
+        }
+        if context.is_flexible {
+            reader.skip_tagged_fields()?;
+        }
+        self.frame = reader.frame().clone();
+        Ok(())
+    }
+
+    #[inline]
+    fn read_topic(&mut self, reader: &mut Reader<'_>, context: Context) -> Result<(), DecodeError> {
+        let form = context.form();
+        let (name, topic_id) = if context.version < TOPIC_ID_FROM {
+            let size = reader.get_str(form)?.len();
+            (range_before(reader, size), Uuid::nil())
+        } else {
+            (0..0, reader.get_uuid()?)
+        };
+        let first = self.partitions.len();
+        for _ in 0..reader.get_count(form, 5)? {
+            let index = reader.get_i32()?;
+            let size = reader.get_nullable_byte_slice(form)?.unwrap_or_default().len();
+            let records = range_before(reader, size);
+            if context.is_flexible {
+                reader.skip_tagged_fields()?;
+            }
+            self.partitions.push(PartitionSlot { index, records });
+        }
+        if context.is_flexible {
+            reader.skip_tagged_fields()?;
+        }
+        let partitions = first..self.partitions.len();
+        self.topics.push(TopicSlot { name, topic_id, partitions });
+        Ok(())
+    }
+
+    /// Lets go of the frame; the vectors' room stays.
+    pub fn clear(&mut self) {
+        self.frame = Bytes::new();
+        self.topics.clear();
+        self.partitions.clear();
+    }
+
+    pub fn version(&self) -> i16 {
+        self.version
+    }
+
+    pub fn transactional_id(&self) -> Option<&str> {
+        self.transactional_id.clone().map(|range| self.str_at(range))
+    }
+
+    /// -1 all in-sync replicas, 0 no response, 1 the leader; other values are the caller's to refuse.
+    pub fn acks(&self) -> i16 {
+        self.acks
+    }
+
+    pub fn timeout_ms(&self) -> i32 {
+        self.timeout_ms
+    }
+
+    pub fn partition_count(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Topics in the order of the request.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = ProduceTopic<'_>> {
+        self.topics.iter().map(|slot| ProduceTopic { view: self, slot })
+    }
+
+    fn str_at(&self, range: Range<usize>) -> &str {
+        std::str::from_utf8(&self.frame[range]).expect("checked by ProduceRequestView::read")
+    }
+}
+
+/// The `size` bytes just read.
+#[inline]
+fn range_before(reader: &Reader<'_>, size: usize) -> Range<usize> {
+    let end = reader.position();
+    end - size..end
+}
+
+impl<'a> ProduceTopic<'a> {
+    /// Empty from version 13 on, which names topics by id.
+    pub fn name(&self) -> &'a str {
+        self.view.str_at(self.slot.name.clone())
+    }
+
+    /// Nil below version 13, which names topics by name.
+    pub fn topic_id(&self) -> Uuid {
+        self.slot.topic_id
+    }
+
+    /// Partitions in the order of the request.
+    pub fn partitions(&self) -> impl ExactSizeIterator<Item = ProducePartition> + 'a {
+        let frame = &self.view.frame;
+        self.view.partitions[self.slot.partitions.clone()].iter().map(|slot| ProducePartition {
+            index: slot.index,
+            records: frame.slice(slot.records.clone()),
+        })
+    }
+}
+
+/// How one partition's append ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProduceResult {
+    pub error: KafkaCode,
+    /// Offset of the batch's first record; -1 on error.
+    pub base_offset: i64,
+    /// -1 unless the topic stamps log append time.
+    pub log_append_time_ms: i64,
+    /// -1 on error.
+    pub log_start_offset: i64,
+}
+
+impl ProduceResult {
+    /// A refusal without further detail.
+    pub const fn refused(error: KafkaCode) -> ProduceResult {
+        ProduceResult { error, base_offset: -1, log_append_time_ms: -1, log_start_offset: -1 }
+    }
+}
+
+/// Writes the body of the response to `request`, `results` in the order of its partitions.
+///
+/// Refusals that carry more (a new leader, errors per record) need the `ProduceResponse` struct.
+///
+/// # Errors
+/// A count that exceeds an int32.
+///
+/// # Panics
+/// When there is not exactly one result per partition of the request.
+pub fn write_produce_response(
+    sink: &mut impl Sink,
+    request: &ProduceRequestView,
+    results: &[ProduceResult],
+    throttle_time_ms: i32,
+) -> Result<(), EncodeError> {
+    assert!(results.len() == request.partitions.len());
+    let context = Context::of_message(request.version, ProduceRequest::FLEXIBLE_FROM);
+    let form = context.form();
+    sink.put_length(Some(request.topics.len()), form)?;
+    for topic in request.topics() {
+        if request.version < TOPIC_ID_FROM {
+            sink.put_nullable_str(Some(topic.name()), form)?;
+        } else {
+            sink.put_uuid(topic.topic_id());
+        }
+        let range = topic.slot.partitions.clone();
+        sink.put_length(Some(range.len()), form)?;
+        for (slot, result) in request.partitions[range.clone()].iter().zip(&results[range]) {
+            write_partition(sink, slot.index, result, context)?;
+        }
+        end_struct(sink, context);
+    }
+    sink.put_i32(throttle_time_ms);
+    end_struct(sink, context);
+    Ok(())
+}
+
+#[inline]
+fn write_partition(
+    sink: &mut impl Sink,
+    index: i32,
+    result: &ProduceResult,
+    context: Context,
+) -> Result<(), EncodeError> {
+    sink.put_i32(index);
+    sink.put_i16(result.error.number());
+    sink.put_i64(result.base_offset);
+    sink.put_i64(result.log_append_time_ms);
+    if context.version >= 5 {
+        sink.put_i64(result.log_start_offset);
+    }
+    if context.version >= 8 {
+        let form: LengthForm = context.form();
+        sink.put_length(Some(0), form)?;
+        sink.put_nullable_str(None, form)?;
+    }
+    end_struct(sink, context);
+    Ok(())
+}
+
+/// No tagged fields.
+#[inline]
+fn end_struct(sink: &mut impl Sink, context: Context) {
+    if context.is_flexible {
+        sink.put_unsigned_varint(0);
+    }
+}
+
+#[cfg(test)]
+#[path = "produce_view_tests.rs"]
+mod tests;
