@@ -19,6 +19,7 @@ mod kafka;
 mod peer;
 mod process;
 mod toolchain;
+mod recorder;
 mod tools;
 
 pub use broker::{Broker, free_port};
@@ -27,6 +28,7 @@ pub use directories::{clients_directory, repository, scratch_directory};
 pub use kafka::{ApacheKafka, KafkaOptions};
 pub use peer::Peer;
 pub use process::{Finished, run_to_end, wait_until};
+pub use recorder::Recorder;
 pub use toolchain::{
     Missing, Toolchain, go_program, jars, java_classes, kafka_jars, kcat, node_modules, python,
 };
