@@ -68,6 +68,24 @@ pub const FETCH_SESSIONS_MAX: usize = 1000;
 /// Output of one decompression in bytes; more is refused as corrupt.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Groups of one coordinator partition.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Members of one group, those counted that were given an id and have not joined with it yet.
+pub const GROUP_MEMBERS_MAX: usize = 10_000;
+
+/// Length in bytes of each text that a group record keeps: ids, client id, protocol names.
+pub const GROUP_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Size of a group's own record in bytes: all members' subscriptions and assignments.
+pub const GROUP_RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Groups whose deadlines a coordinator looks at in one turn.
+pub const GROUPS_WOKEN_PER_TURN: usize = 64;
+
+/// Groups that the search for expired offsets looks at in one turn.
+pub const GROUPS_SWEPT_PER_TURN: usize = 64;
+
 const _: () = assert!(JOURNAL_ENTRY_BYTES_MAX < JOURNAL_FILE_BYTES as usize);
 const _: () = assert!(DIRECT_APPEND_BYTES_MIN < JOURNAL_ENTRY_BYTES_MAX);
 const _: () = assert!(UNWRITTEN_BYTES_MAX <= TAIL_BYTES_MAX);
@@ -83,3 +101,6 @@ pub const SEGMENT_UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Bytes that one fetch may return, whatever it asks for (`fetch.max.bytes`).
 pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
+// A string in a record has an i16 for its length; a member id is a client id and a little more.
+const _: () = assert!(GROUP_TEXT_BYTES_MAX * 2 <= i16::MAX as usize + 1);
+const _: () = assert!(GROUP_RECORD_BYTES_MAX < JOURNAL_ENTRY_BYTES_MAX);

@@ -1,0 +1,44 @@
+//! The group coordinator: who consumes which partitions, and how far each group has read.
+//!
+//! One [`GroupCoordinator`] per partition of `__consumer_offsets`, on the core that owns that
+//! partition. Groups of the classic protocol only (KIP-848 and share groups come with their own
+//! state machines beside `classic.rs`).
+//!
+//! Why own request and answer structs ([`GroupRequest`], [`GroupAnswer`]) and not the protocol's
+//! messages: the machine must not know wire versions. What differs between versions (a single
+//! member in LeaveGroup v2, no rebalance timeout in JoinGroup v0) is settled in `api/`, once.
+
+pub mod calls;
+pub mod classic;
+pub mod config;
+pub mod coordinator;
+mod expiry;
+mod heartbeat;
+mod join;
+mod leave;
+mod member;
+mod offsets;
+pub mod records;
+mod subscription;
+mod sync;
+mod turn;
+
+#[cfg(test)]
+mod tests;
+
+pub use calls::{GroupAnswer, GroupFilter, GroupRequest};
+pub use config::GroupConfig;
+pub use coordinator::GroupCoordinator;
+pub use turn::Step;
+
+/// The partition of `__consumer_offsets` that holds `group`.
+///
+/// Kafka's own rule, since its tools compute it too: Java's `String.hashCode` (over UTF-16 units)
+/// with the sign bit masked, modulo the number of partitions.
+pub fn partition_of(group: &str, partitions: u32) -> u32 {
+    assert!(partitions > 0);
+    let hash = group
+        .encode_utf16()
+        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
+    (hash & 0x7fff_ffff) % partitions
+}
