@@ -15,7 +15,7 @@ use crate::protocol::messages;
 use crate::protocol::primitive::{Reader, Writer};
 use crate::protocol::schema::{Context, Message, Request};
 
-const CASES_PER_VERSION: u32 = 48;
+const CASES_PER_VERSION: u32 = 24;
 
 /// What the oracle makes of a body: the bytes it left unread, and its own encoding.
 type Oracle = fn(OracleKey, &mut Bytes, i16) -> Result<BytesMut, String>;

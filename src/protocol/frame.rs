@@ -160,3 +160,7 @@ pub fn encode_response<M: Message>(
     response.encode(&mut writer, version)?;
     writer.finish()
 }
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

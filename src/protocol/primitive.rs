@@ -633,3 +633,7 @@ impl Sink for Writer {
         self.size += bytes.len();
     }
 }
+
+#[cfg(test)]
+#[path = "primitive_tests.rs"]
+mod tests;

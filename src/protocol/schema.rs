@@ -770,3 +770,7 @@ macro_rules! schema {
 }
 
 pub(crate) use schema;
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;
