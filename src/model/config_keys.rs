@@ -10,7 +10,7 @@
 mod broker;
 mod topic;
 
-pub use broker::BROKER_KEYS;
+pub use broker::{BROKER_KEYS, FOREIGN_FAMILIES};
 pub use topic::TOPIC_KEYS;
 
 /// What a value must look like. The bounds are inclusive.
@@ -74,7 +74,7 @@ pub enum Update {
 }
 
 /// One row of the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConfigKey {
     pub name: &'static str,
     pub kind: ConfigKind,

@@ -23,6 +23,12 @@ pub const PARTITIONS_MAX: usize = 200_000;
 /// Partitions that one CreateTopics or CreatePartitions may ask for.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
 
+/// Largest frame of the metadata log in bytes: one decision's records.
+pub const METADATA_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Producer ids that a core takes from the controller at a time (KIP-730).
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
 /// Length of a topic name in bytes, as Kafka has it.
 pub const TOPIC_NAME_LEN_MAX: usize = 249;
 

@@ -1,8 +1,11 @@
 //! Words of the domain, shared by every layer. No I/O, no logic beyond arithmetic.
 
+pub mod base64url;
+pub mod broker_config;
 pub mod clock;
 pub mod config_keys;
 pub mod errors;
 pub mod ids;
 pub mod limits;
+pub mod listeners;
 pub mod topic_config;

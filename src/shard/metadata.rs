@@ -8,9 +8,10 @@
 //! - One change at a time: each is decided upon the image that the one before it left.
 //! - An image that a core works with is always backed by synced records.
 
-use crate::controller::decide::{self, Change, ChangeReply};
-use crate::controller::image::MetadataImage;
+use crate::controller::decide::{self, Change, ChangeReply, LiveBroker};
+use crate::controller::image::{ApplyError, MetadataImage};
 use crate::controller::metadata_log;
+use crate::model::broker_config::BrokerConfig;
 use crate::model::ids::CoreId;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::questions::{Question, Reply, ask};
@@ -50,7 +51,11 @@ pub struct LoadedMetadata<D: Disk> {
 ///
 /// # Errors
 /// The file cannot be read, or is damaged before its end: acknowledged changes would be lost.
-pub async fn load<D: Disk>(disk: &D, dir: &Path) -> Result<LoadedMetadata<D>, MetadataError> {
+pub async fn load<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    config: &BrokerConfig,
+) -> Result<LoadedMetadata<D>, MetadataError> {
     disk.create_dir(dir).await?;
     let path = dir.join("metadata.log");
     let file = disk.open(&path, OpenMode::ReadWrite).await?;
@@ -59,9 +64,9 @@ pub async fn load<D: Disk>(disk: &D, dir: &Path) -> Result<LoadedMetadata<D>, Me
     let len = usize::try_from(size).map_err(|_| MetadataError::TooLarge { size })?;
     let content = disk.read_at(&file, 0, len).await?;
     let (changes, valid_bytes) = metadata_log::decode_frames(&content)?;
-    let mut image = MetadataImage::default();
+    let mut image = MetadataImage::new(config.node_id, Arc::new(config.values.clone()));
     for record in changes.iter().flatten() {
-        image.apply(record);
+        image.apply(record)?;
     }
     let position = valid_bytes as u64;
     if position < size {
@@ -80,6 +85,8 @@ pub enum MetadataError {
     Disk(#[from] DiskError),
     #[error(transparent)]
     Damaged(#[from] metadata_log::MetadataLogError),
+    #[error(transparent)]
+    Record(#[from] ApplyError),
     #[error("metadata log of {size} bytes is larger than memory can address")]
     TooLarge { size: u64 },
 }
@@ -99,11 +106,15 @@ pub async fn change_here<D: Disk>(shard: &ShardRef<D>, change: Change) -> Change
     let _turn = turn.lock().await;
     let (decision, image) = {
         let shard = shard.borrow();
-        let context = decide::Context {
-            config: &shard.config,
+        let local = LiveBroker {
+            id: shard.config.node_id,
             cores: shard.cores,
-            now: shard.now,
-            random: uuid::Uuid::new_v4,
+            directory: uuid::Uuid::nil(),
+        };
+        let context = decide::Context {
+            brokers: &[local],
+            config: &shard.config,
+            random: &uuid::Uuid::new_v4,
         };
         (decide::decide(&shard.image, change, &context), Arc::clone(&shard.image))
     };
@@ -117,7 +128,7 @@ pub async fn change_here<D: Disk>(shard: &ShardRef<D>, change: Change) -> Change
     }
     let mut next = MetadataImage::clone(&image);
     for record in &decision.records {
-        next.apply(record);
+        next.apply(record).expect("a decision follows from the image it was made upon");
     }
     publish(shard, Arc::new(next)).await;
     decision.reply

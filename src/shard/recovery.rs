@@ -57,12 +57,13 @@ impl<D: Disk> Shard<D> {
 /// # Errors
 /// The metadata or a journal cannot be read. Damage to one partition does not stop the start.
 pub async fn start_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StartError> {
-    let (disk, dir, cores) = {
+    let (disk, dir, cores, config) = {
         let shard = shard.borrow();
         assert!(shard.core == CONTROLLER_CORE);
-        (shard.disk.clone(), shard.data_dir.join("metadata"), shard.cores)
+        let dir = shard.data_dir.join("metadata");
+        (shard.disk.clone(), dir, shard.cores, Arc::clone(&shard.config))
     };
-    let loaded = metadata::load(&disk, &dir).await?;
+    let loaded = metadata::load(&disk, &dir, &config).await?;
     let image = Arc::new(loaded.image);
     shard.borrow_mut().metadata = loaded.log;
     let asks = (0..cores).map(|core| {

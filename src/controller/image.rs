@@ -1,0 +1,540 @@
+//! The metadata as one broker sees it: what all records up to here add up to.
+//!
+//! One per core, each applying the same records in the same order, so no core asks another what a
+//! topic is. Cloning shares everything; the next record copies only what it touches.
+//!
+//! Invariants
+//! - `names` and `topics` hold the same topics; a topic's partitions are numbered without holes.
+//! - `load` counts each replica of each partition once, on its broker and core.
+//! - A topic's `config` is its overrides resolved against the current broker defaults.
+
+use crate::controller::records::{ConfigResource, MetadataRecord, PartitionState};
+use crate::model::ids::{
+    BrokerId, CoreId, LeaderEpoch, PartitionId, ProducerId, TopicId, TopicPartition,
+};
+use crate::model::topic_config::{TopicConfig, TopicDefaults};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The topics whose records are the broker's own.
+pub const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, TRANSACTIONS_TOPIC, "__share_group_state"];
+/// Committed offsets and group state.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// Transaction state.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// Values by key.
+pub type ConfigMap = BTreeMap<String, String>;
+
+/// All metadata, from one broker's point of view.
+#[derive(Debug, Clone)]
+pub struct MetadataImage {
+    local: BrokerId,
+    /// What file, environment and flags of this broker set.
+    static_config: Arc<ConfigMap>,
+    cluster_id: Option<Uuid>,
+    topics: Arc<BTreeMap<TopicId, Arc<TopicImage>>>,
+    names: Arc<BTreeMap<Arc<str>, TopicId>>,
+    /// Names that collide in metrics, by their form with '_' for '.'.
+    collisions: Arc<BTreeMap<String, BTreeSet<Arc<str>>>>,
+    broker_configs: Arc<BTreeMap<ConfigResource, ConfigMap>>,
+    defaults: Arc<TopicDefaults>,
+    next_producer_id: ProducerId,
+    load: Arc<BTreeMap<(BrokerId, CoreId), usize>>,
+    partition_count: usize,
+}
+
+/// One topic.
+#[derive(Debug, Clone)]
+pub struct TopicImage {
+    pub id: TopicId,
+    pub name: Arc<str>,
+    /// By partition number.
+    pub partitions: Vec<PartitionImage>,
+    /// What was set for this topic alone.
+    pub overrides: ConfigMap,
+    pub config: Arc<TopicConfig>,
+    /// The broker writes it; clients may not.
+    pub is_internal: bool,
+}
+
+/// One partition.
+#[derive(Debug, Clone)]
+pub struct PartitionImage {
+    /// The core that owns the replica on this broker; core 0 where this broker holds none.
+    pub core: CoreId,
+    pub state: PartitionState,
+}
+
+/// A record that does not follow from the records before it: the log is not ours or not whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error("topic {id} is named a second time")]
+    TopicExists { id: TopicId },
+    #[error("topic name {name} is taken by another topic")]
+    NameTaken { name: String },
+    #[error("topic {id} does not exist")]
+    NoTopic { id: TopicId },
+    #[error("partition {id} comes before partition {expected} of its topic")]
+    PartitionGap { id: TopicPartition, expected: usize },
+    #[error("the leader epoch of {id} goes back from {now} to {next}")]
+    EpochBack { id: TopicPartition, now: i32, next: i32 },
+    #[error("producer ids go back from {now} to {next}")]
+    ProducerIdsBack { now: i64, next: i64 },
+    #[error("the cluster id changes")]
+    ClusterIdChanges,
+}
+
+impl MetadataImage {
+    /// The image before the first record. `static_config` is what this broker was started with.
+    pub fn new(local: BrokerId, static_config: Arc<ConfigMap>) -> MetadataImage {
+        let mut image = MetadataImage {
+            local,
+            static_config,
+            cluster_id: None,
+            topics: Arc::default(),
+            names: Arc::default(),
+            collisions: Arc::default(),
+            broker_configs: Arc::default(),
+            defaults: Arc::default(),
+            next_producer_id: ProducerId(0),
+            load: Arc::default(),
+            partition_count: 0,
+        };
+        image.resolve_defaults();
+        image
+    }
+
+    /// The broker from whose point of view this is.
+    pub fn local(&self) -> BrokerId {
+        self.local
+    }
+
+    /// The cluster's identity, once its record has been applied.
+    pub fn cluster_id(&self) -> Option<Uuid> {
+        self.cluster_id
+    }
+
+    pub fn topic_by_id(&self, id: &TopicId) -> Option<&Arc<TopicImage>> {
+        self.topics.get(id)
+    }
+
+    pub fn topic_by_name(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.names.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// Every topic, sorted by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.names.values().filter_map(|id| self.topics.get(id))
+    }
+
+    /// Topics whose name is `from` or sorts behind it.
+    pub fn topics_from<'a>(&'a self, from: &'a str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
+        self.names
+            .range::<str, _>((std::ops::Bound::Included(from), std::ops::Bound::Unbounded))
+            .filter_map(|(_, id)| self.topics.get(id))
+    }
+
+    pub fn partition(&self, id: &TopicPartition) -> Option<&PartitionImage> {
+        self.topics.get(&id.topic)?.partition(id.partition)
+    }
+
+    /// The core of this broker that owns the partition's log; `None` where no replica is here.
+    pub fn owner_of(&self, id: &TopicPartition) -> Option<CoreId> {
+        self.partition(id)?.state.core_on(self.local)
+    }
+
+    pub fn leader_epoch(&self, id: &TopicPartition) -> Option<LeaderEpoch> {
+        self.partition(id).map(|partition| partition.state.leader_epoch)
+    }
+
+    /// Partitions whose log lives on this core of this broker.
+    pub fn partitions_of(&self, core: CoreId) -> impl Iterator<Item = TopicPartition> {
+        self.topics
+            .values()
+            .flat_map(|topic| topic.partitions())
+            .filter(move |(_, partition)| partition.state.core_on(self.local) == Some(core))
+            .map(|(id, _)| id)
+    }
+
+    /// Number of topics.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Number of partitions of all topics.
+    pub fn partition_count(&self) -> usize {
+        self.partition_count
+    }
+
+    /// Replicas that live on this core of this broker.
+    pub fn load(&self, broker: BrokerId, core: CoreId) -> usize {
+        self.load.get(&(broker, core)).copied().unwrap_or(0)
+    }
+
+    /// An existing topic whose name differs only in '.' against '_' (metrics would mix them up).
+    pub fn colliding_topic(&self, name: &str) -> Option<&str> {
+        let names = self.collisions.get(&unified(name)?)?;
+        names.iter().next().map(|name| &**name)
+    }
+
+    /// What was set dynamically for a broker or for all brokers; empty for none.
+    pub fn broker_config(&self, resource: ConfigResource) -> Option<&ConfigMap> {
+        self.broker_configs.get(&resource)
+    }
+
+    /// What file, environment and flags of this broker set.
+    pub fn static_config(&self) -> &ConfigMap {
+        &self.static_config
+    }
+
+    /// What topics without an override get.
+    pub fn defaults(&self) -> &TopicDefaults {
+        &self.defaults
+    }
+
+    /// The first producer id that nobody has.
+    pub fn next_producer_id(&self) -> ProducerId {
+        self.next_producer_id
+    }
+
+    /// Applies one record. An error leaves the image as it was.
+    pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
+        assert!(self.names.len() == self.topics.len());
+        match record {
+            MetadataRecord::ClusterId(id) => match self.cluster_id {
+                Some(known) if known != *id => return Err(ApplyError::ClusterIdChanges),
+                Some(_) | None => self.cluster_id = Some(*id),
+            },
+            MetadataRecord::Topic { id, name } => self.add_topic(*id, name)?,
+            MetadataRecord::Partition { id, state } => self.set_partition(*id, state)?,
+            MetadataRecord::RemoveTopic { id } => self.remove_topic(*id)?,
+            MetadataRecord::Config { resource, key, value } => {
+                self.set_config(*resource, key, value.as_deref())?;
+            }
+            MetadataRecord::ProducerIds { next } => {
+                let now = self.next_producer_id.0;
+                if next.0 < now {
+                    return Err(ApplyError::ProducerIdsBack { now, next: next.0 });
+                }
+                self.next_producer_id = *next;
+            }
+        }
+        assert!(self.names.len() == self.topics.len());
+        Ok(())
+    }
+
+    /// The image as records: a snapshot, which applied to an empty image gives this one.
+    pub fn to_records(&self) -> Vec<MetadataRecord> {
+        let mut records: Vec<MetadataRecord> =
+            self.cluster_id.map(MetadataRecord::ClusterId).into_iter().collect();
+        for (resource, values) in self.broker_configs.iter() {
+            push_configs(&mut records, *resource, values);
+        }
+        for topic in self.topics() {
+            records.push(MetadataRecord::Topic { id: topic.id, name: topic.name.to_string() });
+            push_configs(&mut records, ConfigResource::Topic(topic.id), &topic.overrides);
+            for (id, partition) in topic.partitions() {
+                records.push(MetadataRecord::Partition { id, state: partition.state.clone() });
+            }
+        }
+        if self.next_producer_id.0 > 0 {
+            records.push(MetadataRecord::ProducerIds { next: self.next_producer_id });
+        }
+        records
+    }
+
+    fn add_topic(&mut self, id: TopicId, name: &str) -> Result<(), ApplyError> {
+        if self.topics.contains_key(&id) {
+            return Err(ApplyError::TopicExists { id });
+        }
+        if self.names.contains_key(name) {
+            return Err(ApplyError::NameTaken { name: name.to_owned() });
+        }
+        let name: Arc<str> = Arc::from(name);
+        let overrides = ConfigMap::new();
+        let topic = TopicImage {
+            id,
+            name: Arc::clone(&name),
+            partitions: Vec::new(),
+            config: Arc::new(TopicConfig::resolve(&overrides, &self.defaults).0),
+            overrides,
+            is_internal: INTERNAL_TOPICS.contains(&&*name),
+        };
+        Arc::make_mut(&mut self.topics).insert(id, Arc::new(topic));
+        Arc::make_mut(&mut self.names).insert(Arc::clone(&name), id);
+        if let Some(unified) = unified(&name) {
+            Arc::make_mut(&mut self.collisions).entry(unified).or_default().insert(name);
+        }
+        Ok(())
+    }
+
+    fn set_partition(
+        &mut self,
+        id: TopicPartition,
+        state: &PartitionState,
+    ) -> Result<(), ApplyError> {
+        let local = self.local;
+        let Some(topic) = Arc::make_mut(&mut self.topics).get_mut(&id.topic) else {
+            return Err(ApplyError::NoTopic { id: id.topic });
+        };
+        let expected = topic.partitions.len();
+        let index = usize::try_from(id.partition.0).unwrap_or(usize::MAX);
+        if index > expected {
+            return Err(ApplyError::PartitionGap { id, expected });
+        }
+        if let Some(now) = topic.partitions.get(index).map(|known| known.state.leader_epoch.0)
+            && now > state.leader_epoch.0
+        {
+            return Err(ApplyError::EpochBack { id, now, next: state.leader_epoch.0 });
+        }
+        let core = state.core_on(local).unwrap_or_default();
+        let partition = PartitionImage { core, state: state.clone() };
+        let topic = Arc::make_mut(topic);
+        let replaced = match topic.partitions.get_mut(index) {
+            Some(slot) => Some(std::mem::replace(slot, partition)),
+            None => {
+                topic.partitions.push(partition);
+                self.partition_count += 1;
+                None
+            }
+        };
+        if let Some(replaced) = replaced {
+            self.count(&replaced.state, Count::Less);
+        }
+        self.count(state, Count::More);
+        assert!(self.partition_count > 0);
+        Ok(())
+    }
+
+    fn remove_topic(&mut self, id: TopicId) -> Result<(), ApplyError> {
+        let Some(topic) = Arc::make_mut(&mut self.topics).remove(&id) else {
+            return Err(ApplyError::NoTopic { id });
+        };
+        let removed = Arc::make_mut(&mut self.names).remove(&*topic.name);
+        assert!(removed == Some(id), "names and topics hold the same topics");
+        if let Some(unified) = unified(&topic.name) {
+            let collisions = Arc::make_mut(&mut self.collisions);
+            let names = collisions.get_mut(&unified).expect("added with the topic");
+            names.remove(&topic.name);
+            if names.is_empty() {
+                collisions.remove(&unified);
+            }
+        }
+        for partition in &topic.partitions {
+            self.count(&partition.state, Count::Less);
+        }
+        assert!(self.partition_count >= topic.partitions.len());
+        self.partition_count -= topic.partitions.len();
+        Ok(())
+    }
+
+    fn set_config(
+        &mut self,
+        resource: ConfigResource,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), ApplyError> {
+        match resource {
+            ConfigResource::Topic(id) => {
+                let Some(topic) = Arc::make_mut(&mut self.topics).get_mut(&id) else {
+                    return Err(ApplyError::NoTopic { id });
+                };
+                let topic = Arc::make_mut(topic);
+                set(&mut topic.overrides, key, value);
+                topic.config = Arc::new(TopicConfig::resolve(&topic.overrides, &self.defaults).0);
+            }
+            ConfigResource::Broker(_) | ConfigResource::AllBrokers => {
+                let configs = Arc::make_mut(&mut self.broker_configs);
+                let values = configs.entry(resource).or_default();
+                set(values, key, value);
+                if values.is_empty() {
+                    configs.remove(&resource);
+                }
+                self.resolve_defaults();
+            }
+        }
+        Ok(())
+    }
+
+    /// Broker keys in their precedence: this broker, all brokers, file and flags (KIP-226).
+    fn resolve_defaults(&mut self) {
+        let own = self.broker_configs.get(&ConfigResource::Broker(self.local));
+        let all = self.broker_configs.get(&ConfigResource::AllBrokers);
+        let layers = [own, all, Some(&*self.static_config)];
+        let defaults = TopicDefaults::from_broker(|key| {
+            layers.iter().flatten().find_map(|layer| layer.get(key)).map(String::as_str)
+        });
+        if *self.defaults == defaults {
+            return;
+        }
+        self.defaults = Arc::new(defaults);
+        for topic in Arc::make_mut(&mut self.topics).values_mut() {
+            let config = TopicConfig::resolve(&topic.overrides, &self.defaults).0;
+            Arc::make_mut(topic).config = Arc::new(config);
+        }
+    }
+
+    fn count(&mut self, state: &PartitionState, by: Count) {
+        let load = Arc::make_mut(&mut self.load);
+        for replica in &state.replicas {
+            let count = load.entry((replica.broker, replica.core)).or_default();
+            match by {
+                Count::More => *count += 1,
+                Count::Less => {
+                    *count = count.checked_sub(1).expect("each replica was counted once");
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Count {
+    More,
+    Less,
+}
+
+impl TopicImage {
+    pub fn partition(&self, id: PartitionId) -> Option<&PartitionImage> {
+        usize::try_from(id.0).ok().and_then(|index| self.partitions.get(index))
+    }
+
+    /// Number of partitions as the wire has it.
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).expect("partition numbers are i32")
+    }
+
+    /// Every partition with its identity.
+    pub fn partitions(&self) -> impl Iterator<Item = (TopicPartition, &PartitionImage)> {
+        (0..)
+            .map(PartitionId)
+            .zip(&self.partitions)
+            .map(|(partition, image)| (TopicPartition { topic: self.id, partition }, image))
+    }
+}
+
+fn set(values: &mut ConfigMap, key: &str, value: Option<&str>) {
+    match value {
+        Some(value) => values.insert(key.to_owned(), value.to_owned()),
+        None => values.remove(key),
+    };
+}
+
+fn push_configs(records: &mut Vec<MetadataRecord>, resource: ConfigResource, values: &ConfigMap) {
+    records.extend(values.iter().map(|(key, value)| MetadataRecord::Config {
+        resource,
+        key: key.clone(),
+        value: Some(value.clone()),
+    }));
+}
+
+/// The name as metrics show it; `None` where it cannot collide.
+fn unified(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::records::Replica;
+
+    const LOCAL: BrokerId = BrokerId(1);
+
+    fn id(n: u128) -> TopicId {
+        TopicId(Uuid::from_u128(n))
+    }
+
+    fn topic(n: u128, name: &str) -> MetadataRecord {
+        MetadataRecord::Topic { id: id(n), name: name.to_owned() }
+    }
+
+    fn partition(n: u128, partition: i32, core: u16) -> MetadataRecord {
+        let replica = Replica { broker: LOCAL, core: CoreId(core), directory: Uuid::nil() };
+        let state = PartitionState { replicas: vec![replica], ..PartitionState::default() };
+        let id = TopicPartition { topic: id(n), partition: PartitionId(partition) };
+        MetadataRecord::Partition { id, state }
+    }
+
+    fn config(resource: ConfigResource, key: &str, value: Option<&str>) -> MetadataRecord {
+        MetadataRecord::Config { resource, key: key.to_owned(), value: value.map(str::to_owned) }
+    }
+
+    fn image(records: &[MetadataRecord]) -> MetadataImage {
+        let static_config = ConfigMap::from([("log.retention.hours".into(), "1".into())]);
+        let mut image = MetadataImage::new(LOCAL, Arc::new(static_config));
+        for record in records {
+            image.apply(record).unwrap();
+        }
+        image
+    }
+
+    #[test]
+    fn a_snapshot_gives_the_same_image() {
+        let records = [
+            MetadataRecord::ClusterId(Uuid::from_u128(9)),
+            topic(1, "a.b"),
+            config(ConfigResource::Topic(id(1)), "segment.bytes", Some("2097152")),
+            partition(1, 0, 1),
+            partition(1, 1, 0),
+            topic(2, "b"),
+            partition(2, 0, 1),
+            config(ConfigResource::AllBrokers, "log.retention.ms", Some("5")),
+            MetadataRecord::ProducerIds { next: ProducerId(2000) },
+        ];
+        let first = image(&records);
+        let again = image(&first.to_records());
+        assert_eq!(format!("{first:?}"), format!("{again:?}"));
+        assert_eq!(again.partition_count(), 3);
+        assert_eq!(again.load(LOCAL, CoreId(1)), 2);
+    }
+
+    #[test]
+    fn a_topic_takes_broker_defaults_as_they_change_and_keeps_its_overrides() {
+        let mut image = image(&[topic(1, "a"), topic(2, "b")]);
+        let own = ConfigResource::Topic(id(2));
+        image.apply(&config(own, "retention.ms", Some("7"))).unwrap();
+        let retention =
+            |image: &MetadataImage, name| image.topic_by_name(name).unwrap().config.retention_ms;
+        assert_eq!(retention(&image, "a"), Some(3_600_000));
+        for (resource, value, expected) in [
+            (ConfigResource::AllBrokers, Some("10"), 10),
+            (ConfigResource::Broker(LOCAL), Some("20"), 20),
+            (ConfigResource::Broker(BrokerId(2)), Some("30"), 20),
+            (ConfigResource::Broker(LOCAL), None, 10),
+            (ConfigResource::AllBrokers, None, 3_600_000),
+        ] {
+            image.apply(&config(resource, "log.retention.ms", value)).unwrap();
+            assert_eq!(retention(&image, "a"), Some(expected), "{resource:?} {value:?}");
+            assert_eq!(retention(&image, "b"), Some(7));
+        }
+    }
+
+    #[test]
+    fn a_removed_topic_leaves_nothing_behind() {
+        let mut image = image(&[topic(1, "a.b"), partition(1, 0, 0)]);
+        let shared = image.clone();
+        assert_eq!(image.colliding_topic("a_b"), Some("a.b"));
+        image.apply(&MetadataRecord::RemoveTopic { id: id(1) }).unwrap();
+        assert_eq!(image.topic_count() + image.partition_count(), 0);
+        assert_eq!(image.colliding_topic("a_b"), None);
+        assert_eq!(image.load(LOCAL, CoreId(0)), 0);
+        assert!(shared.topic_by_name("a.b").is_some(), "a clone does not change");
+    }
+
+    #[test]
+    fn records_that_do_not_follow_are_refused() {
+        let mut image = image(&[topic(1, "a")]);
+        let gap = TopicPartition { topic: id(1), partition: PartitionId(2) };
+        for (record, error) in [
+            (topic(1, "b"), ApplyError::TopicExists { id: id(1) }),
+            (topic(2, "a"), ApplyError::NameTaken { name: "a".into() }),
+            (partition(3, 0, 0), ApplyError::NoTopic { id: id(3) }),
+            (partition(1, 2, 0), ApplyError::PartitionGap { id: gap, expected: 0 }),
+            (MetadataRecord::RemoveTopic { id: id(3) }, ApplyError::NoTopic { id: id(3) }),
+        ] {
+            assert_eq!(image.apply(&record), Err(error));
+        }
+    }
+}

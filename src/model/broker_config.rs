@@ -1,0 +1,426 @@
+//! The broker's own configuration as types, from settings and where each came from.
+//!
+//! Why origins are carried: a refusal must name the file and line, the variable or the flag that
+//! somebody has to change. Pure: who reads files and variables is `cli/config_source.rs`.
+//!
+//! Invariants
+//! - Of several settings of a key the last one counts: callers hand them in as file, environment,
+//!   flags. A broken value is refused even where a later one overrides it.
+//! - An unknown key never stops a start; a value out of range always does.
+
+use crate::model::base64url;
+use crate::model::config_keys::{
+    ConfigError, ConfigKey, ConfigValue, Effect, FOREIGN_FAMILIES, Fault, broker_key, list_items,
+    nearest_broker_key,
+};
+use crate::model::ids::BrokerId;
+use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where a setting was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    File { path: String, line: usize },
+    Environment { variable: String },
+    Flag,
+}
+
+/// One `key=value` as somebody wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub key: String,
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// Size of a topic that the broker makes for itself. The factor shrinks to the brokers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InternalTopic {
+    pub partitions: i32,
+    pub replication_factor: i16,
+    /// Shrunk likewise; `None` leaves the topic default.
+    pub min_insync_replicas: Option<i16>,
+}
+
+/// The broker's configuration, fixed at start. One per process, shared by its cores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrokerConfig {
+    /// `node.id`, or its old name `broker.id`.
+    pub node_id: BrokerId,
+    pub rack: Option<String>,
+    /// Where to listen, and what clients are told.
+    pub listeners: Listeners,
+    /// The one data directory.
+    pub data_dir: PathBuf,
+    /// `highwater.cluster.id`: identity of a cluster that does not exist yet.
+    pub cluster_id: Option<String>,
+    /// `highwater.cores`; `None` leaves it to the runtime.
+    pub cores: Option<u16>,
+    /// `num.partitions`, from 1.
+    pub partitions: i32,
+    /// `default.replication.factor`, from 1.
+    pub replication_factor: i16,
+    pub auto_create_topics: bool,
+    pub delete_topics: bool,
+    pub offsets_topic: InternalTopic,
+    pub transactions_topic: InternalTopic,
+    /// Most bytes of one Fetch answer.
+    pub fetch_bytes_max: usize,
+    /// Milliseconds between two looks for segments to drop.
+    pub retention_check_interval_ms: u64,
+    /// Milliseconds after which an idle producer's sequence numbers are forgotten.
+    pub producer_id_expiration_ms: i64,
+    /// Every known key that somebody set, as text; secrets included.
+    pub values: BTreeMap<String, String>,
+}
+
+/// Something to tell the operator once, at start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigWarning {
+    #[error("{setting}: unknown key, ignored{}", did_you_mean(.nearest))]
+    Unknown { setting: Setting, nearest: Option<&'static str> },
+    #[error("{setting}: accepted without effect: {reason}")]
+    NoEffect { setting: Setting, reason: &'static str },
+    #[error("{}: accepted without effect: {reason}", .keys.join(", "))]
+    Foreign { keys: Vec<String>, reason: &'static str },
+    #[error("{}: ignored: there is no ZooKeeper here, metadata is kept by the broker itself", .keys.join(", "))]
+    ZooKeeper { keys: Vec<String> },
+    #[error("listeners follow from advertised.listeners: {listeners}; set listeners to choose")]
+    ListenersFromAdvertised { listeners: String },
+}
+
+/// Why the broker does not start.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum BrokerConfigError {
+    #[error("{setting}: {fault}{}", way_out(.key))]
+    Value { setting: Setting, key: &'static ConfigKey, fault: Fault },
+    #[error("{setting}: {reason}")]
+    Refused { setting: Setting, reason: &'static str },
+    #[error("{setting}: {fault}")]
+    Listener { setting: Setting, fault: ListenerFault },
+    #[error("{setting}: {rule}")]
+    Rule { setting: Setting, rule: &'static str },
+}
+
+/// What a set of settings comes to.
+pub type Configured = (BrokerConfig, Vec<ConfigWarning>);
+
+impl BrokerConfig {
+    /// From settings in rising precedence.
+    ///
+    /// # Errors
+    /// Everything that must be corrected, so that one start shows it all.
+    pub fn from_settings(settings: &[Setting]) -> Result<Configured, Vec<BrokerConfigError>> {
+        let mut reader = Reader::default();
+        for setting in settings {
+            reader.take(setting);
+        }
+        reader.finish()
+    }
+
+    /// What a client that came in at `local` is told: what that listener advertises, else the very
+    /// address it reached us at.
+    pub fn advertised(&self, local: SocketAddr) -> Endpoint {
+        self.listeners.advertised(local)
+    }
+}
+
+impl Default for BrokerConfig {
+    fn default() -> BrokerConfig {
+        BrokerConfig::from_settings(&[]).expect("the table's defaults are legal, a test holds it").0
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_secret = broker_key(&self.key).is_some_and(ConfigKey::is_sensitive);
+        let value = if is_secret { "[hidden]" } else { &self.value };
+        write!(f, "{}={value} ({})", self.key, self.origin)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File { path, line } => write!(f, "{path}:{line}"),
+            Origin::Environment { variable } => write!(f, "environment variable {variable}"),
+            Origin::Flag => write!(f, "--override"),
+        }
+    }
+}
+
+fn did_you_mean(nearest: &Option<&str>) -> String {
+    nearest.map(|key| format!("; did you mean {key}?")).unwrap_or_default()
+}
+
+fn way_out(key: &ConfigKey) -> String {
+    let mut text = String::new();
+    let allowed = key.kind.valid_values();
+    if !allowed.is_empty() {
+        text.push_str(&format!("; allowed: {allowed}"));
+    }
+    match key.default {
+        Some(default) if !default.is_empty() => {
+            text.push_str(&format!("; without it: {default}"));
+        }
+        Some(_) | None => text.push_str("; or leave it out"),
+    }
+    text
+}
+
+/// Gathers settings, complaints and warnings.
+#[derive(Default)]
+struct Reader {
+    settings: BTreeMap<String, Setting>,
+    errors: Vec<BrokerConfigError>,
+    warnings: Vec<ConfigWarning>,
+    zookeeper: Vec<String>,
+    foreign: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Reader {
+    fn take(&mut self, setting: &Setting) {
+        let name = setting.key.as_str();
+        let Some(key) = broker_key(name) else {
+            return self.take_unknown(setting);
+        };
+        match key.accept(&setting.value) {
+            Ok(value) => self.warn_without_effect(setting, key, value),
+            Err(ConfigError::Invalid { fault, .. }) => {
+                let setting = setting.clone();
+                self.errors.push(BrokerConfigError::Value { setting, key, fault });
+            }
+            Err(ConfigError::Refused { reason, .. }) => {
+                let setting = setting.clone();
+                self.errors.push(BrokerConfigError::Refused { setting, reason });
+            }
+            Err(ConfigError::UnknownTopicKey { .. }) => unreachable!("the key was looked up"),
+        }
+        self.settings.insert(name.to_owned(), setting.clone());
+    }
+
+    fn take_unknown(&mut self, setting: &Setting) {
+        let name = &setting.key;
+        if name.starts_with("zookeeper.") {
+            self.zookeeper.push(name.clone());
+            return;
+        }
+        let family = FOREIGN_FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix));
+        let nearest = nearest_broker_key(name);
+        match (family, nearest) {
+            (Some((_, reason)), None) => {
+                self.foreign.entry(reason).or_default().push(name.clone());
+            }
+            (_, nearest) => {
+                let setting = setting.clone();
+                self.warnings.push(ConfigWarning::Unknown { setting, nearest });
+            }
+        }
+    }
+
+    /// Says so only where the value differs from the default: sample files spell defaults out.
+    fn warn_without_effect(&mut self, setting: &Setting, key: &ConfigKey, value: ConfigValue<'_>) {
+        let Effect::AcceptedNoEffect(reason) = key.effect else { return };
+        let is_default = key.default.is_some_and(|default| key.parse(default) == Ok(value));
+        if !is_default {
+            let setting = setting.clone();
+            self.warnings.push(ConfigWarning::NoEffect { setting, reason });
+        }
+    }
+
+    fn finish(mut self) -> Result<Configured, Vec<BrokerConfigError>> {
+        if !self.zookeeper.is_empty() {
+            let keys = std::mem::take(&mut self.zookeeper);
+            self.warnings.push(ConfigWarning::ZooKeeper { keys });
+        }
+        for (reason, keys) in std::mem::take(&mut self.foreign) {
+            self.warnings.push(ConfigWarning::Foreign { keys, reason });
+        }
+        let node_id = self.node_id();
+        let data_dir = self.data_dir();
+        let cluster_id = self.cluster_id();
+        self.check_roles();
+        let listeners = self.listeners();
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        let internal = |partitions, factor, min: Option<i64>| InternalTopic {
+            partitions,
+            replication_factor: factor,
+            min_insync_replicas: min.map(narrow),
+        };
+        let config = BrokerConfig {
+            node_id,
+            rack: self.text("broker.rack"),
+            listeners,
+            data_dir,
+            cluster_id,
+            cores: self.number("highwater.cores").map(narrow),
+            partitions: self.default_number("num.partitions"),
+            replication_factor: self.default_number("default.replication.factor"),
+            auto_create_topics: self.bool("auto.create.topics.enable"),
+            delete_topics: self.bool("delete.topic.enable"),
+            offsets_topic: internal(
+                self.default_number("offsets.topic.num.partitions"),
+                self.default_number("offsets.topic.replication.factor"),
+                None,
+            ),
+            transactions_topic: internal(
+                self.default_number("transaction.state.log.num.partitions"),
+                self.default_number("transaction.state.log.replication.factor"),
+                self.number("transaction.state.log.min.isr"),
+            ),
+            fetch_bytes_max: self.default_number("fetch.max.bytes"),
+            retention_check_interval_ms: self.default_number("log.retention.check.interval.ms"),
+            producer_id_expiration_ms: self.default_number("producer.id.expiration.ms"),
+            values: self.values(),
+        };
+        Ok((config, self.warnings))
+    }
+
+    fn node_id(&mut self) -> BrokerId {
+        let old = self.settings.get("broker.id").filter(|setting| setting.value.trim() != "-1");
+        let old = old.cloned();
+        let new = self.settings.get("node.id").cloned();
+        if let (Some(old), Some(new)) = (&old, &new)
+            && old.value.trim() != new.value.trim()
+        {
+            self.refuse(old, "node.id says otherwise; leave broker.id out");
+        }
+        let name = if new.is_none() && old.is_some() { "broker.id" } else { "node.id" };
+        BrokerId(self.default_number(name))
+    }
+
+    fn data_dir(&mut self) -> PathBuf {
+        let name = match self.settings.contains_key("log.dirs") {
+            false if self.settings.contains_key("log.dir") => "log.dir",
+            _ => "log.dirs",
+        };
+        let text = self.text(name).unwrap_or_default();
+        let mut dirs = list_items(&text);
+        let first = dirs.next().map(PathBuf::from);
+        let has_more = dirs.next().is_some();
+        if let Some(setting) = self.settings.get(name).cloned() {
+            if has_more {
+                self.refuse(&setting, "one data directory is supported; join the disks below it");
+            } else if first.is_none() {
+                self.refuse(&setting, "a data directory has a name");
+            }
+        }
+        first.unwrap_or_default()
+    }
+
+    fn cluster_id(&mut self) -> Option<String> {
+        let setting = self.settings.get("highwater.cluster.id")?.clone();
+        let id = setting.value.trim();
+        if base64url::decode_uuid(id).is_none() {
+            self.refuse(
+                &setting,
+                "a cluster id is 16 bytes in base64url: 22 characters, no padding",
+            );
+        }
+        Some(id.to_owned())
+    }
+
+    fn check_roles(&mut self) {
+        let Some(setting) = self.settings.get("process.roles").cloned() else { return };
+        let mut roles = list_items(&setting.value);
+        if !setting.value.trim().is_empty() && !roles.any(|role| role == "broker") {
+            self.refuse(&setting, "a process without the broker role is not supported");
+        }
+    }
+
+    fn listeners(&mut self) -> Listeners {
+        let map = self.text("listener.security.protocol.map").unwrap_or_default();
+        let controllers = self.text("controller.listener.names").unwrap_or_default();
+        let is_derived = !self.settings.contains_key("listeners")
+            && self.settings.contains_key("advertised.listeners");
+        let source = if is_derived { "advertised.listeners" } else { "listeners" };
+        let text = self.text(source).unwrap_or_default();
+        let parsed = match is_derived {
+            true => Listeners::everywhere(&text, &map, &controllers),
+            false => Listeners::parse(&text, &map, &controllers),
+        };
+        let mut listeners = match parsed {
+            Ok(listeners) => listeners,
+            Err(fault) => {
+                self.refuse_listener(source, fault);
+                return Listeners::default();
+            }
+        };
+        if is_derived {
+            let listed: Vec<String> = listeners.iter().map(Listener::to_string).collect();
+            let listeners = listed.join(",");
+            self.warnings.push(ConfigWarning::ListenersFromAdvertised { listeners });
+        }
+        if let Some(advertised) = self.text("advertised.listeners")
+            && let Err(fault) = listeners.advertise(&advertised, &controllers)
+        {
+            self.refuse_listener("advertised.listeners", fault);
+        }
+        listeners
+    }
+
+    fn refuse(&mut self, setting: &Setting, rule: &'static str) {
+        let setting = setting.clone();
+        self.errors.push(BrokerConfigError::Rule { setting, rule });
+    }
+
+    /// The map's own faults are laid at the map's door.
+    fn refuse_listener(&mut self, name: &str, fault: ListenerFault) {
+        let name = if fault.is_of_map() { "listener.security.protocol.map" } else { name };
+        let setting = self.settings.get(name).or_else(|| self.settings.get("listeners")).cloned();
+        let setting = setting.expect("the defaults are legal, so somebody set one of them");
+        self.errors.push(BrokerConfigError::Listener { setting, fault });
+    }
+
+    fn values(&self) -> BTreeMap<String, String> {
+        let settings = self.settings.iter();
+        settings.map(|(key, setting)| (key.clone(), setting.value.trim().to_owned())).collect()
+    }
+
+    /// The value in force: what was set and is legal, else the table's.
+    fn value<T>(&self, name: &str, read: impl Fn(ConfigValue<'_>) -> Option<T>) -> Option<T> {
+        let key = broker_key(name).expect("fields name rows of the table");
+        let set = self.settings.get(name).map(|setting| setting.value.as_str());
+        let legal = |text| key.accept(text).ok().and_then(&read);
+        set.and_then(legal).or_else(|| key.default.and_then(legal))
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.value(name, |value| match value {
+            ConfigValue::Text(text) => Some(text.to_owned()),
+            ConfigValue::Bool(_) | ConfigValue::Number(_) | ConfigValue::Double(_) => None,
+        })
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.value(name, |value| match value {
+            ConfigValue::Number(number) => Some(number),
+            ConfigValue::Bool(_) | ConfigValue::Text(_) | ConfigValue::Double(_) => None,
+        })
+    }
+
+    fn default_number<T: TryFrom<i64>>(&self, name: &str) -> T {
+        narrow(self.number(name).expect("a number with a default in the table"))
+    }
+
+    fn bool(&self, name: &str) -> bool {
+        let value = self.value(name, |value| match value {
+            ConfigValue::Bool(is_on) => Some(is_on),
+            ConfigValue::Number(_) | ConfigValue::Text(_) | ConfigValue::Double(_) => None,
+        });
+        value.expect("a flag with a default in the table")
+    }
+}
+
+/// The table bounds each number to the type of its field.
+fn narrow<T: TryFrom<i64>>(number: i64) -> T {
+    T::try_from(number).ok().expect("the table's range fits the field's type")
+}
+
+#[cfg(test)]
+mod tests;
