@@ -5,6 +5,12 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.locks.LockSupport;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -19,13 +25,17 @@ import org.apache.kafka.common.utils.Exit;
 public final class ToolDriver {
     private static final long PATIENCE_MS = 60_000;
 
-    /** Stands for the end of the process that a tool asked for. */
-    private static final class Exited extends RuntimeException {
-        final int status;
+    /** The status of the run that is under way. */
+    private static volatile CompletableFuture<Integer> ended = new CompletableFuture<>();
 
-        Exited(int status) {
-            super("exit " + status, null, false, false);
-            this.status = status;
+    /** What the tool wants done at its end: the console producer sends its last records there. */
+    private static final List<Runnable> HOOKS = new CopyOnWriteArrayList<>();
+
+    /** Exit never returns to a tool, so its thread stays here; the first status is the one meant. */
+    private static void exit(int status, String message) {
+        ended.complete(status);
+        while (true) {
+            LockSupport.park();
         }
     }
 
@@ -33,13 +43,9 @@ public final class ToolDriver {
         PrintStream answers = System.out;
         BufferedReader runs =
             new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        Exit.setExitProcedure((status, message) -> {
-            throw new Exited(status);
-        });
-        Exit.setHaltProcedure((status, message) -> {
-            throw new Exited(status);
-        });
-        Exit.setShutdownHookAdder((name, hook) -> { });
+        Exit.setExitProcedure(ToolDriver::exit);
+        Exit.setHaltProcedure(ToolDriver::exit);
+        Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
         String line;
         while ((line = runs.readLine()) != null) {
             String[] parts = line.split("\u001f", -1);
@@ -58,29 +64,37 @@ public final class ToolDriver {
         Runtime.getRuntime().halt(0);
     }
 
-    private static int run(String tool, String[] arguments) throws InterruptedException {
-        int[] status = {0};
+    private static int run(String tool, String[] arguments) throws Exception {
+        CompletableFuture<Integer> end = new CompletableFuture<>();
+        ended = end;
         Thread thread = new Thread(() -> {
             try {
                 Class.forName(tool).getMethod("main", String[].class)
                     .invoke(null, (Object) arguments);
+                end.complete(0);
             } catch (Throwable thrown) {
-                status[0] = statusOf(thrown);
+                thrown.printStackTrace();
+                end.complete(1);
             }
         }, tool);
         thread.setDaemon(true);
         thread.start();
-        thread.join(PATIENCE_MS);
-        return thread.isAlive() ? 124 : status[0];
+        try {
+            return end.get(PATIENCE_MS, TimeUnit.MILLISECONDS);
+        } catch (TimeoutException late) {
+            return 124;
+        } finally {
+            runHooks();
+        }
     }
 
-    private static int statusOf(Throwable thrown) {
-        for (Throwable cause = thrown; cause != null; cause = cause.getCause()) {
-            if (cause instanceof Exited exited) {
-                return exited.status;
-            }
+    private static void runHooks() throws InterruptedException {
+        for (Runnable hook : HOOKS) {
+            Thread thread = new Thread(hook, "hook");
+            thread.setDaemon(true);
+            thread.start();
+            thread.join(PATIENCE_MS);
         }
-        thrown.printStackTrace();
-        return 1;
+        HOOKS.clear();
     }
 }
