@@ -1,0 +1,67 @@
+//! Counts the batches of fetched records by their headers alone.
+//!
+//! ```text
+//! offset  size
+//!      0     8  base offset
+//!      8     4  length of what follows
+//!     16     1  magic: 2
+//!     17     4  CRC-32C of everything from offset 21 on
+//!     23     4  last offset delta
+//!     57     4  record count
+//! ```
+
+const HEADER_SIZE: usize = 61;
+const LENGTH_END: usize = 12;
+const CRC_AT: usize = 17;
+const CRC_FROM: usize = 21;
+
+/// What the whole batches of one partition's records add up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct BatchCount {
+    pub(crate) batches: u64,
+    pub(crate) records: u64,
+    /// Bytes of whole batches; a batch that is cut off at the end does not count.
+    pub(crate) bytes: u64,
+    /// Offset after the last record; `None` without a whole batch.
+    pub(crate) next_offset: Option<i64>,
+    /// Batches whose checksum is wrong, when checked.
+    pub(crate) corrupt: u64,
+}
+
+/// Whether checksums are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CrcCheck {
+    Skip,
+    Verify,
+}
+
+/// Walks over the batches in `records`.
+pub(crate) fn count_batches(records: &[u8], crc: CrcCheck) -> BatchCount {
+    let mut count = BatchCount::default();
+    let mut rest = records;
+    while let Some(batch) = first_batch(rest) {
+        count.batches += 1;
+        count.records += u64::try_from(int32_at(batch, 57)).unwrap_or(0);
+        count.bytes += u64::try_from(batch.len()).expect("usize fits in 64 bits");
+        let base = i64::from_be_bytes(*batch.first_chunk().expect("a batch has its header"));
+        count.next_offset = Some(base.saturating_add(i64::from(int32_at(batch, 23))) + 1);
+        if crc == CrcCheck::Verify {
+            let stated = int32_at(batch, CRC_AT).cast_unsigned();
+            count.corrupt += u64::from(crc32c::crc32c(&batch[CRC_FROM..]) != stated);
+        }
+        rest = &rest[batch.len()..];
+    }
+    count
+}
+
+fn first_batch(bytes: &[u8]) -> Option<&[u8]> {
+    if bytes.len() < HEADER_SIZE {
+        return None;
+    }
+    let size = usize::try_from(int32_at(bytes, 8)).ok()?.checked_add(LENGTH_END)?;
+    if size < HEADER_SIZE { None } else { bytes.get(..size) }
+}
+
+fn int32_at(bytes: &[u8], at: usize) -> i32 {
+    i32::from_be_bytes(*bytes[at..].first_chunk().expect("within the header"))
+}

@@ -1,0 +1,154 @@
+//! The cold conversation before a run: versions, topic, leaders, offsets.
+//!
+//! Blocking and with the codec's structs: it happens once, and clarity of errors matters more
+//! than speed.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use bytes::Bytes;
+use highwater::protocol::frame::{ResponseHeader, encode_request};
+use highwater::protocol::messages::api_versions::{ApiVersion, ApiVersionsRequest};
+use highwater::protocol::primitive::Reader;
+use highwater::protocol::schema::{Message, Request};
+
+use crate::failure::Failure;
+
+/// How loadgen names itself to brokers.
+pub(crate) const CLIENT_ID: &str = "loadgen";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
+const CORRELATION_ID: i32 = 1;
+
+/// A blocking connection to one broker.
+#[derive(Debug)]
+pub(crate) struct Control {
+    address: String,
+    socket: TcpStream,
+    versions: Vec<ApiVersion>,
+}
+
+impl Control {
+    /// Connects to `address` (host:port) and asks which versions it speaks.
+    pub(crate) fn connect(address: &str) -> Result<Control, Failure> {
+        let socket = connect(address)?;
+        socket
+            .set_read_timeout(Some(ANSWER_TIMEOUT))
+            .map_err(|source| Failure::System { call: "setsockopt", source })?;
+        let mut control = Control { address: address.to_owned(), socket, versions: Vec::new() };
+        // Version 0 is understood by every broker, of whatever age.
+        let answer = control.call_version(&ApiVersionsRequest::default(), 0)?;
+        control.versions = answer.api_keys;
+        Ok(control)
+    }
+
+    /// host:port as given.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The newest version of `M` that both sides speak, at most `version_max`.
+    pub(crate) fn version_of<M: Message>(&self, version_max: i16) -> Result<i16, Failure> {
+        let (own_min, own_max) = (*M::VERSIONS.start(), (*M::VERSIONS.end()).min(version_max));
+        let api = M::KEY.name();
+        let Some(offered) = self.versions.iter().find(|offer| offer.api_key == M::KEY.number())
+        else {
+            return Err(Failure::ApiMissing { address: self.address.clone(), api });
+        };
+        let version = offered.max_version.min(own_max);
+        if version < offered.min_version || version < own_min {
+            return Err(Failure::NoCommonVersion {
+                address: self.address.clone(),
+                api,
+                broker_min: offered.min_version,
+                broker_max: offered.max_version,
+                own_min,
+                own_max,
+            });
+        }
+        Ok(version)
+    }
+
+    /// Sends a request in the newest common version and waits for its answer.
+    pub(crate) fn call<M: Request>(&mut self, request: &M) -> Result<M::Response, Failure> {
+        let version = self.version_of::<M>(i16::MAX)?;
+        self.call_version(request, version)
+    }
+
+    fn call_version<M: Request>(
+        &mut self,
+        request: &M,
+        version: i16,
+    ) -> Result<M::Response, Failure> {
+        let api = M::KEY.name();
+        let frame = encode_request(request, version, CORRELATION_ID, Some(CLIENT_ID))
+            .map_err(|error| self.unreadable(api, error.to_string()))?;
+        self.socket
+            .write_all(&frame.into_bytes())
+            .map_err(|source| self.lost("was asked", source))?;
+        let answer = self.read_frame()?;
+        let mut reader = Reader::new(&answer);
+        ResponseHeader::decode(&mut reader, M::KEY, version)
+            .and_then(|_| M::Response::decode(&mut reader, version))
+            .map_err(|error| self.unreadable(api, error.to_string()))
+    }
+
+    fn read_frame(&mut self) -> Result<Bytes, Failure> {
+        let mut prefix = [0; 4];
+        self.read_exact(&mut prefix)?;
+        let length = i32::from_be_bytes(prefix);
+        let mut frame = match usize::try_from(length) {
+            Ok(length) if length <= CONTROL_FRAME_BYTES_MAX => vec![0; length],
+            _ => return Err(self.unreadable("a request", format!("frame length {length}"))),
+        };
+        self.read_exact(&mut frame)?;
+        Ok(Bytes::from(frame))
+    }
+
+    fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), Failure> {
+        self.socket.read_exact(buffer).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Failure::ConnectionClosed { address: self.address.clone(), during: "was asked" }
+            }
+            _ => self.lost("was asked", source),
+        })
+    }
+
+    fn lost(&self, during: &'static str, source: io::Error) -> Failure {
+        Failure::ConnectionLost { address: self.address.clone(), during, source }
+    }
+
+    fn unreadable(&self, api: &'static str, reason: String) -> Failure {
+        Failure::Unreadable { address: self.address.clone(), api, reason }
+    }
+}
+
+/// Largest answer of the cold conversation, in bytes: metadata of a hundred thousand partitions.
+const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Connects to host:port without Nagle's delay.
+pub(crate) fn connect(address: &str) -> Result<TcpStream, Failure> {
+    let bad_address = || Failure::BadAddress { address: address.to_owned() };
+    if address
+        .rsplit_once(':')
+        .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+    {
+        return Err(bad_address());
+    }
+    let unreachable =
+        |source: io::Error| Failure::Unreachable { address: address.to_owned(), source };
+    let targets = address.to_socket_addrs().map_err(unreachable)?;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for target in targets {
+        match TcpStream::connect_timeout(&target, CONNECT_TIMEOUT) {
+            Ok(socket) => {
+                socket.set_nodelay(true).map_err(unreachable)?;
+                return Ok(socket);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(unreachable(last))
+}

@@ -1,0 +1,105 @@
+//! Why a run could not start or could not go on: each names the thing and the way out.
+//!
+//! Exit codes follow sysexits: 78 a wrong request of ours (topic, flags), 74 the network, 76 a
+//! peer that does not keep to the protocol. A run that ended, but with refused records or with a
+//! generator that lagged, has a summary and its own codes (see `summary`).
+
+use std::io;
+
+use highwater::model::errors::KafkaCode;
+
+/// What ends a run early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("no broker answers at {address}\n  help: check --bootstrap, and that the broker is up")]
+    Unreachable {
+        address: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{address} is not host:port\n  help: as in --bootstrap 127.0.0.1:9092")]
+    BadAddress { address: String },
+    #[error("the connection to {address} was lost while it {during}")]
+    ConnectionLost {
+        address: String,
+        during: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{address} closed the connection while it {during}\n  \
+             help: the broker's log says why; a broker closes on requests that it cannot read"
+    )]
+    ConnectionClosed { address: String, during: &'static str },
+    #[error("{address} answered {api} with bytes that cannot be read: {reason}")]
+    Unreadable { address: String, api: &'static str, reason: String },
+    #[error("{address} speaks {api} {broker_min} to {broker_max}, loadgen {own_min} to {own_max}")]
+    NoCommonVersion {
+        address: String,
+        api: &'static str,
+        broker_min: i16,
+        broker_max: i16,
+        own_min: i16,
+        own_max: i16,
+    },
+    #[error("{address} does not offer {api}")]
+    ApiMissing { address: String, api: &'static str },
+    #[error(
+        "there is no topic {topic} at {address}\n  help: produce to it first, or check --topic"
+    )]
+    TopicMissing { address: String, topic: String },
+    #[error(
+        "topic {topic} has {actual} partitions, --partitions asks for {asked}\n  \
+             help: leave --partitions out, or choose another --topic"
+    )]
+    PartitionCount { topic: String, actual: usize, asked: usize },
+    #[error("{api} of topic {topic} was refused: {} ({})", code_name(*.code), code_message(*.code))]
+    Refused { api: &'static str, topic: String, code: i16 },
+    #[error("--partitions-per-request {asked} exceeds the {led} partitions that one broker leads")]
+    TooManyPerRequest { asked: usize, led: usize },
+    #[error("partition {partition} is not in topic {topic}, which has 0 to {last}")]
+    NoSuchPartition { topic: String, partition: i32, last: usize },
+    #[error("cannot build the batch: {reason}")]
+    Batch { reason: String },
+    #[error("--core {core} is not a core this process may run on: {allowed:?}")]
+    NoSuchCore { core: usize, allowed: Vec<usize> },
+    #[error("system call {call}")]
+    System {
+        call: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Unreachable { .. }
+            | Failure::ConnectionLost { .. }
+            | Failure::ConnectionClosed { .. }
+            | Failure::System { .. } => 74,
+            Failure::Unreadable { .. }
+            | Failure::NoCommonVersion { .. }
+            | Failure::ApiMissing { .. } => 76,
+            Failure::BadAddress { .. }
+            | Failure::TopicMissing { .. }
+            | Failure::PartitionCount { .. }
+            | Failure::Refused { .. }
+            | Failure::TooManyPerRequest { .. }
+            | Failure::NoSuchPartition { .. }
+            | Failure::Batch { .. }
+            | Failure::NoSuchCore { .. } => 78,
+        }
+    }
+}
+
+/// Kafka's name of an error number, or the number itself when Kafka has none.
+pub(crate) fn code_name(code: i16) -> String {
+    KafkaCode::from_number(code)
+        .map_or_else(|| format!("error {code}"), |known| known.name().to_owned())
+}
+
+fn code_message(code: i16) -> &'static str {
+    KafkaCode::from_number(code).map_or("not a code of Kafka 4", KafkaCode::message)
+}

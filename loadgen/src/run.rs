@@ -1,0 +1,147 @@
+//! Starts the threads of a run, pins them, and adds up what they report.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use crate::cli::RunArgs;
+use crate::clock::{SECOND_NS, now_ns};
+use crate::failure::Failure;
+use crate::interval::Interval;
+use crate::progress::print_second;
+use crate::recorder::{Recorder, Window};
+
+/// Time between starting threads and the first request.
+const LEAD_NS: u64 = SECOND_NS / 20;
+
+/// Everything a run has seen.
+#[derive(Debug)]
+pub(crate) struct RunOutcome {
+    pub(crate) total: Interval,
+    /// Measured seconds, without the warm-up.
+    pub(crate) seconds: Vec<Interval>,
+}
+
+impl RunOutcome {
+    fn add(&mut self, second: &Interval, window: Window) {
+        let is_measured = window.is_measured(second.second);
+        print_second(second, is_measured);
+        if is_measured {
+            self.total.add_second(second);
+            self.seconds.push(second.clone());
+        }
+    }
+}
+
+/// Divides `lanes` among threads and runs `work` on each (thread index, recorder, its lanes).
+///
+/// # Errors
+/// The first thread's failure; what others saw until then is lost.
+pub(crate) fn run_threads<L: Send>(
+    args: &RunArgs,
+    lanes: Vec<L>,
+    work: impl Fn(u16, Recorder, Vec<L>) -> Result<(), Failure> + Sync,
+) -> Result<RunOutcome, Failure> {
+    let cores = allowed_cores(&args.core)?;
+    let threads = args.threads_used();
+    let mut shares: Vec<Vec<L>> = (0..threads).map(|_| Vec::new()).collect();
+    for (index, lane) in lanes.into_iter().enumerate() {
+        shares[index % usize::from(threads)].push(lane);
+    }
+    let window = Window::new(now_ns() + LEAD_NS, args.warmup, args.duration);
+    let (finished, reports) = channel();
+    thread::scope(|scope| {
+        let mut recyclers = Vec::new();
+        let mut handles = Vec::new();
+        for (index, share) in (0..threads).zip(shares) {
+            let (recycler, recycled) = channel();
+            recyclers.push(recycler);
+            let finished = finished.clone();
+            let core = cores.get(usize::from(index) % cores.len().max(1)).copied();
+            let (work, waiting) = (&work, args.waiting());
+            let body = move || {
+                prepare_thread(core);
+                work(index, Recorder::new(window, waiting, finished, recycled), share)
+            };
+            let handle = thread::Builder::new()
+                .name(format!("loadgen-{index}"))
+                .spawn_scoped(scope, body)
+                .map_err(|source| Failure::System { call: "clone", source })?;
+            handles.push(handle);
+        }
+        drop(finished);
+        let outcome = collect(window, usize::from(threads), &reports, &recyclers);
+        for handle in handles {
+            handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(outcome)
+    })
+}
+
+/// Adds the threads' seconds together, prints each, and sends the memory back.
+fn collect(
+    window: Window,
+    threads: usize,
+    reports: &Receiver<Box<Interval>>,
+    recyclers: &[Sender<Box<Interval>>],
+) -> RunOutcome {
+    let mut outcome = RunOutcome { total: Interval::new(0), seconds: Vec::new() };
+    let mut open: BTreeMap<u64, (usize, Box<Interval>)> = BTreeMap::new();
+    for (turn, report) in reports.iter().enumerate() {
+        let second = report.second;
+        let spent = match open.get_mut(&second) {
+            Some((count, sum)) => {
+                *count += 1;
+                sum.add_thread(&report);
+                Some(report)
+            }
+            None => {
+                open.insert(second, (1, report));
+                None
+            }
+        };
+        let is_complete = open.get(&second).is_some_and(|(count, _)| *count == threads);
+        let complete = if is_complete { open.remove(&second).map(|(_, sum)| sum) } else { None };
+        if let Some(sum) = &complete {
+            outcome.add(sum, window);
+        }
+        for memory in spent.into_iter().chain(complete) {
+            // A thread that has ended needs no memory any more.
+            let _ = recyclers[turn % recyclers.len()].send(memory);
+        }
+    }
+    // Threads that ended before others left seconds behind that not all have reported.
+    open.values().for_each(|(_, sum)| outcome.add(sum, window));
+    outcome
+}
+
+fn allowed_cores(asked: &[usize]) -> Result<Vec<core_affinity::CoreId>, Failure> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let allowed = core_affinity::get_core_ids().unwrap_or_default();
+    let find = |core: &usize| {
+        allowed.iter().find(|id| id.id == *core).copied().ok_or_else(|| Failure::NoSuchCore {
+            core: *core,
+            allowed: allowed.iter().map(|id| id.id).collect(),
+        })
+    };
+    asked.iter().map(find).collect()
+}
+
+/// Pins the calling thread and asks for exact timers. Neither is needed for right figures: a lag
+/// that comes of it is measured.
+pub(crate) fn prepare_thread(core: Option<core_affinity::CoreId>) {
+    if let Some(core) = core {
+        core_affinity::set_for_current(core);
+    }
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+}
+
+/// The core that `null-broker --core` names.
+pub(crate) fn pin_to(core: Option<usize>) -> Result<(), Failure> {
+    let asked: Vec<usize> = core.into_iter().collect();
+    prepare_thread(allowed_cores(&asked)?.first().copied());
+    Ok(())
+}

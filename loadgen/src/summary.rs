@@ -1,0 +1,291 @@
+//! What a run has shown: a verdict on itself, a table for people, JSON for programs.
+//!
+//! Invariants
+//! - A closed loop is marked in every output.
+//! - A run whose generator was the bottleneck is INVALID, in every output and by its exit code.
+//! - JSON fields are only added; a change of meaning raises `SCHEMA`.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::failure::code_name;
+use crate::interval::{Interval, Latencies, to_f64};
+use crate::progress::duration;
+use crate::run::RunOutcome;
+
+/// Name and version of the JSON schema.
+const SCHEMA: &str = "highwater-loadgen/1";
+
+const CLOSED_LOOP: &str = "CLOSED LOOP - latency not comparable";
+
+/// The generator's own lateness may be this part of the latency it reports.
+const LAG_SHARE_MAX: f64 = 0.1;
+/// Lateness below this is within the resolution of timers and counts as none.
+const LAG_US_MIN: u64 = 20;
+const BUSY_PERCENT_MAX: f64 = 90.0;
+
+/// Exit code of a run in which requests were refused or not answered.
+pub(crate) const EXIT_REFUSED: u8 = 1;
+/// Exit code of a run whose generator was the bottleneck.
+pub(crate) const EXIT_INVALID: u8 = 3;
+
+/// How requests were admitted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Loop {
+    Closed,
+    /// At so many records per second.
+    Open {
+        rate: f64,
+    },
+}
+
+/// A finished run and how it was asked for.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    pub(crate) mode: &'static str,
+    pub(crate) pacing: Loop,
+    pub(crate) outcome: RunOutcome,
+    pub(crate) command: Vec<String>,
+}
+
+impl Summary {
+    /// Why the figures are the generator's rather than the broker's; empty when they count.
+    pub(crate) fn invalid_reasons(&self) -> Vec<String> {
+        let total = &self.outcome.total;
+        let mut reasons = Vec::new();
+        if total.busy_percent() > BUSY_PERCENT_MAX {
+            reasons.push(format!(
+                "the generator was busy {:.0} % of the time: more threads, or another core",
+                total.busy_percent()
+            ));
+        }
+        let lag_us = total.lag.percentile_us(99.0);
+        let response_us = total.response.percentile_us(99.0);
+        if lag_us > LAG_US_MIN && to_f64(lag_us) > LAG_SHARE_MAX * to_f64(response_us) {
+            reasons.push(format!(
+                "the generator sent late by {} at p99, with a response p99 of {}: try --spin",
+                duration(lag_us),
+                duration(response_us)
+            ));
+        }
+        reasons
+    }
+
+    /// 0, or what went wrong.
+    pub(crate) fn exit_code(&self) -> u8 {
+        let total = &self.outcome.total;
+        if !self.invalid_reasons().is_empty() {
+            EXIT_INVALID
+        } else if total.error_count() > 0 || total.unanswered > 0 {
+            EXIT_REFUSED
+        } else {
+            0
+        }
+    }
+
+    /// The table.
+    pub(crate) fn to_text(&self) -> String {
+        let total = &self.outcome.total;
+        let mut text = String::new();
+        let mut line = |name: &str, value: String| {
+            writeln!(text, "{name:<12} {value}").expect("writing to a string");
+        };
+        match self.pacing {
+            Loop::Closed => line("loop", CLOSED_LOOP.to_owned()),
+            Loop::Open { rate } => line("loop", format!("open, {rate:.0} records/s offered")),
+        }
+        line("measured", format!("{:.2} s", to_f64(total.wall_ns) / 1e9));
+        line(
+            "throughput",
+            format!(
+                "{:.0} records/s, {:.0} requests/s, {:.1} MB/s of batches",
+                total.record_rate(),
+                total.request_rate(),
+                total.megabyte_rate()
+            ),
+        );
+        line("response", latencies_text(&total.response));
+        if matches!(self.pacing, Loop::Open { .. }) {
+            line("service", latencies_text(&total.service));
+            line("send lag", latencies_text(&total.lag));
+        }
+        line(
+            "generator",
+            format!("busy {:.0} %, {:.2} CPU s", total.busy_percent(), to_f64(total.cpu_ns) / 1e9),
+        );
+        line("errors", errors_text(total));
+        for reason in self.invalid_reasons() {
+            line("INVALID", reason);
+        }
+        text
+    }
+
+    /// The versioned JSON.
+    pub(crate) fn to_json(&self) -> Value {
+        let total = &self.outcome.total;
+        let reasons = self.invalid_reasons();
+        let (pacing, note, rate) = match self.pacing {
+            Loop::Closed => ("closed", Some(CLOSED_LOOP), None),
+            Loop::Open { rate } => ("open", None, Some(rate)),
+        };
+        json!({
+            "schema": SCHEMA,
+            "mode": self.mode,
+            "loop": pacing,
+            "note": note,
+            "offered_records_per_second": rate,
+            "valid": reasons.is_empty(),
+            "invalid_reasons": reasons,
+            "measured_seconds": to_f64(total.wall_ns) / 1e9,
+            "requests": total.requests,
+            "records": total.records,
+            "bytes": total.bytes,
+            "records_per_second": total.record_rate(),
+            "requests_per_second": total.request_rate(),
+            "megabytes_per_second": total.megabyte_rate(),
+            "response_us": latencies_json(&total.response),
+            "service_us": latencies_json(&total.service),
+            "send_lag_us": latencies_json(&total.lag),
+            "errors": errors_json(total),
+            "unanswered": total.unanswered,
+            "generator": {
+                "busy_percent": total.busy_percent(),
+                "cpu_seconds": to_f64(total.cpu_ns) / 1e9,
+            },
+            "seconds": self.outcome.seconds.iter().map(second_json).collect::<Vec<Value>>(),
+            "environment": environment(&self.command),
+        })
+    }
+}
+
+fn latencies_text(latencies: &Latencies) -> String {
+    if latencies.count() == 0 {
+        return "none".to_owned();
+    }
+    format!(
+        "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+        duration(latencies.percentile_us(50.0)),
+        duration(latencies.percentile_us(90.0)),
+        duration(latencies.percentile_us(99.0)),
+        duration(latencies.percentile_us(99.9)),
+        duration(latencies.max_us()),
+    )
+}
+
+fn latencies_json(latencies: &Latencies) -> Value {
+    json!({
+        "count": latencies.count(),
+        "mean": latencies.mean_us(),
+        "p50": latencies.percentile_us(50.0),
+        "p90": latencies.percentile_us(90.0),
+        "p99": latencies.percentile_us(99.0),
+        "p99_9": latencies.percentile_us(99.9),
+        "max": latencies.max_us(),
+    })
+}
+
+fn errors_text(total: &Interval) -> String {
+    let mut parts: Vec<String> =
+        total.errors.iter().map(|(code, count)| format!("{} {count}", code_name(*code))).collect();
+    if total.unanswered > 0 {
+        parts.push(format!("unanswered or never sent {}", total.unanswered));
+    }
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
+fn errors_json(total: &Interval) -> Value {
+    let errors = total.errors.iter().map(|(code, count)| (code_name(*code), json!(count)));
+    Value::Object(errors.collect::<Map<String, Value>>())
+}
+
+fn second_json(interval: &Interval) -> Value {
+    json!({
+        "second": interval.second,
+        "records_per_second": interval.record_rate(),
+        "megabytes_per_second": interval.megabyte_rate(),
+        "p50_us": interval.response.percentile_us(50.0),
+        "p99_us": interval.response.percentile_us(99.0),
+        "max_us": interval.response.max_us(),
+        "errors": interval.error_count(),
+    })
+}
+
+/// What the figures depend on beside the broker.
+fn environment(command: &[String]) -> Value {
+    let system = rustix::system::uname();
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned());
+    json!({
+        "command": command,
+        "version": env!("CARGO_PKG_VERSION"),
+        "kernel": system.release().to_string_lossy(),
+        "cpu": model,
+        "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(pacing: Loop, change: impl FnOnce(&mut Interval)) -> Summary {
+        let mut total = Interval::new(0);
+        total.wall_ns = 2_000_000_000;
+        total.thread_ns = 2_000_000_000;
+        total.busy_ns = 1_000_000_000;
+        total.records = 1000;
+        (0..1000).for_each(|_| total.response.record_ns(1_000_000));
+        change(&mut total);
+        let outcome = RunOutcome { total, seconds: Vec::new() };
+        Summary { mode: "produce", pacing, outcome, command: Vec::new() }
+    }
+
+    #[test]
+    fn a_closed_loop_is_marked_in_both_outputs() {
+        let closed = summary(Loop::Closed, |_| {});
+        assert!(closed.to_text().contains("CLOSED LOOP"));
+        assert_eq!(closed.to_json()["note"], CLOSED_LOOP);
+        let open = summary(Loop::Open { rate: 500.0 }, |_| {});
+        assert!(!open.to_text().contains("CLOSED"));
+        assert_eq!(open.to_json()["loop"], "open");
+        assert_eq!(open.exit_code(), 0);
+    }
+
+    #[test]
+    fn a_busy_generator_makes_the_run_invalid() {
+        let busy = summary(Loop::Closed, |total| total.busy_ns = 1_900_000_000);
+        assert_eq!(busy.exit_code(), EXIT_INVALID);
+        assert!(busy.to_text().contains("INVALID"));
+        assert_eq!(busy.to_json()["valid"], false);
+    }
+
+    #[test]
+    fn sending_late_makes_the_run_invalid_only_when_it_matters() {
+        let late = |lag_us: u64| {
+            summary(Loop::Open { rate: 500.0 }, |total| {
+                (0..1000).for_each(|_| total.lag.record_ns(lag_us * 1000));
+            })
+        };
+        assert_eq!(late(90).exit_code(), 0);
+        assert_eq!(late(150).exit_code(), EXIT_INVALID);
+    }
+
+    #[test]
+    fn refusals_are_named_as_kafka_names_them() {
+        let refused = summary(Loop::Closed, |total| {
+            total.count_error(10);
+            total.count_error(10);
+            total.count_error(9999);
+            total.unanswered = 4;
+        });
+        assert_eq!(refused.exit_code(), EXIT_REFUSED);
+        let json = refused.to_json();
+        assert_eq!(json["errors"]["MESSAGE_TOO_LARGE"], 2);
+        assert_eq!(json["errors"]["error 9999"], 1);
+        assert!(refused.to_text().contains("unanswered or never sent 4"));
+    }
+}

@@ -1,0 +1,229 @@
+//! The topic of a run: found or created, with the address of each partition's leader.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use highwater::model::errors::KafkaCode;
+use highwater::protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use highwater::protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+use highwater::protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+};
+use uuid::Uuid;
+
+use crate::clock::{SECOND_NS, now_ns};
+use crate::control::Control;
+use crate::failure::Failure;
+
+/// How long a new topic may take until every partition has a leader.
+const LEADERS_WITHIN_NS: u64 = 30 * SECOND_NS;
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// A topic as the brokers describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    /// Nil when the broker knows no topic ids.
+    pub(crate) id: Uuid,
+    /// Partitions that each broker leads, by its address; ascending.
+    pub(crate) leaders: BTreeMap<String, Vec<i32>>,
+}
+
+/// How to create a topic that is missing.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTopic {
+    /// `None` asks for one partition, and accepts any number when the topic exists.
+    pub(crate) partitions: Option<usize>,
+    pub(crate) replication_factor: i16,
+    pub(crate) configs: Vec<(String, String)>,
+}
+
+impl Topic {
+    /// Number of partitions.
+    pub(crate) fn partition_count(&self) -> usize {
+        self.leaders.values().map(Vec::len).sum()
+    }
+
+    /// Describes an existing topic.
+    pub(crate) fn find(control: &mut Control, name: &str) -> Result<Topic, Failure> {
+        match look_up(control, name)? {
+            LookUp::Ready(topic) => Ok(topic),
+            LookUp::Missing => Err(missing(control, name)),
+            LookUp::Leaderless(_) => wait_for_leaders(control, name),
+        }
+    }
+
+    /// Describes a topic, after creating it when it is missing.
+    pub(crate) fn find_or_create(
+        control: &mut Control,
+        name: &str,
+        new: &NewTopic,
+    ) -> Result<Topic, Failure> {
+        let topic = match look_up(control, name)? {
+            LookUp::Ready(topic) => topic,
+            LookUp::Leaderless(_) => wait_for_leaders(control, name)?,
+            LookUp::Missing => {
+                create(control, name, new)?;
+                wait_for_leaders(control, name)?
+            }
+        };
+        match new.partitions {
+            Some(asked) if asked != topic.partition_count() => Err(Failure::PartitionCount {
+                topic: name.to_owned(),
+                actual: topic.partition_count(),
+                asked,
+            }),
+            _ => Ok(topic),
+        }
+    }
+}
+
+enum LookUp {
+    Ready(Topic),
+    /// It exists, but a partition has no leader yet.
+    Leaderless(i16),
+    Missing,
+}
+
+fn look_up(control: &mut Control, name: &str) -> Result<LookUp, Failure> {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(name.to_owned()),
+            ..MetadataRequestTopic::default()
+        }]),
+        allow_auto_topic_creation: false,
+        ..MetadataRequest::default()
+    };
+    let answer = control.call(&request)?;
+    let Some(found) = answer.topics.first() else {
+        return Ok(LookUp::Missing);
+    };
+    let code = std::iter::once(found.error_code)
+        .chain(found.partitions.iter().map(|partition| partition.error_code))
+        .find(|code| *code != 0);
+    match code.map(|code| (code, KafkaCode::from_number(code))) {
+        Some((_, Some(KafkaCode::UnknownTopicOrPartition))) => Ok(LookUp::Missing),
+        Some((code, Some(known))) if known.is_retriable() => Ok(LookUp::Leaderless(code)),
+        Some((code, _)) => Err(Failure::Refused { api: "Metadata", topic: name.to_owned(), code }),
+        None if found.partitions.is_empty() => {
+            Ok(LookUp::Leaderless(KafkaCode::LeaderNotAvailable.number()))
+        }
+        None => Ok(LookUp::Ready(describe(name, found, &answer))),
+    }
+}
+
+fn describe(name: &str, found: &MetadataResponseTopic, answer: &MetadataResponse) -> Topic {
+    let mut leaders: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    for partition in &found.partitions {
+        let leader = answer.brokers.iter().find(|broker| broker.node_id == partition.leader_id);
+        if let Some(leader) = leader {
+            let address = format!("{}:{}", leader.host, leader.port);
+            leaders.entry(address).or_default().push(partition.partition_index);
+        }
+    }
+    for partitions in leaders.values_mut() {
+        partitions.sort_unstable();
+    }
+    Topic { name: name.to_owned(), id: found.topic_id, leaders }
+}
+
+fn create(control: &mut Control, name: &str, new: &NewTopic) -> Result<(), Failure> {
+    let configs = new
+        .configs
+        .iter()
+        .map(|(key, value)| CreatableTopicConfig { name: key.clone(), value: Some(value.clone()) });
+    let partitions = i32::try_from(new.partitions.unwrap_or(1)).unwrap_or(i32::MAX);
+    let topic = CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: partitions,
+        replication_factor: new.replication_factor,
+        configs: configs.collect(),
+        ..CreatableTopic::default()
+    };
+    let request =
+        CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
+    let answer = control.call(&request)?;
+    let refusals = answer.topics.iter().filter(|result| result.error_code != 0);
+    match refusals.map(|result| result.error_code).next() {
+        // Another client may have been faster.
+        Some(code) if code != KafkaCode::TopicAlreadyExists.number() => {
+            Err(Failure::Refused { api: "CreateTopics", topic: name.to_owned(), code })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for a condition, with a deadline")]
+fn wait_for_leaders(control: &mut Control, name: &str) -> Result<Topic, Failure> {
+    let deadline_ns = now_ns() + LEADERS_WITHIN_NS;
+    loop {
+        let outcome = look_up(control, name)?;
+        match outcome {
+            LookUp::Ready(topic) => return Ok(topic),
+            LookUp::Missing if now_ns() >= deadline_ns => return Err(missing(control, name)),
+            LookUp::Leaderless(code) if now_ns() >= deadline_ns => {
+                return Err(Failure::Refused { api: "Metadata", topic: name.to_owned(), code });
+            }
+            LookUp::Missing | LookUp::Leaderless(_) => std::thread::sleep(ASK_AGAIN_AFTER),
+        }
+    }
+}
+
+fn missing(control: &Control, name: &str) -> Failure {
+    Failure::TopicMissing { address: control.address().to_owned(), topic: name.to_owned() }
+}
+
+/// Which end of a partition's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogEnd {
+    /// First offset still there.
+    Start,
+    /// Offset after the last committed record.
+    End,
+}
+
+impl LogEnd {
+    fn timestamp(self) -> i64 {
+        match self {
+            LogEnd::Start => -2,
+            LogEnd::End => -1,
+        }
+    }
+}
+
+/// Offsets of `partitions`, asked from the broker that leads them; in the order of the answer.
+pub(crate) fn list_offsets(
+    control: &mut Control,
+    topic: &str,
+    partitions: &[i32],
+    end: LogEnd,
+) -> Result<BTreeMap<i32, i64>, Failure> {
+    let asked = partitions.iter().map(|partition| ListOffsetsPartition {
+        partition_index: *partition,
+        timestamp: end.timestamp(),
+        ..ListOffsetsPartition::default()
+    });
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic { name: topic.to_owned(), partitions: asked.collect() }],
+        timeout_ms: 30_000,
+        ..ListOffsetsRequest::default()
+    };
+    let answer = control.call(&request)?;
+    let mut offsets = BTreeMap::new();
+    for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+        if partition.error_code != 0 {
+            return Err(Failure::Refused {
+                api: "ListOffsets",
+                topic: topic.to_owned(),
+                code: partition.error_code,
+            });
+        }
+        offsets.insert(partition.partition_index, partition.offset);
+    }
+    Ok(offsets)
+}
