@@ -83,8 +83,11 @@ pub const GROUP_MEMBERS_MAX: usize = 10_000;
 /// Length in bytes of each text that a group record keeps: ids, client id, protocol names.
 pub const GROUP_TEXT_BYTES_MAX: usize = 16 * 1024;
 
-/// Size of a group's own record in bytes: all members' subscriptions and assignments.
-pub const GROUP_RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of records that a coordinator puts into one batch; a longer step takes several batches.
+pub const GROUP_BATCH_BYTES: usize = 512 * 1024;
+
+/// Bytes that one read of a coordinator's replay asks for.
+pub const GROUP_LOAD_BYTES: usize = 1024 * 1024;
 
 /// Groups whose deadlines a coordinator looks at in one turn.
 pub const GROUPS_WOKEN_PER_TURN: usize = 64;
@@ -109,4 +112,3 @@ pub const SEGMENT_UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 // A string in a record has an i16 for its length; a member id is a client id and a little more.
 const _: () = assert!(GROUP_TEXT_BYTES_MAX * 2 <= i16::MAX as usize + 1);
-const _: () = assert!(GROUP_RECORD_BYTES_MAX < JOURNAL_ENTRY_BYTES_MAX);

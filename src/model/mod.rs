@@ -5,6 +5,7 @@ pub mod broker_config;
 pub mod clock;
 pub mod config_keys;
 pub mod errors;
+pub mod group_config;
 pub mod ids;
 pub mod limits;
 pub mod listeners;

@@ -31,7 +31,6 @@ use super::subscription;
 use super::turn::Turn;
 use crate::coordinator::replayed::Waiter;
 use crate::model::errors::KafkaCode;
-use crate::model::limits::GROUP_RECORD_BYTES_MAX;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -456,7 +455,7 @@ impl ClassicGroup {
     }
 
     /// Whether this generation's record is small enough for the log.
-    pub(super) fn fits_record(&self) -> bool {
+    pub(super) fn fits_record(&self, turn: &Turn<'_>) -> bool {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let texts = |id: &String, member: &Member| {
             let instance = member.instance.as_ref().map_or(0, String::len);
@@ -464,7 +463,8 @@ impl ClassicGroup {
         };
         let payload = |member: &Member| member.metadata(protocol).len() + member.assignment.len();
         let sizes = self.members.iter().map(|(id, member)| texts(id, member) + payload(member));
-        sizes.sum::<usize>() <= GROUP_RECORD_BYTES_MAX
+        // Lengths and timeouts of a member take 24 bytes.
+        sizes.map(|size| size + 24).sum::<usize>() <= turn.config.record_bytes_max
     }
 
     /// The record that brings back this generation.

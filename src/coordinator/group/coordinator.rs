@@ -19,7 +19,6 @@ use super::calls::{
     Joined, Leave, LeavingMember, Left, LeftMember, ListedGroup, Sync, Synced, TopicResult,
 };
 use super::classic::{ClassicGroup, DEAD, GroupState};
-use super::config::GroupConfig;
 use super::expiry::Sweep;
 use super::offsets::Offsets;
 use super::records::GroupRecord;
@@ -27,6 +26,7 @@ use super::turn::{Step, Turn};
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
+use crate::model::group_config::GroupConfig;
 use crate::model::limits::{GROUPS_MAX, GROUPS_WOKEN_PER_TURN};
 use std::collections::{BTreeMap, BTreeSet};
 

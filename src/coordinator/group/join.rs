@@ -142,7 +142,7 @@ impl ClassicGroup {
 
         let changes_nothing = self.state == GroupState::Stable
             && self.protocol.as_deref() == Some(&*self.select_protocol())
-            && self.fits_record();
+            && self.fits_record(turn);
         if changes_nothing {
             self.keep_static(&new, knows_skip_assignment, leader_before, turn);
         } else {

@@ -10,7 +10,6 @@
 
 pub mod calls;
 pub mod classic;
-pub mod config;
 pub mod coordinator;
 mod expiry;
 mod heartbeat;
@@ -27,7 +26,6 @@ mod turn;
 mod tests;
 
 pub use calls::{GroupAnswer, GroupFilter, GroupRequest};
-pub use config::GroupConfig;
 pub use coordinator::GroupCoordinator;
 pub use turn::Step;
 

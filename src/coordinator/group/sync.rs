@@ -68,7 +68,7 @@ impl ClassicGroup {
         for (id, member) in &mut self.members {
             member.assignment = assignments.remove(id).unwrap_or_default();
         }
-        if !self.fits_record() {
+        if !self.fits_record(turn) {
             // Kafka's answer too when the record is refused for its size.
             self.drop_assignments(KafkaCode::UnknownServerError, turn);
             return self.rebalance(turn);

@@ -1,10 +1,10 @@
 //! One turn of the coordinator: the time it happens at, and what it brings forth.
 
 use super::calls::GroupAnswer;
-use super::config::GroupConfig;
 use super::records::GroupRecord;
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
+use crate::model::group_config::GroupConfig;
 
 /// What a step of the coordinator wants done: append `records` as one batch, and hand `answers`
 /// to their waiters once these records, and all before them, are committed.

@@ -4,7 +4,9 @@ mod classic;
 mod offsets;
 mod random;
 mod records;
+mod refusals;
 mod script;
+mod static_members;
 
 use super::partition_of;
 

@@ -1,10 +1,6 @@
-use super::script::{check, check_with};
-use crate::coordinator::group::GroupConfig;
+use super::script::{at_once, check, check_with};
+use crate::model::group_config::GroupConfig;
 use expect_test::expect;
-
-fn at_once() -> GroupConfig {
-    GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() }
-}
 
 #[test]
 fn a_consumer_without_a_group_membership_commits_and_reads_back() {

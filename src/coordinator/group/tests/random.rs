@@ -6,10 +6,11 @@ use crate::coordinator::group::calls::{
     LeavingMember, Protocol, Sync,
 };
 use crate::coordinator::group::records::{GroupRecord, KeyValue};
-use crate::coordinator::group::{GroupAnswer, GroupConfig, GroupCoordinator, GroupRequest, Step};
+use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest, Step};
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
+use crate::model::group_config::GroupConfig;
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -162,7 +162,7 @@ proptest! {
         let value = Bytes::from(value);
         if let Ok(Some(record)) = GroupRecord::decode(&bytes.key, Some(&value)) {
             let mut coordinator = crate::coordinator::group::GroupCoordinator::new(
-                crate::coordinator::group::GroupConfig::default(),
+                crate::model::group_config::GroupConfig::default(),
             );
             coordinator.replay(record);
             coordinator.on_loaded(crate::model::clock::Now::default());

@@ -21,12 +21,11 @@ use crate::coordinator::group::calls::{
     Leave, LeavingMember, Protocol, Sync,
 };
 use crate::coordinator::group::records::{GroupRecord, KeyValue};
-use crate::coordinator::group::{
-    GroupAnswer, GroupConfig, GroupCoordinator, GroupFilter, GroupRequest, Step,
-};
+use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupFilter, GroupRequest, Step};
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
+use crate::model::group_config::GroupConfig;
 use bytes::Bytes;
 use expect_test::Expect;
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +34,24 @@ use uuid::Uuid;
 
 pub(super) const GROUP: &str = "g";
 const ZEROS: &str = "00000000-0000-0000-0000-00000000000";
+
+/// Without the initial delay, so that scripts stay short.
+pub(super) fn at_once() -> GroupConfig {
+    GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() }
+}
+
+/// A script that begins with two members, a the leader, stable in generation 2.
+pub(super) fn then_two_stable(rest: &str) -> String {
+    format!(
+        "join a v=3
+         sync a assign=a:x
+         join b v=3
+         join a
+         sync a assign=a:x1,b:y1
+         sync b
+         {rest}"
+    )
+}
 
 /// Runs `script` on a fresh coordinator and compares the transcript.
 pub(super) fn check(script: &str, expected: Expect) {
@@ -281,11 +298,11 @@ impl World {
         }
         for (waiter, answer) in step.answers {
             let who = self.waiting.remove(&waiter).expect("each waiter is answered once");
-            if let GroupAnswer::Join(joined) = &answer {
-                if matches!(joined.code, KafkaCode::None | KafkaCode::MemberIdRequired) {
-                    self.ids.insert(who.clone(), joined.member.clone());
-                    self.generations.insert(who.clone(), joined.generation);
-                }
+            if let GroupAnswer::Join(joined) = &answer
+                && matches!(joined.code, KafkaCode::None | KafkaCode::MemberIdRequired)
+            {
+                self.ids.insert(who.clone(), joined.member.clone());
+                self.generations.insert(who.clone(), joined.generation);
             }
             let text = show_answer(&answer).replace(ZEROS, "");
             writeln!(self.transcript, "  {who} <- {text}").unwrap();

@@ -1,4 +1,4 @@
-//! The settings that a group coordinator reads.
+//! The settings that group coordinators read.
 
 use crate::model::limits::GROUP_MEMBERS_MAX;
 
@@ -13,6 +13,9 @@ pub struct GroupConfig {
     pub initial_rebalance_delay_ms: u64,
     /// `group.max.size`: members of one group, at most [`GROUP_MEMBERS_MAX`].
     pub size_max: usize,
+    /// Size in bytes of a group's own record (all subscriptions and assignments): what the topic's
+    /// `max.message.bytes` leaves room for.
+    pub record_bytes_max: usize,
     /// How long a new member may wait in its first JoinGroup before it is taken for dead.
     pub new_member_join_timeout_ms: u64,
     /// `offset.metadata.max.bytes`: length of the text a client keeps with an offset.
@@ -30,6 +33,7 @@ impl Default for GroupConfig {
             session_timeout_max_ms: 1_800_000,
             initial_rebalance_delay_ms: 3_000,
             size_max: GROUP_MEMBERS_MAX,
+            record_bytes_max: 1_000_000,
             new_member_join_timeout_ms: 300_000,
             offset_metadata_bytes_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
