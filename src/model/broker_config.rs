@@ -13,7 +13,9 @@ use crate::model::config_keys::{
     ConfigError, ConfigKey, ConfigValue, Effect, FOREIGN_FAMILIES, Fault, broker_key, list_items,
     nearest_broker_key,
 };
+use crate::model::group_config::GroupConfig;
 use crate::model::ids::BrokerId;
+use crate::model::limits::GROUP_MEMBERS_MAX;
 use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,6 +69,8 @@ pub struct BrokerConfig {
     pub delete_topics: bool,
     pub offsets_topic: InternalTopic,
     pub transactions_topic: InternalTopic,
+    /// What group coordinators go by.
+    pub groups: GroupConfig,
     /// Most bytes of one Fetch answer.
     pub fetch_bytes_max: usize,
     /// Milliseconds between two looks for segments to drop.
@@ -273,12 +277,27 @@ impl Reader {
                 self.default_number("transaction.state.log.replication.factor"),
                 self.number("transaction.state.log.min.isr"),
             ),
+            groups: self.groups(),
             fetch_bytes_max: self.default_number("fetch.max.bytes"),
             retention_check_interval_ms: self.default_number("log.retention.check.interval.ms"),
             producer_id_expiration_ms: self.default_number("producer.id.expiration.ms"),
             values: self.values(),
         };
         Ok((config, self.warnings))
+    }
+
+    fn groups(&self) -> GroupConfig {
+        let retention_minutes: u64 = self.default_number("offsets.retention.minutes");
+        GroupConfig {
+            session_timeout_min_ms: self.at_least_0("group.min.session.timeout.ms"),
+            session_timeout_max_ms: self.at_least_0("group.max.session.timeout.ms"),
+            initial_rebalance_delay_ms: self.at_least_0("group.initial.rebalance.delay.ms"),
+            size_max: self.default_number::<usize>("group.max.size").min(GROUP_MEMBERS_MAX),
+            offset_metadata_bytes_max: self.at_least_0("offset.metadata.max.bytes"),
+            offsets_retention_ms: retention_minutes * 60_000,
+            offsets_retention_check_ms: self.default_number("offsets.retention.check.interval.ms"),
+            ..GroupConfig::default()
+        }
     }
 
     fn node_id(&mut self) -> BrokerId {
@@ -402,6 +421,11 @@ impl Reader {
             ConfigValue::Number(number) => Some(number),
             ConfigValue::Bool(_) | ConfigValue::Text(_) | ConfigValue::Double(_) => None,
         })
+    }
+
+    /// Kafka allows any integer here; below 0 means what 0 means.
+    fn at_least_0<T: TryFrom<i64>>(&self, name: &str) -> T {
+        narrow(self.number(name).expect("a number with a default in the table").max(0))
     }
 
     fn default_number<T: TryFrom<i64>>(&self, name: &str) -> T {

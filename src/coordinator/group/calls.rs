@@ -26,6 +26,23 @@ pub enum GroupRequest {
 }
 
 impl GroupRequest {
+    /// Whether carrying it out may bring forth records, now or by what it starts. What may not is
+    /// answered even when the log takes no more data.
+    pub fn may_write(&self) -> bool {
+        match self {
+            GroupRequest::Join(_)
+            | GroupRequest::Sync(_)
+            | GroupRequest::Leave(_)
+            | GroupRequest::CommitOffsets(_)
+            | GroupRequest::DeleteOffsets(_)
+            | GroupRequest::Delete(_) => true,
+            GroupRequest::Heartbeat(_)
+            | GroupRequest::FetchOffsets(_)
+            | GroupRequest::Describe(_)
+            | GroupRequest::List(_) => false,
+        }
+    }
+
     /// Refuses what no group's state can make right: no group id where members are concerned, and
     /// texts too long for a record.
     pub(super) fn check(&self) -> Result<(), KafkaCode> {

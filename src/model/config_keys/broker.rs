@@ -16,7 +16,8 @@ const NO_COMPACTION: &str = "log compaction does not run yet";
 const NO_THREADS: &str = "work is done by one executor per core, see highwater.cores";
 const NO_TLS: &str = "TLS and SASL are not built yet, every listener is PLAINTEXT";
 const NO_QUOTA: &str = "connection limits per address are not built yet";
-const NO_GROUP: &str = "group coordination is not built yet";
+const NO_GROUP: &str = "only groups of the classic protocol are built yet";
+const NO_LINGER: &str = "a group commit gathers writes without waiting";
 const NO_TRANSACTIONS: &str = "transactions are not built yet";
 const NO_ACL: &str = "authorisation is not built yet: whoever reaches a listener may do everything";
 const DURABLE: &str = "the journal decides when to sync; highwater.durability is the choice";
@@ -47,12 +48,12 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("fetch.max.bytes", int(1024), "57671680", "Most bytes one Fetch may answer."),
     key("group.consumer.heartbeat.interval.ms", int(1), "5000", "Heartbeat interval of members of the consumer protocol.").no_effect(NO_GROUP),
     key("group.consumer.session.timeout.ms", int(1), "45000", "Session timeout of members of the consumer protocol.").no_effect(NO_GROUP),
-    key("group.coordinator.append.linger.ms", int(0), "5", "How long a coordinator gathers writes.").no_effect(NO_GROUP),
+    key("group.coordinator.append.linger.ms", int(0), "5", "How long a coordinator gathers writes.").no_effect(NO_LINGER),
     key("group.coordinator.rebalance.protocols", ConfigKind::List(&["consumer", "classic", "share", "streams"]), "classic,consumer,streams", "Group protocols that are served.").no_effect(NO_GROUP),
-    key("group.initial.rebalance.delay.ms", ANY_INT, "3000", "How long a new group waits for more members.").no_effect(NO_GROUP),
-    key("group.max.session.timeout.ms", ANY_INT, "1800000", "Longest session timeout a member may ask for.").no_effect(NO_GROUP),
-    key("group.max.size", int(1), INT_MAX, "Most members of a group.").no_effect(NO_GROUP),
-    key("group.min.session.timeout.ms", ANY_INT, "6000", "Shortest session timeout a member may ask for.").no_effect(NO_GROUP),
+    key("group.initial.rebalance.delay.ms", ANY_INT, "3000", "How long a new group waits for more members."),
+    key("group.max.session.timeout.ms", ANY_INT, "1800000", "Longest session timeout a member may ask for."),
+    key("group.max.size", int(1), INT_MAX, "Most members of a group."),
+    key("group.min.session.timeout.ms", ANY_INT, "6000", "Shortest session timeout a member may ask for."),
     key("highwater.cluster.id", ConfigKind::Text, "", "Identity of a new cluster, 22 characters of base64url. Unset makes one up at the first start.").unset(),
     key("highwater.cores", ConfigKind::Int { min: 1, max: 1024 }, "", "Shards, each with a core of its own. Unset takes the cores there are, at most 2.").unset(),
     key("highwater.durability", ConfigKind::OneOf(&["flush", "kernel"]), "flush", "Default of the topic's key.").update(Update::ClusterWide),
@@ -104,9 +105,10 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("num.partitions", int(1), "1", "Partitions of a topic that does not say."),
     key("num.recovery.threads.per.data.dir", int(1), "2", "Threads that recover logs.").update(Update::ClusterWide).no_effect(NO_THREADS),
     key("num.replica.fetchers", ANY_INT, "1", "Threads that fetch from other brokers.").update(Update::ClusterWide).no_effect(NO_CLUSTER),
-    key("offset.metadata.max.bytes", ANY_INT, "4096", "Longest text beside a committed offset.").no_effect(NO_GROUP),
-    key("offsets.commit.timeout.ms", int(1), "5000", "How long an offset commit may take.").no_effect(NO_GROUP),
-    key("offsets.retention.minutes", int(1), "10080", "How long an empty group's offsets are kept.").no_effect(NO_GROUP),
+    key("offset.metadata.max.bytes", ANY_INT, "4096", "Longest text beside a committed offset."),
+    key("offsets.commit.timeout.ms", int(1), "5000", "How long an offset commit may take.").no_effect("a commit waits for the log as long as it takes"),
+    key("offsets.retention.check.interval.ms", int(1), "600000", "Time between two looks for expired offsets."),
+    key("offsets.retention.minutes", int(1), "10080", "How long an empty group's offsets are kept."),
     key("offsets.topic.num.partitions", int(1), "50", "Partitions of __consumer_offsets."),
     key("offsets.topic.replication.factor", short(1), "3", "Replicas of __consumer_offsets; no more than there are brokers."),
     key("process.roles", ConfigKind::List(&["broker", "controller"]), "broker,controller", "What this process is; a broker has its controller built in."),

@@ -254,7 +254,7 @@ fn names_too_long_for_a_record_are_refused() {
     world.run(&format!("join a v=3 protocols={long}:s"));
     world.run(&format!("commit - {long}:0=1"));
     let answers: Vec<&str> =
-        world.transcript.lines().filter(|line| line.starts_with("  ")).collect();
+        world.transcript.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     expect![[r#"
           a <- INVALID_REQUEST
           a <- INVALID_REQUEST
@@ -273,12 +273,13 @@ fn a_generation_too_large_for_the_log_is_refused_and_the_group_tries_again() {
     world.run("join a");
     world.run("sync a assign=a:small");
     let answers: Vec<&str> =
-        world.transcript.lines().filter(|line| line.starts_with("  ")).collect();
+        world.transcript.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     expect![[r#"
           a <- generation 1 range a-1 leader a-1 ["a-1=sub"]
           a <- UNKNOWN_SERVER_ERROR
           a <- REBALANCE_IN_PROGRESS
           a <- generation 2 range a-1 leader a-1 ["a-1=sub"]
           log: generation 2 range leader a-1 ["a-1=small"]
-          a <- assigned "small""#]].assert_eq(&answers.join("\n"));
+          a <- assigned "small""#]]
+    .assert_eq(&answers.join("\n"));
 }
