@@ -25,10 +25,14 @@ pub enum FrameError {
     TooLarge { size: usize, size_max: usize },
 }
 
+/// Room made at once for a frame that is not whole: a length alone must not cost its size in
+/// memory, so a large frame gets its room as its bytes arrive.
+const RESERVED_BYTES_MAX: usize = 1 << 20;
+
 /// Takes the next whole frame off the front of `received`, without its length prefix.
 ///
-/// `None` while bytes are missing; `received` then has room for the whole frame, so reading into
-/// it does not move what is there. The frame shares `received`'s memory.
+/// `None` while bytes are missing; `received` then has room for more of them. The frame shares
+/// `received`'s memory.
 ///
 /// # Errors
 /// A negative length, or one above `frame_bytes_max`.
@@ -46,7 +50,7 @@ pub fn next_frame(
     }
     let size_with_prefix = LENGTH_PREFIX_SIZE + size;
     if received.len() < size_with_prefix {
-        received.reserve(size_with_prefix - received.len());
+        received.reserve((size_with_prefix - received.len()).min(RESERVED_BYTES_MAX));
         return Ok(None);
     }
     received.advance(LENGTH_PREFIX_SIZE);

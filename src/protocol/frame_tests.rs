@@ -29,6 +29,13 @@ fn a_partial_frame_makes_room_for_the_rest_but_not_before_its_length_is_known() 
 }
 
 #[test]
+fn a_length_alone_does_not_cost_its_size_in_memory() {
+    let mut stream = received(&[6, 0, 0, 0]);
+    assert_eq!(next_frame(&mut stream, 200 << 20), Ok(None));
+    assert!(stream.capacity() <= 2 << 20);
+}
+
+#[test]
 fn lengths_that_are_negative_or_too_large_end_the_connection() {
     let negative = next_frame(&mut received(&[0xff, 0xff, 0xff, 0xff]), 100);
     assert_eq!(negative, Err(FrameError::NegativeLength { length: -1 }));
