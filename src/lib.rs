@@ -6,3 +6,5 @@ pub mod storage; // L2  one partition on disk: journal, segments, indexes, recov
 pub mod controller; // L2  metadata as replayed records, and the decisions that write them
 pub mod coordinator; // L2  groups: who consumes what, and how far each has read
 pub mod runtime; // L5  the driver that serves: executors, sockets, disk, clock, mesh
+#[cfg(feature = "sim")]
+pub mod sim; // L5  the other driver: seeded tasks, disk, clock

@@ -68,6 +68,10 @@ pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Batches remembered per producer and partition to recognise duplicates (KIP-98).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 
+/// Milliseconds of silence after which a producer's sequences are forgotten
+/// (`producer.id.expiration.ms`).
+pub const PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
+
 /// Fetch sessions of one shard (`max.incremental.fetch.session.cache.slots`).
 pub const FETCH_SESSIONS_MAX: usize = 1000;
 

@@ -1,5 +1,17 @@
 //! One partition on disk: what a durable log needs, and nothing of replication or the network.
 
+pub mod append_check;
+pub mod checkpoint;
 pub mod disk;
 #[cfg(any(test, feature = "sim"))]
 pub mod disk_contract;
+pub mod epoch_cache;
+pub mod error;
+pub mod index;
+pub mod journal;
+pub mod partition_log;
+pub mod producer_state;
+mod recovery;
+mod retention;
+mod segment;
+pub mod tail_cache;

@@ -1,0 +1,8 @@
+//! The other driver: one seed decides the order of tasks, the time, and what the disk loses.
+//!
+//! The same code that runs on io_uring runs here, so that glue is tested under power cuts, full
+//! disks and flipped bits, and a failure is repeated by its seed.
+
+pub mod disk;
+pub mod executor;
+pub mod random;

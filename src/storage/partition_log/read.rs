@@ -1,0 +1,406 @@
+//! Reads by offset: from memory at once, or from a segment file by a plan.
+//!
+//! Whole batches only. The first one returned holds the offset asked for, so it may begin before
+//! it; consumers skip what they did not ask for.
+//!
+//! A batch read from a file has its CRC checked: the disk may have forgotten what a client must
+//! not be told.
+
+use super::{Damage, PartitionLog};
+use crate::model::ids::Offset;
+use crate::protocol::record_batch::{BATCH_HEADER_SIZE, BatchError, BatchHeader, CheckedBatch};
+use crate::storage::disk::{Disk, OpenMode};
+use crate::storage::error::StorageError;
+use crate::storage::index::{OFFSET_ENTRY_BYTES, OffsetEntry, SegmentIndex, decode_offsets};
+use crate::storage::segment::{Segment, segment_path};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Bytes that a read asks for at least: enough to find a batch behind an index entry.
+const READ_BYTES_MIN: usize = 64 * 1024;
+/// Bytes that a read asks for at once at most; a larger fetch gets less than it asked for.
+const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Places of one partition where a reader is expected to go on.
+const HINTS_MAX: usize = 8;
+/// Bytes of an index file read at once, at the end of a search.
+const INDEX_PAGE_BYTES: u64 = 4096;
+
+/// How a read is to be answered.
+pub enum ReadPlan<D: Disk> {
+    /// The batches.
+    Memory(Vec<Bytes>),
+    /// They lie in a segment file.
+    File(FileRead<D>),
+    /// Below the log start or above the log end.
+    OutOfRange,
+    /// Nothing readable there yet.
+    Empty,
+}
+
+/// Where a reader left off in a segment file.
+struct Hint<D: Disk> {
+    offset: Offset,
+    base_offset: Offset,
+    position: u64,
+    file: D::File,
+}
+
+/// Where readers of one partition left off, newest last. Shared with reads under way.
+pub(in crate::storage) struct ReadHints<D: Disk> {
+    hints: Rc<RefCell<Vec<Hint<D>>>>,
+}
+
+impl<D: Disk> Default for ReadHints<D> {
+    fn default() -> Self {
+        ReadHints { hints: Rc::new(RefCell::new(Vec::new())) }
+    }
+}
+
+impl<D: Disk> Clone for ReadHints<D> {
+    fn clone(&self) -> Self {
+        ReadHints { hints: Rc::clone(&self.hints) }
+    }
+}
+
+impl<D: Disk> ReadHints<D> {
+    fn take(&self, offset: Offset, base_offset: Offset) -> Option<Hint<D>> {
+        let mut hints = self.hints.borrow_mut();
+        let is_it = |hint: &Hint<D>| hint.offset == offset && hint.base_offset == base_offset;
+        let index = hints.iter().position(is_it)?;
+        Some(hints.remove(index))
+    }
+
+    fn add(&self, hint: Hint<D>) {
+        let mut hints = self.hints.borrow_mut();
+        if hints.len() == HINTS_MAX {
+            hints.remove(0);
+        }
+        hints.push(hint);
+    }
+
+    /// Forgets places in segments below `base_offset`, so that their files can be closed.
+    pub(in crate::storage) fn forget_below(&self, base_offset: Offset) {
+        self.hints.borrow_mut().retain(|hint| hint.base_offset >= base_offset);
+    }
+}
+
+/// Where in a segment to begin looking.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Start {
+    Position(u64),
+    /// The index file knows.
+    Indexed,
+}
+
+/// A segment file as a plan holds it.
+pub(super) struct SegmentFile<D: Disk> {
+    pub(super) dir: PathBuf,
+    pub(super) base_offset: Offset,
+    pub(super) file: Option<D::File>,
+    /// Bytes in the file that are batches.
+    pub(super) written: u64,
+}
+
+/// The order to read batches from one segment file.
+pub struct FileRead<D: Disk> {
+    segment: SegmentFile<D>,
+    start: Start,
+    from: Offset,
+    up_to: Offset,
+    max_bytes: usize,
+    at_least_one_batch: bool,
+    damage: Option<Damage>,
+    hints: ReadHints<D>,
+}
+
+impl<D: Disk> PartitionLog<D> {
+    /// Batches from the one that holds `from` on, below `up_to`, of `max_bytes` at most.
+    ///
+    /// With `at_least_one_batch` the first is returned whole even when it is larger (KIP-74).
+    pub fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+        at_least_one_batch: bool,
+    ) -> ReadPlan<D> {
+        if from < self.log_start || from > self.log_end() {
+            return ReadPlan::OutOfRange;
+        }
+        if from >= up_to || from == self.log_end() {
+            return ReadPlan::Empty;
+        }
+        if self.tail.start().is_some_and(|start| start <= from) {
+            return self.read_memory(from, max_bytes, up_to, at_least_one_batch);
+        }
+        ReadPlan::File(self.plan_file_read(from, max_bytes, up_to, at_least_one_batch))
+    }
+
+    fn read_memory(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+        at_least_one_batch: bool,
+    ) -> ReadPlan<D> {
+        let mut parts = Vec::new();
+        let mut left = max_bytes;
+        for batch in self.tail.from(from) {
+            let size = batch.bytes.size();
+            let is_forced = parts.is_empty() && at_least_one_batch;
+            if batch.end_offset > up_to || (size > left && !is_forced) {
+                break;
+            }
+            left = left.saturating_sub(size);
+            parts.push(batch.bytes.head.clone());
+            if !batch.bytes.rest.is_empty() {
+                parts.push(batch.bytes.rest.clone());
+            }
+        }
+        if parts.is_empty() { ReadPlan::Empty } else { ReadPlan::Memory(parts) }
+    }
+
+    fn plan_file_read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+        at_least_one_batch: bool,
+    ) -> FileRead<D> {
+        let segment = self.segment_of(from);
+        let mut file = self.segment_file(segment);
+        let relative = segment.relative(from);
+        let mut start = start_in(segment.index.as_ref(), relative);
+        if let Some(hint) = self.hints.take(from, segment.base_offset) {
+            start = Start::Position(hint.position);
+            file.file = Some(hint.file);
+        }
+        let damage = self.damage.iter().find(|damage| damage.end > from);
+        let damaged_from = damage.map_or(up_to, |damage| damage.first.max(from));
+        FileRead {
+            segment: file,
+            start,
+            from,
+            up_to: up_to.min(damaged_from.max(from.advance(1))),
+            max_bytes,
+            at_least_one_batch,
+            damage: damage.filter(|damage| damage.first <= from).cloned(),
+            hints: self.hints.clone(),
+        }
+    }
+
+    /// The segment that holds `offset`, or would.
+    pub(in crate::storage) fn segment_of(&self, offset: Offset) -> &Segment<D> {
+        let after = self.segments.partition_point(|segment| segment.base_offset <= offset);
+        &self.segments[after.saturating_sub(1)]
+    }
+
+    pub(super) fn segment_file(&self, segment: &Segment<D>) -> SegmentFile<D> {
+        SegmentFile {
+            dir: self.dir.clone(),
+            base_offset: segment.base_offset,
+            file: segment.file.clone(),
+            written: segment.written,
+        }
+    }
+}
+
+/// Where to begin looking for an offset, by an index in memory if there is one.
+pub(super) fn start_in(index: Option<&SegmentIndex>, relative: u32) -> Start {
+    let Some(index) = index else { return Start::Indexed };
+    Start::Position(index.lookup(relative).map_or(0, |entry| u64::from(entry.position)))
+}
+
+impl<D: Disk> FileRead<D> {
+    /// Bytes that may come back at most, but for a first batch that is larger.
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// Reads. Empty when the first batch is above `max_bytes` and need not be returned.
+    ///
+    /// # Errors
+    /// The offset's batch is damaged, or the disk refuses. Batches before a damaged one come back.
+    pub async fn execute(mut self, disk: &D) -> Result<Vec<Bytes>, StorageError> {
+        if let Some(Damage { file, position, .. }) = self.damage {
+            let what = "the range was found damaged at the start";
+            return Err(StorageError::Corrupt { file, position, what });
+        }
+        let file = self.segment.open(disk).await?;
+        let position = match self.start {
+            Start::Position(position) => position,
+            Start::Indexed => self.segment.look_up(disk, &file, self.from).await?,
+        };
+        let len = (self.max_bytes.saturating_add(READ_BYTES_MIN)).min(READ_BYTES_MAX);
+        let walk = Walk { disk, segment: &self.segment, file: &file };
+        let (found, bytes) = walk.find(position, self.from, len).await?;
+        let Some(bytes) = bytes else { return Ok(Vec::new()) };
+        let (cut, end) = self.cut(bytes, found)?;
+        if cut.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.hints.add(Hint {
+            offset: end,
+            base_offset: self.segment.base_offset,
+            position: found + cut.len() as u64,
+            file,
+        });
+        Ok(vec![cut])
+    }
+
+    /// Whole, intact, allowed batches from the front of `bytes`, and the offset behind them.
+    fn cut(&self, bytes: Bytes, position: u64) -> Result<(Bytes, Offset), StorageError> {
+        let mut rest = bytes.clone();
+        let mut end = self.from;
+        let mut taken = 0;
+        while !rest.is_empty() {
+            let batch = match CheckedBatch::check_first(&mut rest) {
+                Ok(batch) => batch,
+                Err(BatchError::Truncated { .. }) => break,
+                Err(_) if taken > 0 => break,
+                Err(_) => return Err(self.segment.corrupt(position, "wrong batch checksum")),
+            };
+            let last = Offset::from_wire(batch.header().last_offset());
+            let last = last.ok_or_else(|| self.segment.corrupt(position, "no batch offset"))?;
+            let is_forced = taken == 0 && self.at_least_one_batch;
+            let size = batch.bytes().len();
+            if last >= self.up_to || (taken + size > self.max_bytes && !is_forced) {
+                break;
+            }
+            taken += size;
+            end = last.advance(1);
+        }
+        Ok((bytes.slice(..taken), end))
+    }
+}
+
+impl<D: Disk> SegmentFile<D> {
+    pub(super) fn corrupt(&self, position: u64, what: &'static str) -> StorageError {
+        StorageError::Corrupt { file: self.path(), position, what }
+    }
+
+    fn path(&self) -> PathBuf {
+        segment_path(&self.dir, self.base_offset, "log")
+    }
+
+    pub(super) async fn open(&mut self, disk: &D) -> Result<D::File, StorageError> {
+        match self.file.take() {
+            Some(file) => Ok(file),
+            None => Ok(disk.open(&self.path(), OpenMode::Read).await?),
+        }
+    }
+
+    /// Position from which a walk finds `offset`, by the index file. What the file says is checked
+    /// against the log; where they disagree the walk begins at the front.
+    pub(super) async fn look_up(
+        &self,
+        disk: &D,
+        file: &D::File,
+        offset: Offset,
+    ) -> Result<u64, StorageError> {
+        let relative = offset.since(self.base_offset);
+        let entry = search_index(disk, &self.dir, self.base_offset, relative).await?;
+        let Some(entry) = entry else { return Ok(0) };
+        let position = u64::from(entry.position);
+        let head = disk.read_at(file, position, BATCH_HEADER_SIZE).await?;
+        let last = self.base_offset.to_wire() + i64::from(entry.relative);
+        let agrees = BatchHeader::read(&head).is_ok_and(|header| header.last_offset() == last);
+        Ok(if agrees && position < self.written { position } else { 0 })
+    }
+}
+
+/// The last entry of an index file at or below `relative`, without reading all of it.
+async fn search_index<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    base_offset: Offset,
+    relative: u64,
+) -> Result<Option<OffsetEntry>, StorageError> {
+    let path = segment_path(dir, base_offset, "index");
+    let file = match disk.open(&path, OpenMode::Read).await {
+        Ok(file) => file,
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let entry_bytes = OFFSET_ENTRY_BYTES as u64;
+    let (mut low, mut high) = (0, disk.size(&file).await? / entry_bytes);
+    // Entries below `low` are at or before the offset; those from `high` on are behind it.
+    while (high - low) * entry_bytes > INDEX_PAGE_BYTES {
+        let middle = low + (high - low) / 2;
+        let bytes = disk.read_at(&file, middle * entry_bytes, OFFSET_ENTRY_BYTES).await?;
+        let Some(entry) = decode_offsets(&bytes).and_then(|entries| entries.first().copied())
+        else {
+            return Ok(None);
+        };
+        if u64::from(entry.relative) <= relative { low = middle } else { high = middle }
+    }
+    let len = usize::try_from((high - low) * entry_bytes).expect("at most a page");
+    let page = disk.read_at(&file, low * entry_bytes, len).await?;
+    let entries = decode_offsets(&page).unwrap_or_default();
+    Ok(entries.into_iter().take_while(|entry| u64::from(entry.relative) <= relative).last())
+}
+
+/// A walk through the batches of one segment file by their headers.
+pub(super) struct Walk<'a, D: Disk> {
+    pub(super) disk: &'a D,
+    pub(super) segment: &'a SegmentFile<D>,
+    pub(super) file: &'a D::File,
+}
+
+impl<D: Disk> Walk<'_, D> {
+    /// The first batch at or behind `position` that ends at or behind `offset`: where it begins,
+    /// and the bytes from there on, `len` of them or that whole batch. `None` at the file's end.
+    pub(super) async fn find(
+        &self,
+        position: u64,
+        offset: Offset,
+        len: usize,
+    ) -> Result<(u64, Option<Bytes>), StorageError> {
+        let is_it = |header: &BatchHeader| header.last_offset() >= offset.to_wire();
+        self.find_by(position, len, is_it).await
+    }
+
+    /// As `find`, for any property of a header.
+    pub(super) async fn find_by(
+        &self,
+        mut position: u64,
+        len: usize,
+        is_it: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<(u64, Option<Bytes>), StorageError> {
+        let written = self.segment.written;
+        let mut buffer = Bytes::new();
+        while position < written {
+            if buffer.len() < BATCH_HEADER_SIZE {
+                buffer = self.read(position, len).await?;
+            }
+            let Ok(header) = BatchHeader::read(&buffer) else {
+                return Err(self.segment.corrupt(position, "no batch header"));
+            };
+            let size = header.size();
+            if position + size as u64 > written {
+                return Err(self.segment.corrupt(position, "a batch reaches beyond the file"));
+            }
+            if is_it(header) {
+                if buffer.len() < size.max(len.min(READ_BYTES_MIN)) {
+                    buffer = self.read(position, size.max(len)).await?;
+                }
+                return Ok((position, Some(buffer)));
+            }
+            position += size as u64;
+            buffer = if size < buffer.len() { buffer.slice(size..) } else { Bytes::new() };
+        }
+        Ok((position, None))
+    }
+
+    async fn read(&self, position: u64, len: usize) -> Result<Bytes, StorageError> {
+        let left = self.segment.written - position;
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(len);
+        let bytes = self.disk.read_at(self.file, position, len).await?;
+        if bytes.len() < len {
+            return Err(self.segment.corrupt(position, "the file is shorter than it was"));
+        }
+        Ok(bytes)
+    }
+}

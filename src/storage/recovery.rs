@@ -1,0 +1,420 @@
+//! From files to an open log, after a clean stop, a killed process or a power cut.
+//!
+//! Segments are read from the recovery point on, batch by batch, by checksum. What is found bad
+//! there is a torn tail: no sync had covered it, so nobody was promised anything, and the log is
+//! cut. What is found bad below the recovery point was safe once: it is bit rot. It is never cut;
+//! the range is remembered, reads of it are refused, and everything around it is served.
+//!
+//! What a recovery has read it also syncs: after a killed process those bytes may be in the page
+//! cache only, and from here on they count as durable.
+
+use crate::model::clock::Now;
+use crate::model::ids::{Offset, TopicPartition};
+use crate::model::topic_config::TopicConfig;
+use crate::protocol::record_batch::{BATCH_HEADER_SIZE, BatchError, BatchHeader, CheckedBatch};
+use crate::storage::checkpoint::RecoveryPoint;
+use crate::storage::disk::{Disk, OpenMode};
+use crate::storage::epoch_cache::{EPOCH_FILE, EpochCache};
+use crate::storage::error::StorageError;
+use crate::storage::index::{OFFSET_ENTRY_BYTES, SegmentIndex, TIME_ENTRY_BYTES, decode_times};
+use crate::storage::journal::JournalEntry;
+use crate::storage::partition_log::{Damage, PartitionLog};
+use crate::storage::producer_state::ProducerState;
+use crate::storage::retention::remove_segment;
+use crate::storage::segment::{MaxTimestamp, Segment, SegmentBatch, parse_name, segment_path};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+mod scan;
+
+/// What to open.
+#[derive(Debug, Clone)]
+pub struct OpenLog {
+    /// Folder of the partition; made when it is not there.
+    pub dir: PathBuf,
+    pub partition: TopicPartition,
+    pub config: Arc<TopicConfig>,
+    /// The default makes recovery read everything.
+    pub point: RecoveryPoint,
+    pub now: Now,
+}
+
+/// What a recovery found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    /// Bytes of segments that were read.
+    pub scanned_bytes: u64,
+    /// Bytes cut off as a torn tail.
+    pub cut_bytes: u64,
+    /// Segments removed because they lay behind a torn tail.
+    pub cut_segments: usize,
+    /// Closed segments whose index files were made again.
+    pub rebuilt_indexes: usize,
+    /// True when producers or epochs had to be read from the whole log.
+    pub has_read_all: bool,
+    pub damage: Vec<Damage>,
+}
+
+impl RecoveryReport {
+    /// True when an operator should hear of it.
+    pub fn is_worth_telling(&self) -> bool {
+        *self != RecoveryReport { scanned_bytes: self.scanned_bytes, ..RecoveryReport::default() }
+    }
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "read {} bytes, cut {} bytes and {} segments, rebuilt {} indexes",
+            self.scanned_bytes, self.cut_bytes, self.cut_segments, self.rebuilt_indexes
+        )?;
+        for damage in &self.damage {
+            let (file, position) = (damage.file.display(), damage.position);
+            write!(f, ", offsets {}..{} damaged in {file}", damage.first, damage.end)?;
+            write!(f, " at byte {position}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Files of a partition's folder, by what they are.
+#[derive(Default)]
+struct Folder {
+    /// Base offset to size.
+    logs: BTreeMap<Offset, u64>,
+    indexes: BTreeMap<Offset, u64>,
+    time_indexes: BTreeMap<Offset, u64>,
+    snapshots: Vec<Offset>,
+    has_epochs: bool,
+}
+
+impl<D: Disk> PartitionLog<D> {
+    /// Opens a partition's log, and repairs what a crash left behind.
+    ///
+    /// Journal entries of the partition are replayed afterwards (`replay`).
+    ///
+    /// # Errors
+    /// The disk's. Damage is no error: it is in the report, and in what later reads answer.
+    pub async fn open(
+        disk: &D,
+        open: OpenLog,
+    ) -> Result<(PartitionLog<D>, RecoveryReport), StorageError> {
+        let mut folder = list_folder(disk, &open.dir).await?;
+        drop_deleted(disk, &open, &mut folder).await?;
+        let mut recovery = Recovery {
+            disk,
+            log: PartitionLog::empty(&open, open.point.log_start.max(open.point.recovery_offset)),
+            open: &open,
+            trusted: open.point.recovery_offset,
+            report: RecoveryReport::default(),
+            notes_from: Offset::ZERO,
+        };
+        recovery.load_state(&folder).await?;
+        if folder.logs.is_empty() {
+            recovery.note_missing(open.point.log_start);
+        } else {
+            recovery.load_segments(&folder).await?;
+        }
+        recovery.finish(&folder).await?;
+        let Recovery { log, report, .. } = recovery;
+        Ok((log, report))
+    }
+
+    /// Appends what the journal has beyond the segments. Entries below the log end are in the
+    /// segments already; one behind a hole was never acknowledged. Returns the bytes appended.
+    pub fn replay(&mut self, entries: Vec<JournalEntry>) -> usize {
+        let before = self.undrained_bytes();
+        for entry in entries {
+            assert!(entry.partition == self.partition);
+            for mut bytes in entry.parts {
+                // A wrong batch under the entry's own checksum was wrong when it was journaled;
+                // what follows it would leave a hole.
+                while let Ok(batch) = CheckedBatch::check_first(&mut bytes) {
+                    if self.is_next(batch.header()) {
+                        self.append_replayed(&batch, self.opened_at);
+                    }
+                }
+            }
+        }
+        self.undrained_bytes() - before
+    }
+
+    fn is_next(&self, header: &BatchHeader) -> bool {
+        let log_end = self.log_end();
+        Offset::from_wire(header.last_offset()).is_some()
+            && match Offset::from_wire(header.base_offset()) {
+                Some(base) => base == log_end || (base > log_end && self.config.cleanup.compact),
+                None => false,
+            }
+    }
+}
+
+/// A recovery under way.
+struct Recovery<'a, D: Disk> {
+    disk: &'a D,
+    log: PartitionLog<D>,
+    open: &'a OpenLog,
+    /// Everything below was synced: bad bytes there are damage.
+    trusted: Offset,
+    report: RecoveryReport,
+    /// Producers' state holds everything below.
+    notes_from: Offset,
+}
+
+impl<D: Disk> Recovery<'_, D> {
+    /// Epochs and producers, as far as their files go. Where one is missing or damaged, the whole
+    /// log is read again.
+    async fn load_state(&mut self, folder: &Folder) -> Result<(), StorageError> {
+        let point = self.open.point;
+        self.notes_from = point.producers_from;
+        let mut is_complete = true;
+        if folder.has_epochs {
+            let bytes = read_all(self.disk, &self.open.dir.join(EPOCH_FILE)).await?;
+            let text = std::str::from_utf8(&bytes).unwrap_or_default();
+            match EpochCache::decode(text) {
+                Some(epochs) => self.log.epochs = epochs,
+                None => is_complete = false,
+            }
+        } else {
+            is_complete = point.recovery_offset == Offset::ZERO;
+        }
+        if point.has_snapshot {
+            let path = segment_path(&self.open.dir, point.producers_from, "snapshot");
+            let state = match folder.snapshots.contains(&point.producers_from) {
+                true => ProducerState::decode(&read_all(self.disk, &path).await?),
+                false => None,
+            };
+            match state {
+                Some(state) => {
+                    self.log.producers = state;
+                    self.log.snapshots.loaded(point.producers_from);
+                }
+                None => is_complete = false,
+            }
+        }
+        if !is_complete && !folder.logs.is_empty() {
+            self.report.has_read_all = true;
+            self.notes_from = Offset::ZERO;
+            self.log.producers = ProducerState::default();
+            self.log.snapshots = Default::default();
+        }
+        Ok(())
+    }
+
+    async fn load_segments(&mut self, folder: &Folder) -> Result<(), StorageError> {
+        let bases: Vec<Offset> = folder.logs.keys().copied().collect();
+        let scan_from = self.trusted.min(self.notes_from);
+        let first_scanned = bases.partition_point(|base| *base <= scan_from).saturating_sub(1);
+        self.log.segments.clear();
+        if bases[0] > self.open.point.log_start {
+            let end = bases[0].min(self.trusted);
+            self.add_damage(self.open.point.log_start, end, bases[0], 0);
+        }
+        for (index, base) in bases.iter().enumerate() {
+            let next = bases.get(index + 1).copied();
+            let size = folder.logs[base];
+            if index < first_scanned {
+                let next = next.expect("the scanned one follows");
+                self.load_closed(folder, *base, next, size).await?;
+                continue;
+            }
+            let start = if index == first_scanned { scan_from } else { *base };
+            if !self.scan_segment(*base, size, start, next).await? {
+                self.remove_behind(&bases[index + 1..], folder).await?;
+                break;
+            }
+        }
+        self.open_active().await
+    }
+
+    /// A closed segment below everything that must be read: only its index files are looked at.
+    async fn load_closed(
+        &mut self,
+        folder: &Folder,
+        base: Offset,
+        next: Offset,
+        size: u64,
+    ) -> Result<(), StorageError> {
+        let has_entries = |sizes: &BTreeMap<Offset, u64>, entry_bytes: usize| {
+            sizes.get(&base).is_some_and(|size| size.is_multiple_of(entry_bytes as u64))
+        };
+        let has_indexes = has_entries(&folder.indexes, OFFSET_ENTRY_BYTES)
+            && has_entries(&folder.time_indexes, TIME_ENTRY_BYTES);
+        if !has_indexes {
+            self.report.rebuilt_indexes += 1;
+            self.scan_segment(base, size, base, Some(next)).await?;
+            return Ok(());
+        }
+        let mut segment = Segment::new(base);
+        segment.size = size;
+        segment.written = size;
+        segment.end_offset = next;
+        segment.index = None;
+        segment.max_timestamp = self.last_time(base, folder.time_indexes[&base]).await?;
+        self.log.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// The largest timestamp of a closed segment: its time index ends with it.
+    async fn last_time(
+        &self,
+        base: Offset,
+        size: u64,
+    ) -> Result<Option<MaxTimestamp>, StorageError> {
+        let Some(position) = size.checked_sub(TIME_ENTRY_BYTES as u64) else { return Ok(None) };
+        let path = segment_path(&self.open.dir, base, "timeindex");
+        let file = self.disk.open(&path, OpenMode::Read).await?;
+        let bytes = self.disk.read_at(&file, position, TIME_ENTRY_BYTES).await?;
+        let entry = decode_times(&bytes).and_then(|entries| entries.first().copied());
+        Ok(entry.map(|entry| MaxTimestamp {
+            timestamp_ms: entry.timestamp_ms,
+            offset: base.advance(u64::from(entry.relative)),
+        }))
+    }
+
+    /// Segments behind a torn tail were written after what was lost: they go.
+    async fn remove_behind(
+        &mut self,
+        bases: &[Offset],
+        folder: &Folder,
+    ) -> Result<(), StorageError> {
+        for base in bases {
+            assert!(*base > self.trusted);
+            self.report.cut_bytes += folder.logs[base];
+            self.report.cut_segments += 1;
+            remove_segment(self.disk, &self.open.dir, *base).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the last segment can be appended to.
+    async fn open_active(&mut self) -> Result<(), StorageError> {
+        let end = self.log.log_end();
+        if end < self.trusted {
+            // Safe once and gone: the damage is noted, and appends go on behind it.
+            self.log.active_mut().end_offset = self.trusted;
+            self.close_index(self.log.active().base_offset).await?;
+            self.log.segments.push_back(Segment::new(self.trusted));
+        }
+        let active = self.log.active().base_offset;
+        let closed: Vec<Offset> = self
+            .log
+            .segments
+            .iter()
+            .filter(|segment| segment.base_offset != active && segment.index.is_some())
+            .map(|segment| segment.base_offset)
+            .collect();
+        for base in closed {
+            self.close_index(base).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes both index files of a segment that takes no more batches.
+    async fn close_index(&mut self, base: Offset) -> Result<(), StorageError> {
+        let segment = self.log.segments.iter_mut().find(|segment| segment.base_offset == base);
+        let segment = segment.expect("it was just loaded");
+        segment.close();
+        segment.file = None;
+        let Some(index) = segment.index.take() else { return Ok(()) };
+        for (kind, content) in
+            [("index", index.encode_offsets(0)), ("timeindex", index.encode_times(0))]
+        {
+            let path = segment_path(&self.open.dir, base, kind);
+            let file = self.disk.open(&path, OpenMode::ReadWrite).await?;
+            let size = content.len() as u64;
+            self.disk.write_at(&file, 0, vec![content]).await?;
+            self.disk.truncate(&file, size).await?;
+            self.disk.sync(&file).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, folder: &Folder) -> Result<(), StorageError> {
+        let log = &mut self.log;
+        log.is_epoch_file_due |= log.epochs.truncate_from(log.log_end());
+        log.is_epoch_file_due |= log.epochs.truncate_to(log.log_start);
+        log.settle();
+        let kept = self.open.point.producers_from;
+        for snapshot in &folder.snapshots {
+            if *snapshot != kept {
+                let path = segment_path(&self.open.dir, *snapshot, "snapshot");
+                self.disk.remove(&path).await?;
+            }
+        }
+        self.disk.sync_dir(&self.open.dir).await?;
+        self.report.damage.clone_from(&self.log.damage);
+        Ok(())
+    }
+
+    /// A log without any segment file: what was safe in it is gone.
+    fn note_missing(&mut self, log_start: Offset) {
+        self.add_damage(log_start, self.trusted, log_start, 0);
+    }
+
+    fn add_damage(&mut self, first: Offset, end: Offset, base: Offset, position: u64) {
+        if first >= end {
+            return;
+        }
+        let file = segment_path(&self.open.dir, base, "log");
+        self.log.damage.push(Damage { first, end, file, position });
+    }
+}
+
+async fn read_all<D: Disk>(disk: &D, path: &Path) -> Result<Bytes, StorageError> {
+    let file = disk.open(path, OpenMode::Read).await?;
+    let size = usize::try_from(disk.size(&file).await?).unwrap_or(usize::MAX);
+    Ok(disk.read_at(&file, 0, size).await?)
+}
+
+async fn list_folder<D: Disk>(disk: &D, dir: &Path) -> Result<Folder, StorageError> {
+    let mut folder = Folder::default();
+    let names = disk.list(dir).await?;
+    if names.is_empty() {
+        disk.create_dir(dir).await?;
+        // The partition's, the topic's and the topics' folder are new at most.
+        for above in dir.ancestors().skip(1).take(3).filter(|above| above.parent().is_some()) {
+            disk.sync_dir(above).await?;
+        }
+    }
+    for entry in names {
+        match parse_name(&entry.name) {
+            Some((base, "log")) => _ = folder.logs.insert(base, entry.size),
+            Some((base, "index")) => _ = folder.indexes.insert(base, entry.size),
+            Some((base, "timeindex")) => _ = folder.time_indexes.insert(base, entry.size),
+            Some((offset, "snapshot")) => folder.snapshots.push(offset),
+            _ => folder.has_epochs |= entry.name == EPOCH_FILE,
+        }
+    }
+    Ok(folder)
+}
+
+/// Removes segments that lie below the log start, and indexes without a log.
+async fn drop_deleted<D: Disk>(
+    disk: &D,
+    open: &OpenLog,
+    folder: &mut Folder,
+) -> Result<(), StorageError> {
+    while let Some((first, next)) = first_two(&folder.logs) {
+        if next > open.point.log_start {
+            break;
+        }
+        folder.logs.remove(&first);
+        remove_segment(disk, &open.dir, first).await?;
+    }
+    for base in folder.indexes.keys().chain(folder.time_indexes.keys()) {
+        if !folder.logs.contains_key(base) {
+            remove_segment(disk, &open.dir, *base).await?;
+        }
+    }
+    Ok(())
+}
+
+fn first_two(logs: &BTreeMap<Offset, u64>) -> Option<(Offset, Offset)> {
+    let mut bases = logs.keys();
+    Some((*bases.next()?, *bases.next()?))
+}
