@@ -32,26 +32,27 @@ pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// Length of a topic name in bytes, as Kafka has it.
 pub const TOPIC_NAME_LEN_MAX: usize = 249;
 
-/// Size of one journal file in bytes; the journal recycles a few of them.
-pub const JOURNAL_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Size of one journal file in bytes; the journal recycles a few of them. Small enough to be made
+/// in a moment at the first start.
+pub const JOURNAL_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Journal files of one core. All full means produce waits for the segment writer.
-pub const JOURNAL_FILES_MAX: usize = 4;
+pub const JOURNAL_FILES_MAX: usize = 8;
 
-/// Largest entry of the journal: larger appends go straight to the segment.
-pub const JOURNAL_ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes after which one journal write takes no further partition.
+pub const JOURNAL_WRITE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Recent batches that a shard keeps in memory for reads, in bytes.
 pub const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes appended but not yet written that a shard accepts before it stops reading sockets.
-pub const UNWRITTEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const UNWRITTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Batches up to this size are copied out of the receive buffer, so that they do not pin it.
 pub const BATCH_COPY_BYTES_MAX: usize = 16 * 1024;
 
 /// A partition's pending bytes from here on go straight to its segment (docs/decisions/001).
-pub const DIRECT_APPEND_BYTES_MIN: usize = 256 * 1024;
+pub const DIRECT_APPEND_BYTES_MIN: usize = 512 * 1024;
 
 /// Writes to growing files from here on go around the page cache, in bytes.
 pub const DIRECT_WRITE_BYTES_MIN: usize = 64 * 1024;
@@ -99,8 +100,8 @@ pub const GROUPS_WOKEN_PER_TURN: usize = 64;
 /// Groups that the search for expired offsets looks at in one turn.
 pub const GROUPS_SWEPT_PER_TURN: usize = 64;
 
-const _: () = assert!(JOURNAL_ENTRY_BYTES_MAX < JOURNAL_FILE_BYTES as usize);
-const _: () = assert!(DIRECT_APPEND_BYTES_MIN < JOURNAL_ENTRY_BYTES_MAX);
+const _: () = assert!(2 * JOURNAL_WRITE_BYTES_MAX < JOURNAL_FILE_BYTES as usize);
+const _: () = assert!(DIRECT_APPEND_BYTES_MIN < JOURNAL_WRITE_BYTES_MAX);
 const _: () = assert!(UNWRITTEN_BYTES_MAX <= TAIL_BYTES_MAX);
 
 /// Background drains of one core that run side by side.
@@ -116,3 +117,15 @@ pub const SEGMENT_UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 // A string in a record has an i16 for its length; a member id is a client id and a little more.
 const _: () = assert!(GROUP_TEXT_BYTES_MAX * 2 <= i16::MAX as usize + 1);
+
+/// Pause between two rounds of housekeeping on one core, in milliseconds.
+pub const HOUSEKEEPING_INTERVAL_MS: u64 = 1000;
+
+/// Free space on the data directory's file system below which produce is refused, in bytes. Covers
+/// what is appended, but not yet in segments.
+pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+const _: () = assert!(RESERVE_BYTES >= TAIL_BYTES_MAX as u64);
+
+/// Parked produces that a core keeps for the next requests.
+pub const PRODUCE_POOL_MAX: usize = 1024;
