@@ -128,7 +128,7 @@ fn read_state<D: Disk>(shard: &ShardRef<D>, id: ConnectionId) -> Option<ReadStat
 }
 
 /// Logs why and closes; the cause is the client's, so it is no error of ours.
-fn refuse<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, error: &dyn std::error::Error) {
+pub fn refuse<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, error: &dyn std::error::Error) {
     let mut shard = shard.borrow_mut();
     shard.stats.frames_refused += 1;
     if let Some(connection) = shard.connection(id) {
@@ -146,13 +146,14 @@ fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: &Bytes) {
     };
     let served = ApiKey::from_number(header.api_key).and_then(range_of);
     let Some(range) = served else {
-        let error = DecodeError::UnsupportedVersion { api: "unknown API", version: header.api_version };
+        let error =
+            DecodeError::UnsupportedVersion { api: "unknown API", version: header.api_version };
         return refuse(shard, id, &error);
     };
     let is_served = (range.min..=range.max).contains(&header.api_version);
     let body_at = reader.position();
     match range.key {
-        ApiKey::Produce if is_served => produce::start(shard, id, &header, reader, frame),
+        ApiKey::Produce if is_served => produce::start(shard, id, &header, reader),
         ApiKey::Fetch if is_served => fetch::start(shard, id, &header, reader),
         ApiKey::ApiVersions if !is_served => {
             let slot = open_slot(shard, id);

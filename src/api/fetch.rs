@@ -333,11 +333,9 @@ fn push_partition(
     };
     match responses.last_mut() {
         Some(last) if last.topic == name && last.topic_id == topic_id => last.partitions.push(data),
-        _ => responses.push(FetchableTopicResponse {
-            topic: name,
-            topic_id,
-            partitions: vec![data],
-        }),
+        _ => {
+            responses.push(FetchableTopicResponse { topic: name, topic_id, partitions: vec![data] })
+        }
     }
 }
 
@@ -361,7 +359,10 @@ fn watch<D: Disk>(shard: &ShardRef<D>, key: ParkedKey) {
             continue;
         }
         let (pass, isolation) = (fetch.pass, plan.isolation);
-        orders.push((core, WatchOrder { origin, key, pass, isolation, seen: vec![(partition, end)] }));
+        orders.push((
+            core,
+            WatchOrder { origin, key, pass, isolation, seen: vec![(partition, end)] },
+        ));
     }
     for (core, order) in orders {
         if core == origin {

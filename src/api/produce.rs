@@ -3,35 +3,37 @@
 //! The connection's core checks each batch (length, CRC-32C) and hands it on; the owning core
 //! appends. Appends of one connection reach a partition in the order of its requests.
 //!
+//! The request is read in place by a view that is parked with it and goes back to a pool, so a
+//! request that succeeds allocates nothing but its answer.
+//!
 //! Left out until transactions are served: a transactional batch is refused with
 //! INVALID_TXN_STATE, because no coordinator has opened its transaction.
 
 use crate::api::dispatch;
-use crate::controller::image::MetadataImage;
+use crate::controller::image::{MetadataImage, TopicImage};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
-use crate::protocol::frame::RequestHeader;
+use crate::model::limits::PRODUCE_POOL_MAX;
+use crate::protocol::api_key::ApiKey;
+use crate::protocol::frame::{RequestHeader, ResponseHeader};
 use crate::protocol::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
-use crate::protocol::primitive::Reader;
+use crate::protocol::primitive::{DecodeError, LengthForm, Reader, Sink, Writer};
+use crate::protocol::produce_view::{ProduceResult, write_produce_response};
 use crate::protocol::record_batch::CheckedBatch;
-use crate::protocol::records::Records;
 use crate::protocol::schema::Message;
-use crate::shard::connection::ConnectionId;
+use crate::shard::connection::{ConnectionId, SlotId};
 use crate::shard::mesh::{Acks, AppendOutcome, AppendPart, ParkedKey, ShardMessage};
-use crate::shard::parked::{ParkedProduce, ProduceShape, TopicName};
+use crate::shard::parked::{ParkedProduce, TopicName};
 use crate::shard::shard::{Finished, Shard, ShardRef};
 use crate::storage::disk::Disk;
 use bytes::Bytes;
+use smallvec::SmallVec;
+use std::sync::Arc;
 
-/// A request sorted by owner: what can be appended, and what is refused already.
-#[derive(Default)]
-struct Sorted {
-    shape: ProduceShape,
-    outcomes: Vec<Option<AppendOutcome>>,
-    parts: Vec<(CoreId, AppendPart)>,
-}
+/// First version that names topics by id (KIP-516).
+const FIRST_WITH_IDS: i16 = 13;
 
 /// Starts a produce: it is parked, and its parts are on their way when this returns.
 pub fn start<D: Disk>(
@@ -44,34 +46,12 @@ pub fn start<D: Disk>(
     if version < *ProduceRequest::VERSIONS.start() {
         return refuse_old(shard, id, header, &mut reader);
     }
-    let request = match ProduceRequest::decode(&mut reader, version) {
-        Ok(request) => request,
-        Err(error) => return dispatch::refuse(shard, id, &error),
-    };
-    let slot = dispatch::open_slot(shard, id);
-    let mut shard = shard.borrow_mut();
-    let acks = acks_of(request.acks);
-    let mut sorted = Sorted::default();
-    sorted.sort(&shard.image, &request, version, acks.is_some());
-    let outstanding = u32::try_from(sorted.parts.len()).expect("a frame holds fewer");
-    let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
-    let deadline_us = shard.now.deadline_us(timeout_ms);
-    let key = shard.produces.insert(ParkedProduce {
-        slot,
-        correlation_id: header.correlation_id,
-        version,
-        has_answer: acks != Some(Acks::None),
-        deadline_us,
-        shape: sorted.shape,
-        outcomes: sorted.outcomes,
-        outstanding,
-        is_answered: false,
-    });
-    if outstanding == 0 {
-        shard.finished.push(Finished::Produce(key.index as usize));
-        return;
+    let mut parked = shard.borrow_mut().produce_pool.pop().unwrap_or_default();
+    if let Err(error) = parked.request.read(&mut reader, version) {
+        return dispatch::refuse(shard, id, &error);
     }
-    send_parts(&mut shard, key, acks.unwrap_or(Acks::All), sorted.parts);
+    let slot = dispatch::open_slot(shard, id);
+    shard.borrow_mut().start_produce(slot, header.correlation_id, parked);
 }
 
 fn acks_of(acks: i16) -> Option<Acks> {
@@ -83,68 +63,100 @@ fn acks_of(acks: i16) -> Option<Acks> {
     }
 }
 
-fn send_parts<D: Disk>(
-    shard: &mut Shard<D>,
-    key: ParkedKey,
-    acks: Acks,
-    parts: Vec<(CoreId, AppendPart)>,
-) {
-    let own = shard.core;
-    let mut local = Vec::with_capacity(parts.len());
-    let mut remote: Vec<(CoreId, Vec<AppendPart>)> = Vec::new();
-    for (core, part) in parts {
-        if core == own {
-            local.push(part);
-        } else if let Some((_, list)) = remote.iter_mut().find(|(other, _)| *other == core) {
-            list.push(part);
+impl<D: Disk> Shard<D> {
+    fn start_produce(&mut self, slot: SlotId, correlation_id: i32, mut parked: Box<ParkedProduce>) {
+        let timeout_ms = u64::try_from(parked.request.timeout_ms()).unwrap_or(0);
+        let acks = acks_of(parked.request.acks());
+        let mut parts = std::mem::take(&mut self.part_buffer);
+        sort(&self.image, &mut parked, acks.is_some(), &mut parts);
+        parked.slot = Some(slot);
+        parked.correlation_id = correlation_id;
+        parked.deadline_us = self.now.deadline_us(timeout_ms);
+        parked.outstanding = u32::try_from(parts.len()).expect("a frame holds fewer");
+        parked.is_answered = false;
+        let key = self.produces.insert(parked);
+        if parts.is_empty() {
+            self.finished.push(Finished::Produce(key.index as usize));
         } else {
-            remote.push((core, vec![part]));
+            self.send_parts(key, acks.unwrap_or(Acks::All), &mut parts);
         }
+        self.part_buffer = parts;
     }
-    for (core, parts) in remote {
-        shard.send(core, ShardMessage::Append { origin: own, key, acks, parts });
+
+    fn send_parts(&mut self, key: ParkedKey, acks: Acks, parts: &mut Vec<(CoreId, AppendPart)>) {
+        let own = self.core;
+        let mut remote: Vec<(CoreId, Vec<AppendPart>)> = Vec::new();
+        let is_remote = |(core, _): &mut (CoreId, AppendPart)| *core != own;
+        for (core, part) in parts.extract_if(.., is_remote) {
+            match remote.iter_mut().find(|(other, _)| *other == core) {
+                Some((_, list)) => list.push(part),
+                None => remote.push((core, vec![part])),
+            }
+        }
+        for (core, parts) in remote {
+            self.send(core, ShardMessage::Append { origin: own, key, acks, parts });
+        }
+        self.append_parts(own, key, acks, parts.drain(..).map(|(_, part)| part));
     }
-    shard.append_parts(own, key, acks, local);
 }
 
-impl Sorted {
-    fn sort(
-        &mut self,
-        image: &MetadataImage,
-        request: &ProduceRequest,
-        version: i16,
-        has_valid_acks: bool,
-    ) {
-        for topic in &request.topic_data {
-            let name = topic_name(&topic.name, topic.topic_id, version);
-            let found = find_topic(image, &name);
-            self.shape.topics.push((name, self.shape.partitions.len()));
-            for data in &topic.partition_data {
-                let part = self.shape.partitions.len();
-                self.shape.partitions.push(data.index);
-                let checked = if has_valid_acks {
-                    find_owner(image, found, data.index)
-                        .map_err(|code| AppendOutcome::refused(code, None))
-                        .and_then(|owner| check(&data.records).map(|batch| (owner, batch)))
-                } else {
-                    Err(AppendOutcome::refused(KafkaCode::InvalidRequiredAcks, None))
-                };
-                match checked {
-                    Ok(((partition, core), batch)) => {
-                        let part = u32::try_from(part).expect("a frame holds fewer");
-                        self.outcomes.push(None);
-                        self.parts.push((core, AppendPart { partition, batch, part }));
-                    }
-                    Err(refused) => self.outcomes.push(Some(refused)),
+/// Sorts a request's batches by owner; what is refused already gets its outcome.
+fn sort(
+    image: &MetadataImage,
+    parked: &mut ParkedProduce,
+    has_valid_acks: bool,
+    parts: &mut Vec<(CoreId, AppendPart)>,
+) {
+    let ParkedProduce { request, outcomes, .. } = parked;
+    outcomes.clear();
+    for topic in request.topics() {
+        let found = if request.version() >= FIRST_WITH_IDS {
+            image.topic_by_id(&TopicId(topic.topic_id())).ok_or(KafkaCode::UnknownTopicId)
+        } else {
+            image.topic_by_name(topic.name()).ok_or(KafkaCode::UnknownTopicOrPartition)
+        };
+        for data in topic.partitions() {
+            let part = u32::try_from(outcomes.len()).expect("a frame holds fewer");
+            let owner = if has_valid_acks { found } else { Err(KafkaCode::InvalidRequiredAcks) };
+            match accept(owner, data.index, data.records) {
+                Ok((core, partition, batch)) => {
+                    outcomes.push(None);
+                    parts.push((core, AppendPart { partition, batch, part }));
                 }
+                Err(refused) => outcomes.push(Some(refused)),
             }
         }
     }
 }
 
+fn accept(
+    topic: Result<&Arc<TopicImage>, KafkaCode>,
+    partition: i32,
+    records: Bytes,
+) -> Result<(CoreId, TopicPartition, CheckedBatch), AppendOutcome> {
+    let refused = |code| AppendOutcome::refused(code, None);
+    let topic = topic.map_err(refused)?;
+    let partition = PartitionId(partition);
+    let known = topic.partition(partition);
+    let known = known.ok_or(KafkaCode::UnknownTopicOrPartition).map_err(refused)?;
+    let batch = check(records)?;
+    Ok((known.core, TopicPartition { topic: topic.id, partition }, batch))
+}
+
+fn check(records: Bytes) -> Result<CheckedBatch, AppendOutcome> {
+    let batch = CheckedBatch::check_produced(records).map_err(|error| {
+        AppendOutcome::refused(KafkaCode::from(&error), Some(error.to_string()))
+    })?;
+    if batch.header().attributes().is_transactional() {
+        let message = "transactions are not served yet: the producer has no open transaction";
+        let message = Some(message.to_owned());
+        return Err(AppendOutcome::refused(KafkaCode::InvalidTxnState, message));
+    }
+    Ok(batch)
+}
+
 /// How a request of this version names a topic.
 pub fn topic_name(name: &str, id: uuid::Uuid, version: i16) -> TopicName {
-    const FIRST_WITH_IDS: i16 = 13;
     if version >= FIRST_WITH_IDS {
         TopicName::Id(id)
     } else {
@@ -163,10 +175,9 @@ pub fn find_topic(image: &MetadataImage, name: &TopicName) -> Result<TopicId, Ka
             .and_then(|name| image.topic_by_name(name))
             .map(|topic| topic.id)
             .ok_or(KafkaCode::UnknownTopicOrPartition),
-        TopicName::Id(id) => image
-            .topic_by_id(&TopicId(*id))
-            .map(|topic| topic.id)
-            .ok_or(KafkaCode::UnknownTopicId),
+        TopicName::Id(id) => {
+            image.topic_by_id(&TopicId(*id)).map(|topic| topic.id).ok_or(KafkaCode::UnknownTopicId)
+        }
     }
 }
 
@@ -184,27 +195,15 @@ pub fn find_owner(
     Ok((id, core))
 }
 
-fn check(records: &Records) -> Result<CheckedBatch, AppendOutcome> {
-    let bytes = records.parts().first().cloned().unwrap_or_default();
-    let batch = CheckedBatch::check(bytes)
-        .map_err(|error| AppendOutcome::refused(error.kafka_code(), Some(error.to_string())))?;
-    if batch.is_transactional() {
-        let message = "transactions are not served yet: the producer has no open transaction";
-        let message = Some(message.to_owned());
-        return Err(AppendOutcome::refused(KafkaCode::InvalidTxnState, message));
-    }
-    Ok(batch)
-}
-
 /// Answers a produce whose parts are all back or whose time is up.
 pub fn finish<D: Disk>(shard: &ShardRef<D>, index: usize) {
     let mut shard = shard.borrow_mut();
     let Some((_, produce)) = shard.produces.at(index) else { return };
     let is_complete = produce.outstanding == 0;
-    let slot = produce.slot;
     if !produce.is_answered {
         produce.is_answered = true;
-        let has_answer = produce.has_answer;
+        let slot = produce.slot.expect("set when it was parked");
+        let has_answer = produce.request.acks() != 0;
         let has_failed = produce.outcomes.iter().flatten().any(|one| one.code != KafkaCode::None);
         let parts = if has_answer { encode(produce) } else { Vec::new() };
         shard.fill(slot, parts);
@@ -213,41 +212,60 @@ pub fn finish<D: Disk>(shard: &ShardRef<D>, index: usize) {
             shard.close_connection(slot.connection);
         }
     }
-    if is_complete {
-        shard.produces.remove(index);
+    if is_complete && let Some(mut produce) = shard.produces.remove(index) {
+        produce.request.clear();
+        if shard.produce_pool.len() < PRODUCE_POOL_MAX {
+            shard.produce_pool.push(produce);
+        }
     }
 }
 
 fn encode(produce: &ParkedProduce) -> Vec<Bytes> {
-    let shape = &produce.shape;
-    let mut responses = Vec::with_capacity(shape.topics.len());
-    for (place, (name, first)) in shape.topics.iter().enumerate() {
-        let end = shape.topics.get(place + 1).map_or(shape.partitions.len(), |(_, next)| *next);
-        let partitions = (*first..end).map(|at| answer_of(shape.partitions[at], &produce.outcomes[at]));
-        let (name, topic_id) = match name {
-            TopicName::Name(name) => (String::from_utf8_lossy(name).into_owned(), uuid::Uuid::nil()),
-            TopicName::Id(id) => (String::new(), *id),
-        };
-        responses.push(TopicProduceResponse {
-            name,
-            topic_id,
-            partition_responses: partitions.collect(),
-        });
+    let has_words = produce.outcomes.iter().flatten().any(|outcome| outcome.message.is_some());
+    if has_words {
+        return encode_with_words(produce);
     }
-    let response = ProduceResponse { responses, ..ProduceResponse::default() };
-    dispatch::encode(&response, produce.version, produce.correlation_id)
+    let results = produce.outcomes.iter().map(|outcome| match outcome {
+        None => ProduceResult::refused(KafkaCode::RequestTimedOut),
+        Some(outcome) => ProduceResult {
+            error: outcome.code,
+            base_offset: outcome.base_offset,
+            log_append_time_ms: outcome.log_append_time_ms,
+            log_start_offset: outcome.log_start_offset,
+        },
+    });
+    let results: SmallVec<[ProduceResult; 1]> = results.collect();
+    let mut writer = Writer::for_frame();
+    let header = ResponseHeader { correlation_id: produce.correlation_id };
+    header.encode(&mut writer, ApiKey::Produce, produce.request.version());
+    write_produce_response(&mut writer, &produce.request, &results, 0)
+        .and_then(|()| writer.finish())
+        .expect("no longer than the request that named its parts")
+        .parts
+}
+
+/// The answer with the texts that explain refusals (KIP-467).
+fn encode_with_words(produce: &ParkedProduce) -> Vec<Bytes> {
+    let mut outcomes = produce.outcomes.iter();
+    let responses = produce.request.topics().map(|topic| {
+        let partitions = topic.partitions().map(|partition| partition.index).collect::<Vec<_>>();
+        let answers = partitions.into_iter().zip(outcomes.by_ref());
+        TopicProduceResponse {
+            name: topic.name().to_owned(),
+            topic_id: topic.topic_id(),
+            partition_responses: answers
+                .map(|(index, outcome)| answer_of(index, outcome))
+                .collect(),
+        }
+    });
+    let response = ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() };
+    dispatch::encode(&response, produce.request.version(), produce.correlation_id)
         .expect("names came from a frame of this version, and every error text is short")
 }
 
 fn answer_of(index: i32, outcome: &Option<AppendOutcome>) -> PartitionProduceResponse {
-    let Some(outcome) = outcome else {
-        return PartitionProduceResponse {
-            index,
-            error_code: KafkaCode::RequestTimedOut.number(),
-            base_offset: -1,
-            ..PartitionProduceResponse::default()
-        };
-    };
+    let timed_out = AppendOutcome::refused(KafkaCode::RequestTimedOut, None);
+    let outcome = outcome.as_ref().unwrap_or(&timed_out);
     PartitionProduceResponse {
         index,
         error_code: outcome.code.number(),
@@ -257,4 +275,59 @@ fn answer_of(index: i32, outcome: &Option<AppendOutcome>) -> PartitionProduceRes
         error_message: outcome.message.clone(),
         ..PartitionProduceResponse::default()
     }
+}
+
+/// Answers versions 0 to 2, which are advertised but not served, with UNSUPPORTED_VERSION for every
+/// partition, in the request's own version. Their requests have no transactional id.
+fn refuse_old<D: Disk>(
+    shard: &ShardRef<D>,
+    id: ConnectionId,
+    header: &RequestHeader<'_>,
+    reader: &mut Reader<'_>,
+) {
+    match old_answer(header, reader) {
+        Ok(Some(answer)) => {
+            let slot = dispatch::open_slot(shard, id);
+            shard.borrow_mut().fill(slot, vec![answer]);
+        }
+        Ok(None) => shard.borrow_mut().close_connection(id),
+        Err(error) => dispatch::refuse(shard, id, &error),
+    }
+}
+
+/// The whole answer, or none for acks=0.
+fn old_answer(
+    header: &RequestHeader<'_>,
+    reader: &mut Reader<'_>,
+) -> Result<Option<Bytes>, DecodeError> {
+    const TOPIC_BYTES_MIN: usize = 6;
+    const PARTITION_BYTES_MIN: usize = 8;
+    let form = LengthForm::Fixed;
+    let mut body = Writer::for_frame();
+    body.put_i32(header.correlation_id);
+    let acks = reader.get_i16()?;
+    reader.get_i32()?;
+    let topics = reader.get_count(form, TOPIC_BYTES_MIN)?;
+    body.put_i32(i32::try_from(topics).expect("read from an int32"));
+    for _ in 0..topics {
+        let name = reader.get_str(form)?;
+        body.put_i16(i16::try_from(name.len()).expect("read from an int16"));
+        body.put_slice(name.as_bytes());
+        let partitions = reader.get_count(form, PARTITION_BYTES_MIN)?;
+        body.put_i32(i32::try_from(partitions).expect("read from an int32"));
+        for _ in 0..partitions {
+            body.put_i32(reader.get_i32()?);
+            reader.get_nullable_byte_slice(form)?;
+            body.put_i16(KafkaCode::UnsupportedVersion.number());
+            body.put_i64(-1);
+            if header.api_version >= 2 {
+                body.put_i64(-1);
+            }
+        }
+    }
+    if header.api_version >= 1 {
+        body.put_i32(0);
+    }
+    let frame = body.finish().expect("no longer than the request that named its parts");
+    Ok((acks != 0).then(|| frame.into_bytes()))
 }

@@ -15,7 +15,7 @@ impl<D: Disk> Shard<D> {
         origin: CoreId,
         key: ParkedKey,
         acks: Acks,
-        parts: Vec<AppendPart>,
+        parts: impl IntoIterator<Item = AppendPart>,
     ) {
         for part in parts {
             let token = PartToken::Request { core: origin, key, part: part.part };

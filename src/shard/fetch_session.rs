@@ -128,7 +128,8 @@ impl FetchSessions {
     /// Moves a partition that returned data to the end, so that every partition gets its turn.
     pub fn served(&mut self, id: i32, topic: &TopicName, partition: i32) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let place = session.parts.iter().position(|p| p.partition == partition && p.topic == *topic);
+        let place =
+            session.parts.iter().position(|p| p.partition == partition && p.topic == *topic);
         if let Some(place) = place {
             let part = session.parts.remove(place);
             session.parts.push(part);

@@ -9,9 +9,10 @@
 //! go straight to the segment (segment_writer.rs), because writing them twice costs more than the
 //! one sync that the journal would have shared.
 
-use crate::model::ids::Offset;
-use crate::model::limits::{DIRECT_APPEND_BYTES_MIN, UNWRITTEN_BYTES_MAX};
+use crate::model::ids::{Offset, TopicPartition};
+use crate::model::limits::{DIRECT_APPEND_BYTES_MIN, JOURNAL_WRITE_BYTES_MAX, UNWRITTEN_BYTES_MAX};
 use crate::model::topic_config::Durability;
+use crate::shard::segment_writer;
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef, WriteState};
 use crate::storage::disk::{Disk, DiskError};
 use crate::storage::journal::JournalWrite;
@@ -23,6 +24,8 @@ pub struct GroupCommit {
     dirty: Vec<PartitionIndex>,
     /// Bytes appended and not yet written, over all partitions.
     pub unwritten_bytes: usize,
+    /// Partitions whose direct append waits to be started as a task.
+    pub direct_starts: Vec<(PartitionIndex, TopicPartition)>,
     /// Partitions with journaled batches that no sync covers yet, with a `flush` topic.
     unsynced: Vec<(PartitionIndex, Offset)>,
 }
@@ -45,6 +48,16 @@ impl<D: Disk> Shard<D> {
         self.signals.commit.raise();
     }
 
+    /// Queues every partition that has something pending: there is room on the disk again.
+    pub fn mark_pending_dirty(&mut self) {
+        let indexes: Vec<PartitionIndex> = self.partitions.iter().map(|(index, _)| index).collect();
+        for index in indexes {
+            if self.partitions[index].log.pending_bytes() > 0 {
+                self.mark_dirty(index);
+            }
+        }
+    }
+
     /// True while readers should wait for the write path.
     pub fn is_write_pressed(&self) -> bool {
         self.commit.unwritten_bytes >= UNWRITTEN_BYTES_MAX
@@ -55,22 +68,29 @@ impl<D: Disk> Shard<D> {
             return CommitStep::Idle;
         }
         let mut entries = Vec::new();
-        let mut ends = Vec::with_capacity(self.commit.dirty.len());
-        for index in std::mem::take(&mut self.commit.dirty) {
+        let mut ends = Vec::new();
+        let mut bytes = 0;
+        let mut queue = std::mem::take(&mut self.commit.dirty).into_iter();
+        for index in queue.by_ref() {
             let Some(partition) = self.partitions.get_mut(index) else { continue };
-            if partition.log.pending_bytes() >= DIRECT_APPEND_BYTES_MIN {
+            let pending = partition.log.pending_bytes();
+            if pending >= DIRECT_APPEND_BYTES_MIN {
                 self.start_direct(index);
                 continue;
             }
+            bytes += pending;
             partition.log.pending_journal(&mut entries);
             ends.push((index, partition.log.log_end()));
+            if bytes >= JOURNAL_WRITE_BYTES_MAX {
+                break;
+            }
         }
+        self.commit.dirty = queue.collect();
         if entries.is_empty() {
             return CommitStep::Idle;
         }
-        let write = self.journal.reserve(entries);
-        let Some(write) = write else {
-            self.commit.dirty = ends.into_iter().map(|(index, _)| index).collect();
+        let Some(write) = self.journal.reserve(entries) else {
+            self.commit.dirty.extend(ends.into_iter().map(|(index, _)| index));
             return CommitStep::NoRoom;
         };
         for (index, _) in &ends {
@@ -165,6 +185,7 @@ pub async fn write_loop<D: Disk>(shard: ShardRef<D>) {
     };
     loop {
         let step = shard.borrow_mut().plan_commit();
+        segment_writer::start_directs(&shard);
         match step {
             CommitStep::Idle => signals.commit.wait().await,
             CommitStep::NoRoom => {

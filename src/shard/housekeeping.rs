@@ -9,6 +9,7 @@ use crate::shard::parked::FetchPhase;
 use crate::shard::shard::{Finished, PartitionIndex, Shard, ShardRef, WriteState};
 use crate::storage::checkpoint;
 use crate::storage::disk::Disk;
+use std::rc::Rc;
 
 impl<D: Disk> Shard<D> {
     /// Answers what has waited long enough. Call with a fresh clock, every few ms while anything is
@@ -81,8 +82,11 @@ async fn watch_space<D: Disk>(shard: &ShardRef<D>) {
     match (shard.write_state, is_short) {
         (WriteState::Open, true) => {
             shard.write_state = WriteState::DiskFull;
-            tracing::error!(free_bytes = space.free_bytes, reserve_bytes = RESERVE_BYTES,
-                "disk full: produce is refused until there is room, see E0008");
+            tracing::error!(
+                free_bytes = space.free_bytes,
+                reserve_bytes = RESERVE_BYTES,
+                "disk full: produce is refused until there is room, see E0008"
+            );
         }
         (WriteState::DiskFull, false) => {
             shard.write_state = WriteState::Open;
@@ -119,6 +123,8 @@ async fn retain<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex) {
 
 /// Makes every log start of this core durable, before files below it go or a client is told.
 pub async fn persist_log_starts<D: Disk>(shard: &ShardRef<D>) -> Result<(), KafkaCode> {
+    let turn = Rc::clone(&shard.borrow().checkpoint_turn);
+    let _turn = turn.lock().await;
     let (disk, dir, points) = {
         let shard = shard.borrow();
         (shard.disk.clone(), shard.journal_dir(), shard.recovery_points())

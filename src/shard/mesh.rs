@@ -157,14 +157,36 @@ pub struct WatchOrder {
 /// Everything one core may send to another.
 #[derive(Debug)]
 pub enum ShardMessage {
-    Append { origin: CoreId, key: ParkedKey, acks: Acks, parts: Vec<AppendPart> },
-    Appended { outcomes: Vec<(PartToken, AppendOutcome)> },
+    Append {
+        origin: CoreId,
+        key: ParkedKey,
+        acks: Acks,
+        parts: Vec<AppendPart>,
+    },
+    Appended {
+        outcomes: Vec<(PartToken, AppendOutcome)>,
+    },
     Read(ReadOrder),
-    ReadDone { key: ParkedKey, pass: u32, outcomes: Vec<(u32, ReadOutcome)> },
+    ReadDone {
+        key: ParkedKey,
+        pass: u32,
+        outcomes: Vec<(u32, ReadOutcome)>,
+    },
     Watch(WatchOrder),
-    Wake { fetches: Vec<(ParkedKey, u32)> },
-    Ask { id: u64, question: Box<Question> },
-    Reply { id: u64, reply: Box<Reply> },
+    Wake {
+        fetches: Vec<(ParkedKey, u32)>,
+    },
+    Ask {
+        id: u64,
+        question: Box<Question>,
+    },
+    Reply {
+        id: u64,
+        reply: Box<Reply>,
+    },
     /// The newest metadata; replied to with [`Reply::Applied`] once its partitions are open.
-    Image { id: u64, image: Arc<MetadataImage> },
+    Image {
+        id: u64,
+        image: Arc<MetadataImage>,
+    },
 }

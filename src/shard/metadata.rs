@@ -8,15 +8,14 @@
 //! - One change at a time: each is decided upon the image that the one before it left.
 //! - An image that a core works with is always backed by synced records.
 
-use crate::controller::decide::{self, Change, ChangeReply, LiveBroker};
+use crate::controller::decide::{self, Change, ChangeReply, Context, LiveBroker};
 use crate::controller::image::{ApplyError, MetadataImage};
 use crate::controller::metadata_log;
-use crate::model::broker_config::BrokerConfig;
 use crate::model::ids::CoreId;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::questions::{Question, Reply, ask};
 use crate::shard::recovery;
-use crate::shard::shard::ShardRef;
+use crate::shard::shard::{Shard, ShardRef};
 use crate::storage::disk::{Disk, DiskError, OpenMode};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -47,14 +46,14 @@ pub struct LoadedMetadata<D: Disk> {
     pub log: MetadataLog<D>,
 }
 
-/// Opens the metadata log under `dir` and replays it; a torn last frame is cut.
+/// Opens the metadata log under `dir` and replays it onto `image`; a torn last frame is cut.
 ///
 /// # Errors
 /// The file cannot be read, or is damaged before its end: acknowledged changes would be lost.
 pub async fn load<D: Disk>(
     disk: &D,
     dir: &Path,
-    config: &BrokerConfig,
+    mut image: MetadataImage,
 ) -> Result<LoadedMetadata<D>, MetadataError> {
     disk.create_dir(dir).await?;
     let path = dir.join("metadata.log");
@@ -63,9 +62,8 @@ pub async fn load<D: Disk>(
     let size = disk.size(&file).await?;
     let len = usize::try_from(size).map_err(|_| MetadataError::TooLarge { size })?;
     let content = disk.read_at(&file, 0, len).await?;
-    let (changes, valid_bytes) = metadata_log::decode_frames(&content)?;
-    let mut image = MetadataImage::new(config.node_id, Arc::new(config.values.clone()));
-    for record in changes.iter().flatten() {
+    let (frames, valid_bytes) = metadata_log::decode_frames(&content)?;
+    for record in frames.iter().flatten() {
         image.apply(record)?;
     }
     let position = valid_bytes as u64;
@@ -86,7 +84,7 @@ pub enum MetadataError {
     #[error(transparent)]
     Damaged(#[from] metadata_log::MetadataLogError),
     #[error(transparent)]
-    Record(#[from] ApplyError),
+    Apply(#[from] ApplyError),
     #[error("metadata log of {size} bytes is larger than memory can address")]
     TooLarge { size: u64 },
 }
@@ -104,20 +102,7 @@ pub async fn change_here<D: Disk>(shard: &ShardRef<D>, change: Change) -> Change
     assert!(shard.borrow().core == CONTROLLER_CORE);
     let turn = Rc::clone(&shard.borrow().metadata.turn);
     let _turn = turn.lock().await;
-    let (decision, image) = {
-        let shard = shard.borrow();
-        let local = LiveBroker {
-            id: shard.config.node_id,
-            cores: shard.cores,
-            directory: uuid::Uuid::nil(),
-        };
-        let context = decide::Context {
-            brokers: &[local],
-            config: &shard.config,
-            random: &uuid::Uuid::new_v4,
-        };
-        (decide::decide(&shard.image, change, &context), Arc::clone(&shard.image))
-    };
+    let decision = shard.borrow().decide(change);
     if decision.records.is_empty() {
         return decision.reply;
     }
@@ -126,12 +111,24 @@ pub async fn change_here<D: Disk>(shard: &ShardRef<D>, change: Change) -> Change
         shard.borrow_mut().go_offline(&error);
         return decision.reply.failed();
     }
-    let mut next = MetadataImage::clone(&image);
+    let mut next = MetadataImage::clone(&shard.borrow().image);
     for record in &decision.records {
-        next.apply(record).expect("a decision follows from the image it was made upon");
+        next.apply(record).expect("decide wrote what follows from this image");
     }
     publish(shard, Arc::new(next)).await;
     decision.reply
+}
+
+impl<D: Disk> Shard<D> {
+    fn decide(&self, change: Change) -> decide::Decision {
+        let brokers = [LiveBroker {
+            id: self.image.local(),
+            cores: self.cores,
+            directory: self.directory_id,
+        }];
+        let context = Context { brokers: &brokers, config: &self.config, random: &*self.random };
+        decide::decide(&self.image, change, &context)
+    }
 }
 
 async fn append<D: Disk>(shard: &ShardRef<D>, frame: Bytes) -> Result<(), DiskError> {

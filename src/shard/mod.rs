@@ -22,3 +22,18 @@ pub mod signal; // wake-ups under any executor
 pub mod stats; // counters of one core
 pub mod stop; // an orderly end
 pub mod waiters; // who waits at a partition
+
+use crate::storage::disk::Disk;
+use futures::future::LocalBoxFuture;
+
+/// The long-lived loops of one core, with their names; the driver runs each as a task.
+pub fn loops<D: Disk>(
+    shard: &shard::ShardRef<D>,
+) -> Vec<(&'static str, LocalBoxFuture<'static, ()>)> {
+    vec![
+        ("commit", Box::pin(group_commit::write_loop(shard.clone()))),
+        ("sync", Box::pin(group_commit::sync_loop(shard.clone()))),
+        ("drain", Box::pin(segment_writer::drain_loop(shard.clone()))),
+        ("housekeeping", Box::pin(housekeeping::housekeeping_loop(shard.clone()))),
+    ]
+}

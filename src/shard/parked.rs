@@ -6,6 +6,7 @@
 //! - Each entry is answered once.
 
 use crate::model::errors::KafkaCode;
+use crate::protocol::produce_view::ProduceRequestView;
 use crate::shard::connection::SlotId;
 use crate::shard::mesh::{AppendOutcome, ParkedKey, ReadOutcome};
 use slab::Slab;
@@ -72,23 +73,16 @@ pub enum TopicName {
     Id(uuid::Uuid),
 }
 
-/// The shape of a produce answer: partitions in request order, grouped by topic.
+/// A produce whose parts are on their way. Reused through a pool, with the room of its vectors.
 #[derive(Debug, Default)]
-pub struct ProduceShape {
-    /// Each topic with the index of its first partition in `partitions`.
-    pub topics: Vec<(TopicName, usize)>,
-    pub partitions: Vec<i32>,
-}
-
-/// A produce whose parts are on their way.
-#[derive(Debug)]
 pub struct ParkedProduce {
-    pub slot: SlotId,
+    /// Where the answer belongs; set when it is parked.
+    pub slot: Option<SlotId>,
     pub correlation_id: i32,
-    pub version: i16,
-    pub has_answer: bool,
     pub deadline_us: u64,
-    pub shape: ProduceShape,
+    /// The request, read in place.
+    pub request: ProduceRequestView,
+    /// By the order of the request's partitions.
     pub outcomes: Vec<Option<AppendOutcome>>,
     /// Parts still out.
     pub outstanding: u32,

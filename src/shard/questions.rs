@@ -4,14 +4,18 @@
 //! A question about a core's own partitions is answered in place, without a message.
 
 use crate::controller::decide::{Change, ChangeReply};
+use crate::controller::image::MetadataImage;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
 use crate::shard::mesh::{Isolation, ShardMessage};
 use crate::shard::metadata;
 use crate::shard::reads::{check_epoch, readable_end};
+use crate::shard::recovery;
 use crate::shard::shard::{Shard, ShardRef};
 use crate::storage::disk::Disk;
+use crate::storage::error::StorageError;
 use crate::storage::partition_log::TimestampLookup;
+use std::sync::Arc;
 
 /// Which offset ListOffsets wants (its special timestamps).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +46,23 @@ pub enum Question {
         current_leader_epoch: i32,
     },
     /// Moves the log start; `before` -1 means the high watermark.
-    DeleteRecords { partition: TopicPartition, before: i64 },
-    EpochEnd { partition: TopicPartition, current_leader_epoch: i32, leader_epoch: i32 },
+    DeleteRecords {
+        partition: TopicPartition,
+        before: i64,
+    },
+    EpochEnd {
+        partition: TopicPartition,
+        current_leader_epoch: i32,
+        leader_epoch: i32,
+    },
     /// Sizes of all partitions of the core.
     LogSizes,
     /// A change of metadata, for the controller's core.
     Change(Change),
+    /// The core should put its journal into the segments; the first step of a start.
+    Replay {
+        image: Arc<MetadataImage>,
+    },
     /// The core should make everything durable and stop taking connections.
     Stop,
 }
@@ -62,6 +77,7 @@ pub enum Reply {
     EpochEnd(Result<(i32, i64), KafkaCode>),
     LogSizes(Vec<(TopicPartition, u64)>),
     Change(ChangeReply),
+    Replayed(Result<(), StorageError>),
     /// The image's partitions of this core are open.
     Applied,
     Stopped,
@@ -97,6 +113,9 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
         ),
         Question::LogSizes => Reply::LogSizes(shard.borrow().log_sizes()),
         Question::Change(change) => Reply::Change(metadata::change_here(shard, change).await),
+        Question::Replay { image } => {
+            Reply::Replayed(recovery::replay_journals(shard, &image).await)
+        }
         Question::Stop => {
             super::stop::stop_core(shard).await;
             Reply::Stopped

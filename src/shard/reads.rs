@@ -94,7 +94,9 @@ impl<D: Disk> Shard<D> {
             return Found::Done(outcome);
         }
         let from = match Offset::from_wire(part.fetch_offset) {
-            Some(from) if from >= partition.log.log_start() && from <= partition.log.log_end() => from,
+            Some(from) if from >= partition.log.log_start() && from <= partition.log.log_end() => {
+                from
+            }
             _ => {
                 outcome.code = KafkaCode::OffsetOutOfRange;
                 return Found::Done(outcome);
@@ -228,7 +230,6 @@ fn diverging<D: Disk>(partition: &Partition<D>, part: &ReadPart) -> Option<(i32,
         return None;
     }
     let (epoch, end) = partition.log.end_offset_for_epoch(LeaderEpoch(part.last_fetched_epoch))?;
-    let parts_ways =
-        epoch.0 < part.last_fetched_epoch || end.to_wire() < part.fetch_offset;
+    let parts_ways = epoch.0 < part.last_fetched_epoch || end.to_wire() < part.fetch_offset;
     parts_ways.then_some((epoch.0, end.to_wire()))
 }

@@ -7,8 +7,9 @@
 //! Restart time is bounded by the journal, not by the data: a segment is read from its recovery
 //! point on only.
 
-use crate::controller::decide::Change;
+use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
+use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::DRAINS_AT_ONCE;
 use crate::shard::metadata::{self, CONTROLLER_CORE, MetadataError};
@@ -32,6 +33,8 @@ pub enum StartError {
     Metadata(#[from] MetadataError),
     #[error(transparent)]
     Storage(#[from] StorageError),
+    #[error("the metadata log cannot be written: {}", .0.name())]
+    Log(KafkaCode),
 }
 
 impl<D: Disk> Shard<D> {
@@ -57,13 +60,13 @@ impl<D: Disk> Shard<D> {
 /// # Errors
 /// The metadata or a journal cannot be read. Damage to one partition does not stop the start.
 pub async fn start_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StartError> {
-    let (disk, dir, cores, config) = {
+    let (disk, dir, cores, blank) = {
         let shard = shard.borrow();
         assert!(shard.core == CONTROLLER_CORE);
-        let dir = shard.data_dir.join("metadata");
-        (shard.disk.clone(), dir, shard.cores, Arc::clone(&shard.config))
+        let blank = MetadataImage::clone(&shard.image);
+        (shard.disk.clone(), shard.data_dir.join("metadata"), shard.cores, blank)
     };
-    let loaded = metadata::load(&disk, &dir, &config).await?;
+    let loaded = metadata::load(&disk, &dir, blank).await?;
     let image = Arc::new(loaded.image);
     shard.borrow_mut().metadata = loaded.log;
     let asks = (0..cores).map(|core| {
@@ -76,7 +79,12 @@ pub async fn start_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StartError
         }
     }
     metadata::publish(shard, image).await;
-    metadata::change_here(shard, Change::FitCores { cores }).await;
+    let id = shard.borrow().cluster_id;
+    for change in [Change::FoundCluster { id }, Change::FitCores { cores }] {
+        if let ChangeReply::Done(Err(refusal)) = metadata::change_here(shard, change).await {
+            return Err(StartError::Log(refusal.code));
+        }
+    }
     Ok(())
 }
 
@@ -91,7 +99,9 @@ pub async fn replay_journals<D: Disk>(
     };
     let own = std::mem::take(&mut shard.borrow_mut().replay);
     replay_entries(shard, image, own).await?;
-    shard.borrow_mut().journal.clear();
+    let write = shard.borrow_mut().journal.clear();
+    disk.write_at(&write.file, write.position, write.parts).await?;
+    disk.sync(&write.file).await?;
     // Journals of cores that no longer exist fall to the cores that do, in turn.
     let parent = data_dir.join("journal");
     for entry in disk.list(&parent).await? {
@@ -245,12 +255,7 @@ impl<D: Disk> Shard<D> {
         (new, gone)
     }
 
-    fn add_partition(
-        &mut self,
-        id: TopicPartition,
-        log: PartitionLog<D>,
-        image: &MetadataImage,
-    ) {
+    fn add_partition(&mut self, id: TopicPartition, log: PartitionLog<D>, image: &MetadataImage) {
         let leader_epoch = image.leader_epoch(&id).unwrap_or_default();
         let index = self.partitions.insert(Partition::new(id, log, leader_epoch));
         let before = self.partition_indexes.insert(id, index);
@@ -259,7 +264,7 @@ impl<D: Disk> Shard<D> {
 
     fn drop_partition(&mut self, id: &TopicPartition) {
         let Some(index) = self.partition_indexes.remove(id) else { return };
-        let code = crate::model::errors::KafkaCode::UnknownTopicOrPartition;
+        let code = KafkaCode::UnknownTopicOrPartition;
         while let Some((token, outcome)) = self.partitions[index].next_failed(code) {
             self.resolve(token, outcome);
         }

@@ -1,6 +1,6 @@
-//! Messages from other cores, handed to whom they concern; and a frame's way to its owners.
+//! Messages from other cores, handed to whom they concern.
 
-use crate::model::ids::{CoreId, TopicPartition};
+use crate::model::ids::CoreId;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::questions;
 use crate::shard::reads;
@@ -58,6 +58,3 @@ async fn answer_to<D: Disk>(
     let reply = Box::new(questions::answer(&shard, question).await);
     shard.borrow_mut().send(from, ShardMessage::Reply { id, reply });
 }
-
-/// A partition and the core that owns it.
-pub type Owner = (TopicPartition, CoreId);

@@ -19,6 +19,7 @@ use crate::storage::checkpoint;
 use crate::storage::disk::{Disk, DiskError};
 use crate::storage::error::StorageError;
 use futures::future::join_all;
+use std::rc::Rc;
 
 /// Whether a drain also syncs what it wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +44,13 @@ impl<D: Disk> Shard<D> {
 
     /// Partitions worth draining: those that hold back the oldest journal file, and fat tails.
     fn plan_drains(&mut self) -> Vec<(PartitionIndex, TopicPartition)> {
-        let held = if self.journal.is_crowded() { self.journal.oldest_partitions() } else { Vec::new() };
+        let held =
+            if self.journal.is_crowded() { self.journal.oldest_partitions() } else { Vec::new() };
         let mut chosen = Vec::new();
         for (index, partition) in &mut self.partitions {
-            let holds_journal = held.iter().any(|(id, end)| {
-                *id == partition.id && partition.log.segment_synced_end() < *end
-            });
+            let holds_journal = held
+                .iter()
+                .any(|(id, end)| *id == partition.id && partition.log.segment_synced_end() < *end);
             let is_fat = partition.log.undrained_bytes() >= DRAIN_BYTES_MIN;
             if (holds_journal || is_fat) && !partition.is_draining {
                 partition.is_draining = true;
@@ -164,9 +166,13 @@ async fn sync_if_due<D: Disk>(
     shard.outbox.raise();
 }
 
-/// Runs a direct append as a task of its own.
-pub async fn run_direct<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPartition) {
-    drain(shard, index, id, Then::AsConfigured).await;
+/// Starts the direct appends that the last commit plan asked for, each as a task of its own.
+pub fn start_directs<D: Disk>(shard: &ShardRef<D>) {
+    let starts = std::mem::take(&mut shard.borrow_mut().commit.direct_starts);
+    for (index, id) in starts {
+        let task = drain(shard.clone(), index, id, Then::AsConfigured);
+        shard.borrow_mut().outbox.spawn(task);
+    }
 }
 
 /// The segment writer of one core; ends with its executor.
@@ -174,17 +180,57 @@ pub async fn drain_loop<D: Disk>(shard: ShardRef<D>) {
     let signals = shard.borrow().signals.clone();
     loop {
         signals.drain.wait().await;
+        add_journal_file(&shard).await;
         let chosen = shard.borrow_mut().plan_drains();
         for some in chosen.chunks(DRAINS_AT_ONCE) {
-            let drains = some.iter().map(|(index, id)| drain(shard.clone(), *index, *id, Then::Sync));
+            let drains =
+                some.iter().map(|(index, id)| drain(shard.clone(), *index, *id, Then::Sync));
             join_all(drains).await;
         }
         release_journal(&shard).await;
     }
 }
 
+/// Makes one more journal file when none is spare and there may be more.
+async fn add_journal_file<D: Disk>(shard: &ShardRef<D>) {
+    let (order, disk) = {
+        let mut shard = shard.borrow_mut();
+        (shard.journal.plan_file(), shard.disk.clone())
+    };
+    let Some(order) = order else { return };
+    let made = order.execute(&disk).await;
+    let mut shard = shard.borrow_mut();
+    match made {
+        Ok(file) => {
+            shard.journal.add_file(file);
+            shard.signals.room.raise();
+        }
+        Err(error) => shard.on_drain_error(&StorageError::Disk(error)),
+    }
+}
+
+/// Drains and syncs every partition, then gives all journal files back; the end of a clean stop.
+pub async fn drain_all<D: Disk>(shard: &ShardRef<D>) {
+    let all: Vec<(PartitionIndex, TopicPartition)> = {
+        let mut shard = shard.borrow_mut();
+        let idle = shard.partitions.iter_mut().filter(|(_, partition)| !partition.is_draining);
+        let begun = idle.map(|(index, partition)| {
+            partition.is_draining = true;
+            (index, partition.id)
+        });
+        begun.collect()
+    };
+    for some in all.chunks(DRAINS_AT_ONCE) {
+        let drains = some.iter().map(|(index, id)| drain(shard.clone(), *index, *id, Then::Sync));
+        join_all(drains).await;
+    }
+    release_journal(shard).await;
+}
+
 /// Writes the recovery points and gives journal files back that nothing needs any more.
 pub async fn release_journal<D: Disk>(shard: &ShardRef<D>) {
+    let turn = Rc::clone(&shard.borrow().checkpoint_turn);
+    let _turn = turn.lock().await;
     let (files, points, disk, dir) = {
         let shard = shard.borrow();
         let synced_end = |id: &TopicPartition| {

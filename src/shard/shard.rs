@@ -11,24 +11,25 @@ use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::CONNECTIONS_MAX;
 use crate::shard::connection::{Connection, ConnectionId, SlotId};
 use crate::shard::fetch_session::FetchSessions;
-use crate::shard::mesh::{AppendOutcome, ParkedKey, PartToken, ShardMessage};
+use crate::shard::mesh::{AppendOutcome, AppendPart, ParkedKey, PartToken, ShardMessage};
 use crate::shard::outbox::Outbox;
 use crate::shard::parked::{ParkedFetch, ParkedProduce, ParkedTable};
 use crate::shard::partition::Partition;
 use crate::shard::signal::Signal;
 use crate::shard::stats::Stats;
 use crate::storage::disk::Disk;
-use crate::storage::journal::Journal;
+use crate::storage::journal::{Journal, JournalEntry};
 use crate::storage::tail_cache::TailArena;
 use bytes::Bytes;
 use futures::channel::oneshot;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use uuid::Uuid;
 
 use super::questions::Reply;
 
@@ -70,6 +71,9 @@ pub struct LoopSignals {
     pub housekeeping: Signal,
 }
 
+/// The driver's source of random ids.
+pub type Random = Rc<dyn Fn() -> Uuid>;
+
 /// State of one core.
 pub struct Shard<D: Disk> {
     pub core: CoreId,
@@ -86,7 +90,11 @@ pub struct Shard<D: Disk> {
     pub arena: TailArena,
     pub signals: LoopSignals,
     pub outbox: Outbox,
-    pub produces: ParkedTable<ParkedProduce>,
+    pub produces: ParkedTable<Box<ParkedProduce>>,
+    /// Parked produces to be used again.
+    pub produce_pool: Vec<Box<ParkedProduce>>,
+    /// Room for sorting a produce's parts, used again for each.
+    pub part_buffer: Vec<(CoreId, AppendPart)>,
     pub fetches: ParkedTable<ParkedFetch>,
     pub sessions: FetchSessions,
     pub finished: Vec<Finished>,
@@ -94,6 +102,19 @@ pub struct Shard<D: Disk> {
     pub commit: super::group_commit::GroupCommit,
     pub metadata: super::metadata::MetadataLog<D>,
     pub is_stopping: bool,
+    /// What the journal held at the start, until it is replayed.
+    pub replay: Vec<JournalEntry>,
+    /// Partitions that could not be opened: their log is damaged or unreadable.
+    pub offline_partitions: HashSet<TopicPartition>,
+    /// Identity of the data directory.
+    pub directory_id: Uuid,
+    /// Identity for a cluster that does not exist yet.
+    pub cluster_id: Uuid,
+    /// The driver's source of chance.
+    pub random: Random,
+    /// Held while recovery points are written, so that an older set never replaces a newer one.
+    pub checkpoint_turn: Rc<futures::lock::Mutex<()>>,
+    pub housekeeping_due_us: u64,
     connections: Slab<Connection>,
     connections_opened: u64,
     /// Connections whose reading waits for the write path to catch up.
@@ -111,7 +132,13 @@ pub struct ShardParts<D: Disk> {
     pub data_dir: PathBuf,
     pub disk: D,
     pub journal: Journal<D>,
-    pub image: Arc<MetadataImage>,
+    /// What the journal held.
+    pub replay: Vec<JournalEntry>,
+    /// The image before the first record.
+    pub image: MetadataImage,
+    pub directory_id: Uuid,
+    pub cluster_id: Uuid,
+    pub random: Random,
     pub now: Now,
 }
 
@@ -126,7 +153,7 @@ impl<D: Disk> Shard<D> {
             data_dir: parts.data_dir,
             disk: parts.disk,
             now: parts.now,
-            image: parts.image,
+            image: Arc::new(parts.image),
             write_state: WriteState::Open,
             partitions: Slab::new(),
             partition_indexes: HashMap::new(),
@@ -135,6 +162,8 @@ impl<D: Disk> Shard<D> {
             signals: LoopSignals::default(),
             outbox: Outbox::default(),
             produces: ParkedTable::default(),
+            produce_pool: Vec::new(),
+            part_buffer: Vec::new(),
             fetches: ParkedTable::default(),
             sessions: FetchSessions::default(),
             finished: Vec::new(),
@@ -142,6 +171,13 @@ impl<D: Disk> Shard<D> {
             commit: super::group_commit::GroupCommit::default(),
             metadata: super::metadata::MetadataLog::default(),
             is_stopping: false,
+            replay: parts.replay,
+            offline_partitions: HashSet::new(),
+            directory_id: parts.directory_id,
+            cluster_id: parts.cluster_id,
+            random: parts.random,
+            checkpoint_turn: Rc::default(),
+            housekeeping_due_us: 0,
             connections: Slab::new(),
             connections_opened: 0,
             pressed: Vec::new(),

@@ -5,7 +5,6 @@ use crate::shard::questions::{Question, ask};
 use crate::shard::segment_writer;
 use crate::shard::shard::{ShardRef, WriteState};
 use crate::storage::disk::Disk;
-use crate::storage::error::StorageError;
 use futures::future::join_all;
 
 /// Makes one core durable and empties its journal. Connections are told to close.
@@ -14,13 +13,11 @@ pub async fn stop_core<D: Disk>(shard: &ShardRef<D>) {
     if shard.borrow().write_state == WriteState::Offline {
         return;
     }
-    if let Err(error) = segment_writer::drain_all(shard).await {
-        tracing::error!(%error, "flush at stop: the journal is replayed at the next start");
-    }
+    segment_writer::drain_all(shard).await;
 }
 
 /// Stops every core, this one last; called on the controller's core.
-pub async fn stop_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StorageError> {
+pub async fn stop_broker<D: Disk>(shard: &ShardRef<D>) {
     let (core, cores) = {
         let shard = shard.borrow();
         (shard.core, shard.cores)
@@ -28,5 +25,4 @@ pub async fn stop_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StorageErro
     let others = (0..cores).map(CoreId).filter(|other| *other != core);
     join_all(others.map(|other| ask(shard, other, Question::Stop))).await;
     stop_core(shard).await;
-    Ok(())
 }

@@ -1,0 +1,97 @@
+//! ApiVersions: what we serve, from the one table in dispatch.rs.
+//!
+//! A version above ours is answered in v0 with UNSUPPORTED_VERSION and our own range, so that the
+//! client can ask again (KIP-35; franz-go opens with v5). Features are finalised only where they
+//! work: `transaction.version` and `group.version` are absent until those flows are served.
+
+use crate::api::context::RequestContext;
+use crate::api::dispatch::{SERVED, encode};
+use crate::model::errors::KafkaCode;
+use crate::protocol::api_key::ApiKey;
+use crate::protocol::messages::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+use crate::storage::disk::Disk;
+use bytes::Bytes;
+
+/// Kafka's feature that says which metadata records and RPCs a cluster may use.
+const METADATA_VERSION: &str = "metadata.version";
+/// 3.3-IV3, the oldest that Kafka 4.1 supports, and 4.1-IV1.
+const METADATA_VERSION_MIN: i16 = 7;
+const METADATA_VERSION_MAX: i16 = 27;
+/// First version whose request names the client's software (KIP-511).
+const FIRST_WITH_SOFTWARE: i16 = 3;
+
+/// Answers with the table of served APIs.
+pub async fn handle<D: Disk>(
+    context: RequestContext<D>,
+    request: ApiVersionsRequest,
+) -> ApiVersionsResponse {
+    let has_names = is_software_text(&request.client_software_name)
+        && is_software_text(&request.client_software_version);
+    if context.version >= FIRST_WITH_SOFTWARE && !has_names {
+        let error_code = KafkaCode::InvalidRequest.number();
+        return ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() };
+    }
+    let served = SERVED.iter().map(|range| ApiVersion {
+        api_key: range.key.number(),
+        min_version: range.min,
+        max_version: range.max,
+    });
+    let mut api_keys: Vec<ApiVersion> = served.collect();
+    api_keys.sort_by_key(|api| api.api_key);
+    ApiVersionsResponse {
+        api_keys,
+        supported_features: vec![SupportedFeatureKey {
+            name: METADATA_VERSION.to_owned(),
+            min_version: METADATA_VERSION_MIN,
+            max_version: METADATA_VERSION_MAX,
+        }],
+        finalized_features_epoch: 0,
+        finalized_features: vec![FinalizedFeatureKey {
+            name: METADATA_VERSION.to_owned(),
+            max_version_level: METADATA_VERSION_MAX,
+            min_version_level: METADATA_VERSION_MAX,
+        }],
+        ..ApiVersionsResponse::default()
+    }
+}
+
+/// The answer to a version that we do not know.
+pub fn unsupported(correlation_id: i32) -> Vec<Bytes> {
+    let own = SERVED.iter().filter(|range| range.key == ApiKey::ApiVersions);
+    let api_keys = own.map(|range| ApiVersion {
+        api_key: range.key.number(),
+        min_version: range.min,
+        max_version: range.max,
+    });
+    let response = ApiVersionsResponse {
+        error_code: KafkaCode::UnsupportedVersion.number(),
+        api_keys: api_keys.collect(),
+        ..ApiVersionsResponse::default()
+    };
+    encode(&response, 0, correlation_id).expect("v0 carries a code and the ranges")
+}
+
+/// KIP-511's pattern: letters, digits, '-' and '.', beginning and ending with letter or digit.
+fn is_software_text(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    let bytes = text.as_bytes();
+    let ends_well = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    bytes.iter().all(|byte| is_inner(*byte)) && ends_well(bytes.first()) && ends_well(bytes.last())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_software_text;
+
+    #[test]
+    fn software_names_follow_kip_511() {
+        for good in ["apache-kafka-java", "4.1.0", "a"] {
+            assert!(is_software_text(good), "{good}");
+        }
+        for bad in ["", "-a", "a.", "a b", "ä"] {
+            assert!(!is_software_text(bad), "{bad}");
+        }
+    }
+}
