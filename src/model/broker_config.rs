@@ -61,6 +61,8 @@ pub struct BrokerConfig {
     pub cluster_id: Option<String>,
     /// `highwater.cores`; `None` leaves it to the runtime.
     pub cores: Option<u16>,
+    /// `highwater.core.list`: processors by number; empty leaves it to the runtime.
+    pub core_list: Vec<usize>,
     /// `num.partitions`, from 1.
     pub partitions: i32,
     /// `default.replication.factor`, from 1.
@@ -71,6 +73,8 @@ pub struct BrokerConfig {
     pub transactions_topic: InternalTopic,
     /// What group coordinators go by.
     pub groups: GroupConfig,
+    /// `connections.max.idle.ms`; `None` never closes a silent connection.
+    pub connections_max_idle_ms: Option<u64>,
     /// Most bytes of one Fetch answer.
     pub fetch_bytes_max: usize,
     /// Milliseconds between two looks for segments to drop.
@@ -246,6 +250,7 @@ impl Reader {
         let node_id = self.node_id();
         let data_dir = self.data_dir();
         let cluster_id = self.cluster_id();
+        let core_list = self.core_list();
         self.check_roles();
         let listeners = self.listeners();
         if !self.errors.is_empty() {
@@ -263,6 +268,7 @@ impl Reader {
             data_dir,
             cluster_id,
             cores: self.number("highwater.cores").map(narrow),
+            core_list,
             partitions: self.default_number("num.partitions"),
             replication_factor: self.default_number("default.replication.factor"),
             auto_create_topics: self.bool("auto.create.topics.enable"),
@@ -278,6 +284,10 @@ impl Reader {
                 self.number("transaction.state.log.min.isr"),
             ),
             groups: self.groups(),
+            connections_max_idle_ms: u64::try_from(
+                self.default_number::<i64>("connections.max.idle.ms"),
+            )
+            .ok(),
             fetch_bytes_max: self.default_number("fetch.max.bytes"),
             retention_check_interval_ms: self.default_number("log.retention.check.interval.ms"),
             producer_id_expiration_ms: self.default_number("producer.id.expiration.ms"),
@@ -342,6 +352,17 @@ impl Reader {
             );
         }
         Some(id.to_owned())
+    }
+
+    fn core_list(&mut self) -> Vec<usize> {
+        let Some(setting) = self.settings.get("highwater.core.list").cloned() else {
+            return Vec::new();
+        };
+        let numbers: Result<Vec<usize>, _> = list_items(&setting.value).map(str::parse).collect();
+        numbers.unwrap_or_else(|_| {
+            self.refuse(&setting, "a list of processor numbers, as in 0,2,4");
+            Vec::new()
+        })
     }
 
     fn check_roles(&mut self) {

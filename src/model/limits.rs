@@ -11,8 +11,14 @@ pub const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// Parked answers of one connection; further frames wait in the socket.
 pub const CONNECTION_PARKED_MAX: usize = 256;
 
+/// How long a stopping broker waits for answers under way, in milliseconds.
+pub const STOP_ANSWERS_MS: u64 = 5000;
+
 /// Connections of one shard.
 pub const CONNECTIONS_MAX: usize = 20_000;
+
+/// Bytes of answers that may wait for a client's socket before its reading rests.
+pub const CONNECTION_UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Messages that may wait from one core to another.
 pub const MESH_QUEUE_LEN: usize = 4096;

@@ -24,13 +24,13 @@ pub struct CorePlan {
 /// The wish cannot be met on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CoreError {
-    #[error("highwater.cores names processor {core}, this process may use {available}")]
+    #[error("highwater.core.list names processor {core}, this process may use {available}")]
     NotAvailable { core: usize, available: String },
-    #[error("highwater.cores names processor {core} twice")]
+    #[error("highwater.core.list names processor {core} twice")]
     Twice { core: usize },
-    #[error("highwater.shards is {shards}, this process may use {available} processors: {list}")]
+    #[error("highwater.cores is {shards}, this process may use {available} processors: {list}")]
     TooMany { shards: usize, available: usize, list: String },
-    #[error("highwater.shards is {shards}, highwater.cores names {cores} processors")]
+    #[error("highwater.cores is {shards}, highwater.core.list names {cores} processors")]
     Disagree { shards: usize, cores: usize },
 }
 
@@ -40,13 +40,14 @@ impl CoreError {
         match self {
             CoreError::NotAvailable { .. } => "name processors of that list, or widen the cpuset",
             CoreError::Twice { .. } => "name each processor once",
-            CoreError::TooMany { .. } => "set highwater.shards to that number or less",
+            CoreError::TooMany { .. } => "set highwater.cores to that number or less",
             CoreError::Disagree { .. } => "leave one of the two keys out",
         }
     }
 }
 
-/// Chooses processors: `cores` if named, else the first `shards` of those available.
+/// Chooses processors: `cores` if named (`highwater.core.list`), else the first `shards`
+/// (`highwater.cores`) of those available.
 pub fn plan(shards: Option<usize>, cores: &[usize]) -> Result<CorePlan, CoreError> {
     let available: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
@@ -131,12 +132,12 @@ mod tests {
         let error = choose(vec![0, 1], None, Some(3), &[]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "highwater.shards is 3, this process may use 2 processors: 0,1"
+            "highwater.cores is 3, this process may use 2 processors: 0,1"
         );
         let error = choose(vec![2, 3], None, None, &[0]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "highwater.cores names processor 0, this process may use 2,3"
+            "highwater.core.list names processor 0, this process may use 2,3"
         );
         assert_eq!(choose(vec![2, 3], None, None, &[3, 3]), Err(CoreError::Twice { core: 3 }));
         let disagree = CoreError::Disagree { shards: 1, cores: 2 };

@@ -9,12 +9,14 @@
 //! <data>/reserve           room given back to the file system when it is full
 //! ```
 
+use crate::model::base64url::{decode_uuid, encode_uuid};
 use crate::model::ids::BrokerId;
 use crate::model::limits::RESERVE_FILE_BYTES;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 /// Format of the data directory that this program writes; older ones are read.
 const VERSION: u32 = 1;
@@ -27,8 +29,8 @@ const RESERVE_FILE: &str = "reserve";
 #[derive(Debug)]
 pub struct DataDir {
     pub path: PathBuf,
-    /// 22 characters, as Kafka writes a UUID in base64url.
-    pub cluster_id: String,
+    pub cluster_id: Uuid,
+    pub directory_id: Uuid,
     pub node_id: BrokerId,
     /// True when this start created it.
     pub is_new: bool,
@@ -42,8 +44,12 @@ pub enum DataDirError {
     Locked { path: PathBuf, holder: String },
     #[error("data directory {path} has format version {found}, this program knows up to {known}")]
     Newer { path: PathBuf, found: u32, known: u32 },
-    #[error("data directory {path} belongs to cluster {found}, configured is {configured}")]
-    ForeignCluster { path: PathBuf, found: String, configured: String },
+    #[error(
+        "data directory {path} belongs to cluster {}, configured is {}",
+        encode_uuid(*found),
+        encode_uuid(*configured)
+    )]
+    ForeignCluster { path: PathBuf, found: Uuid, configured: Uuid },
     #[error("data directory {path} belongs to node.id {found}, configured is {configured}")]
     ForeignNode { path: PathBuf, found: i32, configured: i32 },
     #[error("{path} has {line:?}, which no version of this program writes")]
@@ -63,7 +69,7 @@ impl DataDirError {
                 "start the newer program that wrote it, or set log.dirs elsewhere".into()
             }
             DataDirError::ForeignCluster { .. } => {
-                "set log.dirs to this cluster's directory, or cluster.id to the one found".into()
+                "set log.dirs to this cluster's directory, or leave highwater.cluster.id out".into()
             }
             DataDirError::ForeignNode { found, .. } => {
                 format!("set node.id={found}, or log.dirs to this node's directory")
@@ -98,7 +104,7 @@ impl DataDir {
     pub fn open(
         path: &Path,
         node_id: BrokerId,
-        cluster_id: Option<&str>,
+        cluster_id: Option<Uuid>,
     ) -> Result<DataDir, DataDirError> {
         fs::create_dir_all(path).map_err(|source| io_error("create", path, source))?;
         let lock = take_lock(path)?;
@@ -117,6 +123,7 @@ impl DataDir {
         Ok(DataDir {
             path: path.to_path_buf(),
             cluster_id: meta.cluster_id,
+            directory_id: meta.directory_id,
             node_id,
             is_new,
             _lock: lock,
@@ -127,28 +134,32 @@ impl DataDir {
 /// Content of `meta.properties`.
 struct Meta {
     version: u32,
-    cluster_id: String,
+    cluster_id: Uuid,
+    directory_id: Uuid,
     node_id: i32,
 }
 
 impl Meta {
     fn parse(text: &str, path: &Path) -> Result<Meta, DataDirError> {
-        let mut meta = Meta { version: 0, cluster_id: String::new(), node_id: -1 };
         let malformed =
             |line: &str| DataDirError::Malformed { path: path.to_path_buf(), line: line.into() };
+        let nil = Uuid::nil();
+        let mut meta = Meta { version: 0, cluster_id: nil, directory_id: nil, node_id: -1 };
         for line in text.lines().map(str::trim) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let (key, value) = line.split_once('=').ok_or_else(|| malformed(line))?;
+            let id = || decode_uuid(value.trim()).ok_or_else(|| malformed(line));
             match key.trim() {
                 "version" => meta.version = value.trim().parse().map_err(|_| malformed(line))?,
                 "node.id" => meta.node_id = value.trim().parse().map_err(|_| malformed(line))?,
-                "cluster.id" => meta.cluster_id = value.trim().to_string(),
+                "cluster.id" => meta.cluster_id = id()?,
+                "directory.id" => meta.directory_id = id()?,
                 _ => {} // A later program of the same version may note more.
             }
         }
-        if meta.version == 0 || meta.cluster_id.is_empty() || meta.node_id < 0 {
+        if meta.version == 0 || meta.cluster_id.is_nil() || meta.node_id < 0 {
             return Err(malformed(text));
         }
         Ok(meta)
@@ -158,14 +169,13 @@ impl Meta {
         self,
         dir: &Path,
         node_id: BrokerId,
-        cluster_id: Option<&str>,
+        cluster_id: Option<Uuid>,
     ) -> Result<Meta, DataDirError> {
         let path = dir.to_path_buf();
         if self.version > VERSION {
             return Err(DataDirError::Newer { path, found: self.version, known: VERSION });
         }
         if let Some(configured) = cluster_id.filter(|configured| *configured != self.cluster_id) {
-            let configured = configured.to_string();
             return Err(DataDirError::ForeignCluster { path, found: self.cluster_id, configured });
         }
         if self.node_id != node_id.0 {
@@ -178,13 +188,17 @@ impl Meta {
     fn create(
         dir: &Path,
         node_id: BrokerId,
-        cluster_id: Option<&str>,
+        cluster_id: Option<Uuid>,
     ) -> Result<Meta, DataDirError> {
-        let cluster_id = cluster_id.map_or_else(random_cluster_id, str::to_string);
-        let meta = Meta { version: VERSION, cluster_id, node_id: node_id.0 };
+        let cluster_id = cluster_id.unwrap_or_else(Uuid::new_v4);
+        let directory_id = Uuid::new_v4();
+        let meta = Meta { version: VERSION, cluster_id, directory_id, node_id: node_id.0 };
         let text = format!(
-            "version={}\ncluster.id={}\nnode.id={}\n",
-            meta.version, meta.cluster_id, meta.node_id
+            "version={}\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
+            meta.version,
+            encode_uuid(cluster_id),
+            meta.node_id,
+            encode_uuid(directory_id)
         );
         let (temporary, path) = (dir.join("meta.properties.tmp"), dir.join(META_FILE));
         let written = File::create(&temporary)
@@ -246,19 +260,6 @@ fn io_error(operation: &'static str, path: &Path, source: io::Error) -> DataDirE
     DataDirError::Io { operation, path: path.to_path_buf(), source }
 }
 
-/// A random UUID as Kafka writes it: base64url without padding.
-fn random_cluster_id() -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let bits = uuid::Uuid::new_v4().as_u128();
-    (0..22u32)
-        .map(|index| {
-            // 22 digits of 6 bits hold 132: the last digit carries 2 bits and 4 of padding.
-            let digit = if index == 21 { bits << 4 } else { bits >> (122 - 6 * index) };
-            char::from(ALPHABET[usize::try_from(digit & 63).expect("six bits")])
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,13 +276,14 @@ mod tests {
         let dir = folder.path().join("data");
         let first = DataDir::open(&dir, NODE, None).unwrap();
         assert!(first.is_new);
-        assert_eq!(first.cluster_id.len(), 22);
         assert_eq!(fs::metadata(dir.join("reserve")).unwrap().len(), RESERVE_FILE_BYTES);
-        let cluster_id = first.cluster_id.clone();
+        let ids = (first.cluster_id, first.directory_id);
         drop(first);
-        let again = DataDir::open(&dir, NODE, Some(&cluster_id)).unwrap();
+        let again = DataDir::open(&dir, NODE, Some(ids.0)).unwrap();
         assert!(!again.is_new);
-        assert_eq!(again.cluster_id, cluster_id);
+        assert_eq!((again.cluster_id, again.directory_id), ids);
+        let meta = fs::read_to_string(dir.join("meta.properties")).unwrap();
+        assert!(meta.contains(&format!("cluster.id={}\n", encode_uuid(ids.0))), "{meta}");
     }
 
     #[test]
@@ -301,7 +303,8 @@ mod tests {
     #[test]
     fn a_directory_of_another_node_cluster_or_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        drop(DataDir::open(folder.path(), NODE, Some("mine")).unwrap());
+        let (mine, theirs) = (Uuid::from_u128(1 << 64), Uuid::from_u128(2 << 64));
+        drop(DataDir::open(folder.path(), NODE, Some(mine)).unwrap());
         let refused = |node, cluster| {
             text(DataDir::open(folder.path(), node, cluster).unwrap_err(), folder.path())
         };
@@ -311,12 +314,13 @@ mod tests {
              fix: set node.id=1, or log.dirs to this node's directory"
         );
         assert_eq!(
-            refused(NODE, Some("theirs")),
-            "data directory DATA belongs to cluster mine, configured is theirs\n\
-             fix: set log.dirs to this cluster's directory, or cluster.id to the one found"
+            refused(NODE, Some(theirs)),
+            "data directory DATA belongs to cluster AAAAAAAAAAEAAAAAAAAAAA, configured is \
+             AAAAAAAAAAIAAAAAAAAAAA\n\
+             fix: set log.dirs to this cluster's directory, or leave highwater.cluster.id out"
         );
         let meta = folder.path().join(META_FILE);
-        fs::write(&meta, "version=9\ncluster.id=mine\nnode.id=1\n").unwrap();
+        fs::write(&meta, "version=9\ncluster.id=AAAAAAAAAAEAAAAAAAAAAA\nnode.id=1\n").unwrap();
         assert_eq!(
             refused(NODE, None),
             "data directory DATA has format version 9, this program knows up to 1\n\
@@ -338,13 +342,5 @@ mod tests {
         let error = DataDir::open(&file, NODE, None).unwrap_err();
         assert!(error.is_io());
         assert_eq!(error.to_string(), format!("create {}", file.display()));
-    }
-
-    #[test]
-    fn cluster_ids_are_uuids_in_base64url() {
-        let id = random_cluster_id();
-        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-        assert!("AQgw".contains(id.chars().last().unwrap()), "two bits and four of padding: {id}");
-        assert_ne!(id, random_cluster_id());
     }
 }

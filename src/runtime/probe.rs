@@ -18,7 +18,11 @@ const FILES_MIN: u64 = 256;
 const PROBE_ENTRIES: u32 = 8;
 
 /// Ring depths tried, deepest first, and the registered memory that goes with each, in bytes.
-const RING_SIZES: [(usize, usize); 3] = [(256, 256 * 1024), (128, 128 * 1024), (64, 64 * 1024)];
+///
+/// Depth is cheap and saves wake-ups: when as many completions as a ring is deep arrive in one
+/// turn, glommio preempts the tasks that they woke.
+const RING_SIZES: [(usize, usize); 4] =
+    [(1024, 256 * 1024), (256, 256 * 1024), (128, 128 * 1024), (64, 64 * 1024)];
 
 /// Rings that one glommio executor opens.
 const RINGS_PER_EXECUTOR: u64 = 3;
@@ -84,7 +88,7 @@ impl ProbeError {
                 .into(),
             ProbeError::MemlockTooLow { needed_bytes, .. } => format!(
                 "raise the limit: ulimit -l {}, or LimitMEMLOCK=infinity in the systemd unit; or \
-                 set fewer highwater.shards",
+                 set fewer highwater.cores",
                 needed_bytes.div_ceil(1024)
             ),
             ProbeError::Refused { .. }

@@ -52,15 +52,15 @@ fn each_refusal_of_the_kernel_has_its_own_sentence_and_fix() {
 
 #[test]
 fn rings_shrink_to_fit_the_locked_memory_and_say_so() {
-    assert_eq!(fit(None, 64), Ok((256, 256 << 10, false)));
-    assert_eq!(fit(Some(8 << 20), 2), Ok((256, 256 << 10, false)));
+    assert_eq!(fit(None, 64), Ok((1024, 256 << 10, false)));
+    assert_eq!(fit(Some(8 << 20), 2), Ok((1024, 256 << 10, false)));
     assert_eq!(fit(Some(1 << 20), 1), Ok((128, 128 << 10, true)));
     check_text(
         &fit(Some(64 * 1024), 1).unwrap_err(),
         expect![[r#"
             RLIMIT_MEMLOCK is 65536 bytes, 1 cores need 524288
             fix: raise the limit: ulimit -l 512,
-              or LimitMEMLOCK=infinity in the systemd unit; or set fewer highwater.shards"#]],
+              or LimitMEMLOCK=infinity in the systemd unit; or set fewer highwater.cores"#]],
     );
     assert!(matches!(fit(Some(512 << 10), 4), Err(ProbeError::MemlockTooLow { .. })));
 }

@@ -1,0 +1,339 @@
+//! One client's socket: bytes into an inbox, answers out, bounded in both directions.
+//!
+//! Reading waits on the ring for readability and then receives without waiting; one receive takes
+//! what many pipelined frames hold. Frames of usual size are received into one buffer per core and
+//! cut out of it; a large frame gets a buffer of exactly its size once its length is known, so its
+//! bytes are not copied again and pin nothing else. An idle connection holds no buffer.
+//!
+//! Writing tries `sendmsg` at once with all parts of all answers that are ready; only what the
+//! socket does not take waits, for a writer task of its own.
+//!
+//! Invariant: parts leave in the order given. `unsent` is empty or a writer task runs.
+
+use crate::shard::connection::ConnectionId;
+use crate::shard::signal::Signal;
+use bytes::{Buf, Bytes, BytesMut};
+use futures::io::{AsyncRead, AsyncWrite};
+use glommio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::model::limits::READ_BUFFER_BYTES;
+
+/// Frames above this are received into a buffer of their own, in bytes.
+const LARGE_FRAME_BYTES: usize = 64 * 1024;
+
+/// What a frame's buffer grows by at most before the bytes for it have come, so that a length
+/// prefix alone cannot claim memory.
+const GROW_BYTES: usize = 2 * 1024 * 1024;
+
+/// Least room in the core's buffer worth a receive.
+const RECEIVE_BYTES_MIN: usize = 64 * 1024;
+
+/// Slices handed to one `sendmsg`.
+const SLICES_MAX: usize = 64;
+
+/// Length prefix of a frame.
+const PREFIX_BYTES: usize = 4;
+
+/// Bytes received from one connection and not yet taken as frames.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub(super) bytes: BytesMut,
+    /// The last frame was large: look at the next one's length before receiving it.
+    expects_large: bool,
+}
+
+/// Where the next bytes go.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// The core's buffer, behind what is left over.
+    Shared,
+    /// This frame's own buffer, so many bytes of it.
+    Own(usize),
+    /// The rest of a length prefix.
+    Prefix(usize),
+}
+
+impl Inbox {
+    fn target(&mut self) -> Target {
+        let have = self.bytes.len();
+        let Some(prefix) = self.bytes.first_chunk::<PREFIX_BYTES>() else {
+            return if self.expects_large {
+                Target::Prefix(PREFIX_BYTES - have)
+            } else {
+                Target::Shared
+            };
+        };
+        let announced = usize::try_from(i32::from_be_bytes(*prefix)).unwrap_or(0);
+        let missing = (announced + PREFIX_BYTES).saturating_sub(have);
+        self.expects_large = announced > LARGE_FRAME_BYTES;
+        // Nothing missing: the frame lies here whole and waits for a slot; more may follow it.
+        if self.expects_large && missing > 0 { Target::Own(missing) } else { Target::Shared }
+    }
+
+    /// Lets go of the core's buffer, which a leftover would keep from being used again.
+    pub(super) fn unpin(&mut self) {
+        self.bytes = match self.target() {
+            _ if self.bytes.is_empty() => BytesMut::new(),
+            Target::Own(missing) if self.bytes.capacity() < self.bytes.len() + missing => {
+                let mut own = BytesMut::with_capacity(self.bytes.len() + missing.min(GROW_BYTES));
+                own.extend_from_slice(&self.bytes);
+                own
+            }
+            Target::Own(_) => return,
+            Target::Prefix(_) | Target::Shared => BytesMut::from(&self.bytes[..]),
+        };
+    }
+}
+
+/// A connection's socket; lives on the core that accepted it.
+pub(super) struct Peer {
+    pub(super) id: ConnectionId,
+    stream: RefCell<TcpStream>,
+    unsent: RefCell<VecDeque<Bytes>>,
+    unsent_bytes: Cell<usize>,
+    is_closing: Cell<bool>,
+    is_broken: Cell<bool>,
+    /// When bytes last came or went, in monotonic microseconds.
+    pub(super) active_us: Cell<u64>,
+    /// Raised when unsent bytes become few, or all are gone, or the socket breaks.
+    pub(super) room: Signal,
+}
+
+/// What became of parts handed to [`Peer::send`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    All,
+    /// A writer task must be started.
+    NeedsWriter,
+    /// The writer task that runs already will send them.
+    Queued,
+}
+
+impl Peer {
+    pub(super) fn new(id: ConnectionId, stream: TcpStream, now_us: u64) -> Peer {
+        Peer {
+            id,
+            stream: RefCell::new(stream),
+            unsent: RefCell::default(),
+            unsent_bytes: Cell::new(0),
+            is_closing: Cell::new(false),
+            is_broken: Cell::new(false),
+            active_us: Cell::new(now_us),
+            room: Signal::default(),
+        }
+    }
+
+    /// Bytes that wait for the socket.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        if self.is_broken.get() { 0 } else { self.unsent_bytes.get() }
+    }
+
+    /// Receives what the socket has into `inbox`; 0 = the client has closed.
+    pub(super) async fn receive(
+        &self,
+        shared: &RefCell<BytesMut>,
+        inbox: &mut Inbox,
+    ) -> io::Result<usize> {
+        match inbox.target() {
+            Target::Shared => {
+                let (received, bytes) = poll_fn(|context| {
+                    self.poll_shared(context, &mut shared.borrow_mut(), &inbox.bytes)
+                })
+                .await?;
+                inbox.bytes = bytes;
+                Ok(received)
+            }
+            Target::Own(len) | Target::Prefix(len) => {
+                let len = len.min(GROW_BYTES);
+                inbox.bytes.reserve(len);
+                poll_fn(|context| self.poll_into(context, &mut inbox.bytes, len)).await
+            }
+        }
+    }
+
+    /// Receives into the core's buffer behind a copy of `leftover`, and cuts both out.
+    fn poll_shared(
+        &self,
+        context: &mut Context<'_>,
+        shared: &mut BytesMut,
+        leftover: &BytesMut,
+    ) -> Poll<io::Result<(usize, BytesMut)>> {
+        assert!(shared.is_empty(), "each turn cuts out all it has put in");
+        if shared.capacity() < leftover.len() + RECEIVE_BYTES_MIN {
+            shared.reserve(READ_BUFFER_BYTES.max(leftover.len() + RECEIVE_BYTES_MIN));
+        }
+        let room = shared.capacity() - leftover.len();
+        shared.extend_from_slice(leftover);
+        let polled = self.poll_into(context, shared, room);
+        match polled {
+            Poll::Ready(Ok(received)) => Poll::Ready(Ok((received, shared.split()))),
+            Poll::Ready(Err(error)) => {
+                shared.clear();
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                shared.clear();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Receives at most `len` bytes behind what `buffer` has; there must be room for them.
+    #[allow(unsafe_code)]
+    fn poll_into(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        let spare = &mut buffer.spare_capacity_mut()[..len];
+        // SAFETY: the slice covers spare capacity that `buffer` owns; the stream hands it to recv,
+        // which only writes to it, and nothing reads it before `set_len`. Test: frames of every
+        // size come through below.
+        let target =
+            unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), len) };
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, target);
+        if let Poll::Ready(Ok(received)) = &polled {
+            assert!(*received <= len);
+            // SAFETY: recv has written that many bytes behind the old length.
+            unsafe { buffer.set_len(buffer.len() + received) };
+        }
+        polled
+    }
+
+    /// Sends parts now as far as the socket takes them, behind those that wait already.
+    pub(super) fn send(&self, parts: Vec<Bytes>) -> Sent {
+        let mut unsent = self.unsent.borrow_mut();
+        let has_writer = !unsent.is_empty();
+        let added: usize = parts.iter().map(Bytes::len).sum();
+        unsent.extend(parts.into_iter().filter(|part| !part.is_empty()));
+        self.unsent_bytes.set(self.unsent_bytes.get() + added);
+        drop(unsent);
+        if has_writer {
+            return Sent::Queued;
+        }
+        self.send_now();
+        if self.unsent.borrow().is_empty() { Sent::All } else { Sent::NeedsWriter }
+    }
+
+    /// Hands as much to the socket as it takes without waiting.
+    #[allow(unsafe_code)]
+    fn send_now(&self) {
+        let stream = self.stream.borrow();
+        // SAFETY: the stream owns the descriptor and outlives this borrow.
+        let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+        let mut unsent = self.unsent.borrow_mut();
+        while !unsent.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut offered = 0;
+            let mut count = 0;
+            for (slice, part) in slices.iter_mut().zip(unsent.iter()) {
+                *slice = IoSlice::new(part);
+                offered += part.len();
+                count += 1;
+            }
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let mut nothing = SendAncillaryBuffer::default();
+            match rustix::net::sendmsg(socket, &slices[..count], &mut nothing, flags) {
+                Ok(sent) => {
+                    self.unsent_bytes.set(self.unsent_bytes.get() - sent);
+                    drop_front(&mut unsent, sent);
+                    if sent < offered {
+                        return; // The socket is full: asking again would only say so.
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => {
+                    drop(unsent);
+                    drop(stream);
+                    return self.break_off();
+                }
+            }
+        }
+    }
+
+    /// Sends the rest as the socket takes it; ends when nothing waits any more.
+    pub(super) async fn write_rest(&self, room_bytes: usize) {
+        loop {
+            let Some(first) = self.unsent.borrow().front().cloned() else { break };
+            let written = poll_fn(|context| {
+                Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, &first)
+            })
+            .await;
+            match written {
+                Ok(sent) => {
+                    self.unsent_bytes.set(self.unsent_bytes.get() - sent);
+                    drop_front(&mut self.unsent.borrow_mut(), sent);
+                    self.send_now();
+                }
+                Err(_) => self.break_off(),
+            }
+            if self.unsent_bytes.get() <= room_bytes {
+                self.room.raise();
+            }
+        }
+        assert!(self.unsent.borrow().is_empty());
+        self.room.raise();
+        if self.is_closing.get() {
+            self.shut_down(Shutdown::Both);
+        }
+    }
+
+    /// Closes once everything has left; the reader then sees the end.
+    pub(super) fn close(&self) {
+        self.is_closing.set(true);
+        if self.unsent.borrow().is_empty() {
+            self.shut_down(Shutdown::Both);
+        }
+    }
+
+    /// Gives up on the socket: what waits is dropped, the reader sees the end.
+    pub(super) fn break_off(&self) {
+        self.is_broken.set(true);
+        self.unsent.borrow_mut().clear();
+        self.unsent_bytes.set(0);
+        self.shut_down(Shutdown::Both);
+        self.room.raise();
+    }
+
+    #[allow(unsafe_code)]
+    fn shut_down(&self, how: Shutdown) {
+        let stream = self.stream.borrow();
+        // SAFETY: the stream owns the descriptor and outlives this borrow.
+        let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+        let how = match how {
+            Shutdown::Read => rustix::net::Shutdown::Read,
+            Shutdown::Write => rustix::net::Shutdown::Write,
+            Shutdown::Both => rustix::net::Shutdown::Both,
+        };
+        let _ = rustix::net::shutdown(socket, how); // Not connected any more: closed all the same.
+    }
+}
+
+/// Drops the first `len` bytes of the queue.
+fn drop_front(queue: &mut VecDeque<Bytes>, mut len: usize) {
+    while len > 0 {
+        let front = queue.front_mut().expect("no more is sent than was offered");
+        if front.len() > len {
+            front.advance(len);
+            return;
+        }
+        len -= front.len();
+        queue.pop_front();
+    }
+}
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! Real sockets against the inbox and the writer.
+
+use super::*;
+use crate::runtime::tests::on_executor;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream as BlockingStream};
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::rc::Rc;
+
+fn pair() -> (BlockingStream, BlockingStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = BlockingStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+/// Only on an executor.
+fn peer_on(server: BlockingStream) -> Rc<Peer> {
+    // SAFETY: the descriptor was just given up by its owner.
+    #[allow(unsafe_code)]
+    let stream = unsafe { TcpStream::from_raw_fd(server.into_raw_fd()) };
+    Rc::new(Peer::new(ConnectionId { index: 0, generation: 1 }, stream, 0))
+}
+
+fn frame(len: usize) -> Vec<u8> {
+    let mut frame = u32::try_from(len).unwrap().to_be_bytes().to_vec();
+    frame.extend((0..len).map(|index| u8::try_from((index * 7 + len) % 251).unwrap()));
+    frame
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // The other end of a socket needs a thread of its own.
+fn frames_of_every_size_come_through_whole_and_in_order() {
+    let sizes = [0, 1, 100, 70_000, 3, 300_000, 65_536, 65_537, 1 << 20, 5 << 20, 12, 200_000, 5];
+    let (mut client, server) = pair();
+    let writer = std::thread::spawn(move || {
+        for size in sizes {
+            // Odd pieces, so that prefixes and bodies arrive torn.
+            for piece in frame(size).chunks(77_777) {
+                client.write_all(piece).unwrap();
+            }
+        }
+    });
+    on_executor(move || async move {
+        let peer = peer_on(server);
+        let shared = RefCell::new(BytesMut::new());
+        let mut inbox = Inbox::default();
+        let mut sizes = sizes.into_iter().peekable();
+        while sizes.peek().is_some() {
+            assert!(peer.receive(&shared, &mut inbox).await.unwrap() > 0);
+            while let Some(size) = sizes.peek().copied() {
+                if inbox.bytes.len() < size + 4 {
+                    break;
+                }
+                assert!(inbox.bytes.split_to(size + 4)[..] == frame(size)[..], "frame of {size}");
+                sizes.next();
+            }
+            inbox.unpin();
+        }
+        assert_eq!(inbox.bytes.capacity(), 0, "an idle connection holds no buffer");
+        assert_eq!(peer.receive(&shared, &mut inbox).await.unwrap(), 0);
+    });
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_length_prefix_alone_claims_little_memory() {
+    let mut inbox = Inbox::default();
+    inbox.bytes.extend_from_slice(&100_000_000i32.to_be_bytes());
+    inbox.unpin();
+    assert_eq!(inbox.target(), Target::Own(100_000_000));
+    assert!(inbox.bytes.capacity() <= 4 + GROW_BYTES + 64);
+    inbox.bytes.clear();
+    assert_eq!(inbox.target(), Target::Prefix(4), "after a large frame the next is measured first");
+    inbox.bytes.extend_from_slice(&(-5i32).to_be_bytes());
+    assert_eq!(inbox.target(), Target::Shared, "the frame reader refuses it");
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // The other end of a socket needs a thread of its own.
+fn what_the_socket_does_not_take_at_once_leaves_later_in_order() {
+    const PARTS: usize = 1000;
+    const PART_BYTES: usize = 20_000;
+    let (mut client, server) = pair();
+    let (go, may_read) = std::sync::mpsc::channel::<()>();
+    let reader = std::thread::spawn(move || {
+        may_read.recv().unwrap();
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        received
+    });
+    on_executor(move || async move {
+        let peer = peer_on(server);
+        let part = |index: usize| Bytes::from(vec![u8::try_from(index % 256).unwrap(); PART_BYTES]);
+        let first: Vec<Bytes> = (0..PARTS - 1).map(part).collect();
+        assert_eq!(peer.send(first), Sent::NeedsWriter);
+        assert!(peer.unsent_bytes() > PART_BYTES);
+        assert_eq!(peer.send(vec![part(PARTS - 1), Bytes::new()]), Sent::Queued);
+        peer.close();
+        go.send(()).unwrap();
+        peer.write_rest(0).await;
+        assert_eq!(peer.unsent_bytes(), 0);
+        assert_eq!(peer.send(Vec::new()), Sent::All);
+    });
+    let received = reader.join().unwrap();
+    assert_eq!(received.len(), PARTS * PART_BYTES);
+    for (index, byte) in received.iter().step_by(PART_BYTES).enumerate() {
+        assert_eq!(usize::from(*byte), index % 256);
+    }
+}
+
+#[test]
+fn a_client_that_is_gone_frees_what_waits_for_it() {
+    on_executor(move || async move {
+        let (client, server) = pair();
+        let peer = peer_on(server);
+        let parts = (0..1000).map(|_| Bytes::from(vec![0; 20_000])).collect();
+        assert_eq!(peer.send(parts), Sent::NeedsWriter);
+        drop(client);
+        peer.write_rest(0).await;
+        assert_eq!(peer.unsent_bytes(), 0);
+        assert_eq!(peer.send(vec![Bytes::from_static(b"late")]), Sent::All, "nothing may pile up");
+        let shared = RefCell::new(BytesMut::new());
+        assert!(matches!(peer.receive(&shared, &mut Inbox::default()).await, Ok(0) | Err(_)));
+    });
+}
