@@ -165,17 +165,17 @@ fn range_before(reader: &Reader<'_>, size: usize) -> Range<usize> {
 
 impl<'a> ProduceTopic<'a> {
     /// Empty from version 13 on, which names topics by id.
-    pub fn name(&self) -> &'a str {
+    pub fn name(self) -> &'a str {
         self.view.str_at(self.slot.name.clone())
     }
 
     /// Nil below version 13, which names topics by name.
-    pub fn topic_id(&self) -> Uuid {
+    pub fn topic_id(self) -> Uuid {
         self.slot.topic_id
     }
 
     /// Partitions in the order of the request.
-    pub fn partitions(&self) -> impl ExactSizeIterator<Item = ProducePartition> + 'a {
+    pub fn partitions(self) -> impl ExactSizeIterator<Item = ProducePartition> + use<'a> {
         let frame = &self.view.frame;
         self.view.partitions[self.slot.partitions.clone()].iter().map(|slot| ProducePartition {
             index: slot.index,
