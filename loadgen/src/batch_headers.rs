@@ -65,3 +65,54 @@ fn first_batch(bytes: &[u8]) -> Option<&[u8]> {
 fn int32_at(bytes: &[u8], at: usize) -> i32 {
     i32::from_be_bytes(*bytes[at..].first_chunk().expect("within the header"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{BatchSpec, build_batch};
+    use highwater::protocol::compression::Compression;
+    use highwater::protocol::record_batch::stamp;
+
+    /// Two batches of 3 records at offsets 10 and 13.
+    fn records() -> Vec<u8> {
+        let spec = BatchSpec {
+            records: 3,
+            record_bytes: 50,
+            random_percent: 100,
+            compression: Compression::None,
+            seed: 4,
+        };
+        let batch = build_batch(&spec).unwrap().to_vec();
+        let mut records = Vec::new();
+        for base_offset in [10, 13] {
+            let mut copy = batch.clone();
+            stamp(&mut copy, base_offset, 0);
+            records.extend(copy);
+        }
+        records
+    }
+
+    #[test]
+    fn whole_batches_count_and_a_cut_one_does_not() {
+        let records = records();
+        let whole = count_batches(&records, CrcCheck::Verify);
+        let bytes = u64::try_from(records.len()).unwrap();
+        let expected =
+            BatchCount { batches: 2, records: 6, bytes, next_offset: Some(16), corrupt: 0 };
+        assert_eq!(whole, expected);
+        for cut in records.len() / 2..records.len() {
+            let count = count_batches(&records[..cut], CrcCheck::Verify);
+            assert_eq!((count.batches, count.records, count.next_offset), (1, 3, Some(13)));
+        }
+        assert_eq!(count_batches(&records[..70], CrcCheck::Skip), BatchCount::default());
+    }
+
+    #[test]
+    fn a_flipped_bit_is_seen_when_checksums_are_verified() {
+        let mut records = records();
+        let last = records.len() - 1;
+        records[last] ^= 1;
+        assert_eq!(count_batches(&records, CrcCheck::Verify).corrupt, 1);
+        assert_eq!(count_batches(&records, CrcCheck::Skip).corrupt, 0);
+    }
+}

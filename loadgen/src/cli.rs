@@ -1,12 +1,12 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use highwater::protocol::compression::Compression;
 
 use crate::batch_headers::CrcCheck;
-use crate::payload::Compression;
 use crate::recorder::Waiting;
 use crate::schedule::Arrivals;
-use crate::units::{parse_config, parse_duration, parse_rate, parse_size};
+use crate::units::{parse_compression, parse_config, parse_duration, parse_rate, parse_size};
 
 /// Load for any broker that speaks the Kafka protocol, and honest latency figures.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Fetch from the start of each partition and count what comes.
     Consume(ConsumeArgs),
+    /// Wait until the broker accepts a first record, and print the milliseconds that took.
+    FirstProduce(FirstProduceArgs),
     /// Serve as a broker that stores nothing: shows what the generator itself can do.
     NullBroker(NullBrokerArgs),
 }
@@ -53,6 +55,9 @@ pub(crate) struct RunArgs {
     /// each thread uses a whole core.
     #[arg(long)]
     pub(crate) spin: bool,
+    /// Process id of the broker, when it runs on this machine: adds its CPU time and memory.
+    #[arg(long)]
+    pub(crate) server_pid: Option<u32>,
     /// Print the summary as JSON on standard output instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -88,6 +93,9 @@ pub(crate) struct ProduceArgs {
     /// Create the topic with so many partitions when it is missing.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) partitions: Option<u32>,
+    /// Delete the topic first when it exists.
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Replicas of a topic that is created.
     #[arg(long, default_value_t = 1)]
     pub(crate) replication_factor: i16,
@@ -111,7 +119,8 @@ pub(crate) struct ProduceArgs {
     pub(crate) partitions_per_request: u16,
     #[arg(long, value_enum, default_value = "all", allow_hyphen_values = true)]
     pub(crate) acks: Acks,
-    #[arg(long, value_enum, default_value = "none")]
+    /// none, gzip, snappy, lz4 or zstd.
+    #[arg(long, default_value = "none", value_parser = parse_compression)]
     pub(crate) compression: Compression,
     /// Seed of arrivals and payload.
     #[arg(long, default_value_t = 1)]
@@ -166,6 +175,19 @@ impl ConsumeArgs {
     pub(crate) fn crc(&self) -> CrcCheck {
         if self.check_crc { CrcCheck::Verify } else { CrcCheck::Skip }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FirstProduceArgs {
+    /// host:port of a broker that is about to start.
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub(crate) bootstrap: String,
+    /// Created with one partition when missing.
+    #[arg(long, default_value = "loadgen-first-produce")]
+    pub(crate) topic: String,
+    /// How long to go on trying.
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    pub(crate) within: u64,
 }
 
 #[derive(Debug, Args)]

@@ -73,7 +73,16 @@ impl Control {
 
     /// Sends a request in the newest common version and waits for its answer.
     pub(crate) fn call<M: Request>(&mut self, request: &M) -> Result<M::Response, Failure> {
-        let version = self.version_of::<M>(i16::MAX)?;
+        self.call_at_most(request, i16::MAX)
+    }
+
+    /// As [`Control::call`], in a version of at most `version_max`.
+    pub(crate) fn call_at_most<M: Request>(
+        &mut self,
+        request: &M,
+        version_max: i16,
+    ) -> Result<M::Response, Failure> {
+        let version = self.version_of::<M>(version_max)?;
         self.call_version(request, version)
     }
 

@@ -79,3 +79,43 @@ fn read_partition<'a>(
     }
     Ok(FetchedPartition { code, records })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use highwater::protocol::frame::encode_response;
+    use highwater::protocol::messages::fetch::{
+        AbortedTransaction, FetchResponse, FetchableTopicResponse, PartitionData,
+    };
+    use highwater::protocol::records::Records;
+
+    #[test]
+    fn every_version_that_the_codec_writes_is_read() {
+        for version in 4..=18 {
+            let partition = |code: i16, records: &'static [u8]| PartitionData {
+                error_code: code,
+                aborted_transactions: Some(vec![AbortedTransaction::default(); 2]),
+                records: Records::from(Bytes::from_static(records)),
+                ..PartitionData::default()
+            };
+            let topic = FetchableTopicResponse {
+                topic: if version < 13 { "t".to_owned() } else { String::new() },
+                partitions: vec![partition(0, b"abc"), partition(1, b""), partition(0, b"defg")],
+                ..FetchableTopicResponse::default()
+            };
+            let response = FetchResponse { responses: vec![topic], ..Default::default() };
+            let frame = encode_response(&response, version, 42).unwrap().into_bytes();
+            let body = frame.slice(4..);
+            let mut seen = Vec::new();
+            let mut reader = Reader::new(&body);
+            let (correlation_id, code) = read_fetch_answer(&mut reader, version, |fetched| {
+                seen.push((fetched.code, fetched.records.to_vec()));
+            })
+            .unwrap();
+            assert_eq!((correlation_id, code), (42, 0), "v{version}");
+            let expected = [(0, b"abc".to_vec()), (1, Vec::new()), (0, b"defg".to_vec())];
+            assert_eq!(seen, expected, "v{version}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod consume_worker;
 mod control;
 mod failure;
 mod fetch_answer;
+mod first_produce;
 mod inbox;
 mod interval;
 mod lane;
@@ -28,6 +29,7 @@ mod recorder;
 mod request_ring;
 mod run;
 mod schedule;
+mod server;
 mod summary;
 mod topic;
 mod units;
@@ -37,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, NullBrokerArgs};
+use crate::cli::{Cli, Command, FirstProduceArgs, NullBrokerArgs};
 use crate::failure::Failure;
 use crate::null_broker::NullBroker;
 use crate::summary::{Loop, Summary};
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         }),
         Command::Consume(args) => consume_run::consume(&args)
             .map(|outcome| report("consume", Loop::Closed, outcome, args.run.json)),
+        Command::FirstProduce(args) => first_produce(&args).map(|()| 0),
         Command::NullBroker(args) => serve_null(&args).map(|()| 0),
     };
     match outcome {
@@ -75,6 +78,13 @@ fn report(mode: &'static str, pacing: Loop, outcome: run::RunOutcome, as_json: b
         print!("{}", summary.to_text());
     }
     summary.exit_code()
+}
+
+#[expect(clippy::print_stdout, reason = "the result goes to standard output")]
+fn first_produce(args: &FirstProduceArgs) -> Result<(), Failure> {
+    let waited_ns = first_produce::wait_for_first_produce(args)?;
+    println!("{:.1}", interval::to_f64(waited_ns) / 1e6);
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "callers read the address from standard output")]

@@ -6,12 +6,16 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use highwater::model::errors::KafkaCode;
 use highwater::protocol::api_key::ApiKey;
+use highwater::protocol::compression::Compression;
 use highwater::protocol::frame::{RequestHeader, encode_response};
 use highwater::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse,
 };
 use highwater::protocol::messages::create_topics::{
     CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+use highwater::protocol::messages::delete_topics::{
+    DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 use highwater::protocol::messages::fetch::{
     FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -80,7 +84,7 @@ impl NullAnswers {
             records: RECORDS_PER_BATCH,
             record_bytes: RECORD_BYTES,
             random_percent: 50,
-            compression: crate::payload::Compression::None,
+            compression: Compression::None,
             seed: 1,
         };
         let batch = build_batch(&spec)?;
@@ -111,6 +115,10 @@ impl NullAnswers {
             Some(ApiKey::CreateTopics) => {
                 let request = CreateTopicsRequest::decode(reader, version)?;
                 encode_response(&self.create_topics(request), version, id)?
+            }
+            Some(ApiKey::DeleteTopics) => {
+                let request = DeleteTopicsRequest::decode(reader, version)?;
+                encode_response(&self.delete_topics(request), version, id)?
             }
             Some(ApiKey::ListOffsets) => {
                 let request = ListOffsetsRequest::decode(reader, version)?;
@@ -176,6 +184,23 @@ impl NullAnswers {
             }
         });
         CreateTopicsResponse { topics: results.collect(), ..CreateTopicsResponse::default() }
+    }
+
+    fn delete_topics(&mut self, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+        let by_state = request.topics.into_iter().filter_map(|topic| topic.name);
+        let names = request.topic_names.into_iter().chain(by_state);
+        let responses = names.map(|name| {
+            let code = match self.topics.remove(&name) {
+                Some(_) => KafkaCode::None,
+                None => KafkaCode::UnknownTopicOrPartition,
+            };
+            DeletableTopicResult {
+                name: Some(name),
+                error_code: code.number(),
+                ..DeletableTopicResult::default()
+            }
+        });
+        DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }
     }
 
     fn list_offsets(&self, request: &ListOffsetsRequest) -> ListOffsetsResponse {
@@ -265,6 +290,7 @@ fn api_versions() -> ApiVersionsResponse {
             offer::<MetadataRequest>(),
             offer::<ApiVersionsRequest>(),
             offer::<CreateTopicsRequest>(),
+            offer::<DeleteTopicsRequest>(),
         ],
         ..ApiVersionsResponse::default()
     }

@@ -1,17 +1,12 @@
 //! The batch that a run sends: built once, with its checksum.
 
 use bytes::Bytes;
-use highwater::protocol::primitive::{Sink, Writer};
+use highwater::protocol::compression::Compression;
+use highwater::protocol::record::{BatchBuilder, BatchOptions, BuildError, NewRecord};
 
 use crate::clock::wall_ms;
 use crate::failure::Failure;
 use crate::schedule::Random;
-
-/// How the records of a batch are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Compression {
-    None,
-}
 
 /// What a batch holds.
 #[derive(Debug, Clone)]
@@ -31,42 +26,17 @@ pub(crate) struct BatchSpec {
 /// # Errors
 /// More records or bytes than one batch can hold.
 pub(crate) fn build_batch(spec: &BatchSpec) -> Result<Bytes, Failure> {
-    let refusal = |reason: &str| Failure::Batch { reason: reason.to_owned() };
-    let count = i32::try_from(spec.records).map_err(|_| refusal("too many records"))?;
+    let refusal = |error: BuildError| Failure::Batch { reason: error.to_string() };
+    let options = BatchOptions { compression: spec.compression, ..BatchOptions::default() };
+    let mut builder = BatchBuilder::new(options);
     let mut random = Random::new(spec.seed);
-    let mut body = Writer::new();
-    let now = wall_ms();
-    body.put_i16(0);
-    body.put_i32(count - 1);
-    body.put_i64(now);
-    body.put_i64(now);
-    body.put_i64(-1);
-    body.put_i16(-1);
-    body.put_i32(-1);
-    body.put_i32(count);
-    for delta in 0..count {
+    let timestamp_ms = wall_ms();
+    for _ in 0..spec.records {
         let value = value(spec, &mut random);
-        let mut record = Writer::new();
-        record.put_i8(0);
-        record.put_varlong(0);
-        record.put_varint(delta);
-        record.put_varint(-1);
-        record.put_varint(i32::try_from(value.len()).map_err(|_| refusal("record too long"))?);
-        record.put_slice(&value);
-        record.put_varint(0);
-        let record = record.finish().map_err(|_| refusal("record too long"))?.into_bytes();
-        body.put_varint(i32::try_from(record.len()).map_err(|_| refusal("record too long"))?);
-        body.put_slice(&record);
+        let record = NewRecord { timestamp_ms, value: Some(&value), ..NewRecord::default() };
+        builder.push(&record).map_err(refusal)?;
     }
-    let body = body.finish().map_err(|_| refusal("batch too long"))?.into_bytes();
-    let mut batch = Writer::new();
-    batch.put_i64(0);
-    batch.put_i32(i32::try_from(body.len() + 9).map_err(|_| refusal("batch too long"))?);
-    batch.put_i32(-1);
-    batch.put_i8(2);
-    batch.put_u32(crc32c::crc32c(&body));
-    batch.put_slice(&body);
-    batch.finish().map(|frame| frame.into_bytes()).map_err(|_| refusal("batch too long"))
+    builder.build().map_err(refusal)
 }
 
 /// A value whose first part is random.
@@ -77,4 +47,41 @@ fn value(spec: &BatchSpec, random: &mut Random) -> Vec<u8> {
         chunk.copy_from_slice(&random.bits().to_le_bytes()[..chunk.len()]);
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highwater::protocol::record_batch::CheckedBatch;
+
+    fn spec(compression: Compression, random_percent: u8) -> BatchSpec {
+        BatchSpec { records: 150, record_bytes: 100, random_percent, compression, seed: 1 }
+    }
+
+    #[test]
+    fn a_batch_passes_the_brokers_own_check_with_every_compression() {
+        for compression in Compression::ALL {
+            let batch = build_batch(&spec(compression, 50)).unwrap();
+            let checked = CheckedBatch::check_produced(batch).unwrap();
+            assert_eq!(checked.header().record_count(), 150);
+        }
+    }
+
+    #[test]
+    fn the_random_part_decides_how_far_it_compresses() {
+        let sizes: Vec<usize> = [0, 50, 100]
+            .into_iter()
+            .map(|percent| build_batch(&spec(Compression::Lz4, percent)).unwrap().len())
+            .collect();
+        assert!(sizes.is_sorted() && sizes[0] * 4 < sizes[1], "{sizes:?}");
+        assert!(sizes[2] > 15_000, "{sizes:?}");
+    }
+
+    #[test]
+    fn the_same_seed_builds_the_same_records() {
+        let records =
+            |seed| build_batch(&BatchSpec { seed, ..spec(Compression::None, 50) }).unwrap();
+        assert_eq!(records(1).len(), records(1).len());
+        assert!(records(1)[61..] == records(1)[61..] && records(1)[61..] != records(2)[61..]);
+    }
 }

@@ -73,3 +73,43 @@ fn read_partition(
     }
     Ok(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highwater::protocol::frame::encode_response;
+    use highwater::protocol::messages::produce::{
+        BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    };
+
+    #[test]
+    fn every_version_that_the_codec_writes_is_read() {
+        for version in 3..=13 {
+            let partition = |index: i32, error_code: i16| PartitionProduceResponse {
+                index,
+                error_code,
+                base_offset: 7,
+                record_errors: match version {
+                    8.. => vec![BatchIndexAndErrorMessage::default(); 2],
+                    _ => Vec::new(),
+                },
+                error_message: (version >= 8).then(|| "too large".to_owned()),
+                ..PartitionProduceResponse::default()
+            };
+            let topic = TopicProduceResponse {
+                name: if version < 13 { "t".to_owned() } else { String::new() },
+                partition_responses: vec![partition(0, 0), partition(1, 10), partition(2, 0)],
+                ..TopicProduceResponse::default()
+            };
+            let response = ProduceResponse { responses: vec![topic], ..Default::default() };
+            let frame = encode_response(&response, version, 42).unwrap().into_bytes();
+            let body = frame.slice(4..);
+            let mut codes = Vec::new();
+            let mut reader = Reader::new(&body);
+            let answer =
+                read_produce_answer(&mut reader, version, |code| codes.push(code)).unwrap();
+            assert_eq!(answer, ProduceAnswer { correlation_id: 42, accepted: 2 }, "v{version}");
+            assert_eq!(codes, [10], "v{version}");
+        }
+    }
+}

@@ -17,7 +17,7 @@ use crate::placement::{Placement, place};
 use crate::produce_worker::{Pace, ProduceWorker, RequestShape};
 use crate::run::{RunOutcome, run_threads};
 use crate::schedule::Schedule;
-use crate::topic::{NewTopic, Topic};
+use crate::topic::{NewTopic, Topic, delete_topic};
 
 /// Broker-side limit for acks=all, in milliseconds.
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;
@@ -73,6 +73,9 @@ pub(crate) fn produce(args: &ProduceArgs) -> Result<RunOutcome, Failure> {
 }
 
 fn find_topic(control: &mut Control, args: &ProduceArgs) -> Result<Topic, Failure> {
+    if args.fresh {
+        delete_topic(control, &args.run.topic)?;
+    }
     let partitions = args
         .partitions
         .map(|partitions| usize::try_from(partitions).expect("at most 100,000 by the flag"));

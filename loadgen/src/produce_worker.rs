@@ -116,7 +116,7 @@ impl ProduceWorker {
             if self.is_admitting && now >= stop_ns {
                 self.stop_admitting(now);
             }
-            self.admit_due(now);
+            self.admit_due(now, now);
             self.flush_dirty()?;
             if !self.is_admitting && (self.on_the_way() == 0 || now >= stop_ns + LATE_ANSWERS_NS) {
                 break;
@@ -150,8 +150,9 @@ impl ProduceWorker {
     }
 
     fn stop_admitting(&mut self, now: u64) {
-        self.is_admitting = false;
         let stop_ns = self.recorder.window().stop_ns;
+        self.admit_due(stop_ns - 1, now);
+        self.is_admitting = false;
         if let Pace::Open(schedule) = &mut self.pace {
             while schedule.due_ns() < stop_ns {
                 self.recorder.current().unanswered += 1;
@@ -161,12 +162,12 @@ impl ProduceWorker {
         self.recorder.stop(now);
     }
 
-    /// Open loop: admits what is due while a connection has room.
-    fn admit_due(&mut self, now: u64) {
+    /// Open loop: admits what is due by `due_ns` while a connection has room.
+    fn admit_due(&mut self, due_ns: u64, now: u64) {
         let Pace::Open(schedule) = &mut self.pace else {
             return;
         };
-        while self.is_admitting && schedule.due_ns() <= now {
+        while self.is_admitting && schedule.due_ns() <= due_ns {
             let Some(index) = self.free.pop_front() else {
                 return;
             };

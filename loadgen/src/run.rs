@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::interval::Interval;
 use crate::progress::print_second;
 use crate::recorder::{Recorder, Window};
+use crate::server::ServerUse;
 
 /// Time between starting threads and the first request.
 const LEAD_NS: u64 = SECOND_NS / 20;
@@ -21,6 +22,8 @@ pub(crate) struct RunOutcome {
     pub(crate) total: Interval,
     /// Measured seconds, without the warm-up.
     pub(crate) seconds: Vec<Interval>,
+    /// The broker's process when figures began to count, and at the end.
+    pub(crate) server: Option<(ServerUse, ServerUse)>,
 }
 
 impl RunOutcome {
@@ -71,7 +74,7 @@ pub(crate) fn run_threads<L: Send>(
             handles.push(handle);
         }
         drop(finished);
-        let outcome = collect(window, usize::from(threads), &reports, &recyclers);
+        let outcome = collect(window, usize::from(threads), &reports, &recyclers, args.server_pid);
         for handle in handles {
             handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
@@ -85,8 +88,11 @@ fn collect(
     threads: usize,
     reports: &Receiver<Box<Interval>>,
     recyclers: &[Sender<Box<Interval>>],
+    server_pid: Option<u32>,
 ) -> RunOutcome {
-    let mut outcome = RunOutcome { total: Interval::new(0), seconds: Vec::new() };
+    let read_server = || server_pid.and_then(ServerUse::read);
+    let mut server_at_start = read_server();
+    let mut outcome = RunOutcome { total: Interval::new(0), seconds: Vec::new(), server: None };
     let mut open: BTreeMap<u64, (usize, Box<Interval>)> = BTreeMap::new();
     for (turn, report) in reports.iter().enumerate() {
         let second = report.second;
@@ -105,6 +111,11 @@ fn collect(
         let complete = if is_complete { open.remove(&second).map(|(_, sum)| sum) } else { None };
         if let Some(sum) = &complete {
             outcome.add(sum, window);
+            if window.is_measured(second) {
+                outcome.server = server_at_start.zip(read_server());
+            } else {
+                server_at_start = read_server();
+            }
         }
         for memory in spent.into_iter().chain(complete) {
             // A thread that has ended needs no memory any more.

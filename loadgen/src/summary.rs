@@ -114,6 +114,9 @@ impl Summary {
             "generator",
             format!("busy {:.0} %, {:.2} CPU s", total.busy_percent(), to_f64(total.cpu_ns) / 1e9),
         );
+        if let Some(server) = self.server_text() {
+            line("broker", server);
+        }
         line("errors", errors_text(total));
         for reason in self.invalid_reasons() {
             line("INVALID", reason);
@@ -153,9 +156,35 @@ impl Summary {
                 "busy_percent": total.busy_percent(),
                 "cpu_seconds": to_f64(total.cpu_ns) / 1e9,
             },
+            "server": self.server_json(),
             "seconds": self.outcome.seconds.iter().map(second_json).collect::<Vec<Value>>(),
             "environment": environment(&self.command),
         })
+    }
+
+    /// What the broker's process used while figures counted.
+    fn server_json(&self) -> Option<Value> {
+        let (start, end) = self.outcome.server?;
+        let cpu_seconds = end.cpu_seconds - start.cpu_seconds;
+        let total = &self.outcome.total;
+        Some(json!({
+            "cpu_seconds": cpu_seconds,
+            "cpu_seconds_per_gigabyte": cpu_seconds * 1e9 / to_f64(total.bytes.max(1)),
+            "cpu_microseconds_per_request": cpu_seconds * 1e6 / to_f64(total.requests.max(1)),
+            "resident_bytes": end.resident_bytes,
+        }))
+    }
+
+    fn server_text(&self) -> Option<String> {
+        let server = self.server_json()?;
+        let figure = |name: &str| server[name].as_f64().unwrap_or_default();
+        Some(format!(
+            "{:.2} CPU s, {:.3} CPU s/GB, {:.1} us CPU per request, {:.0} MB resident",
+            figure("cpu_seconds"),
+            figure("cpu_seconds_per_gigabyte"),
+            figure("cpu_microseconds_per_request"),
+            figure("resident_bytes") / 1e6
+        ))
     }
 }
 
@@ -240,7 +269,7 @@ mod tests {
         total.records = 1000;
         (0..1000).for_each(|_| total.response.record_ns(1_000_000));
         change(&mut total);
-        let outcome = RunOutcome { total, seconds: Vec::new() };
+        let outcome = RunOutcome { total, seconds: Vec::new(), server: None };
         Summary { mode: "produce", pacing, outcome, command: Vec::new() }
     }
 

@@ -7,6 +7,7 @@ use highwater::model::errors::KafkaCode;
 use highwater::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use highwater::protocol::messages::delete_topics::DeleteTopicsRequest;
 use highwater::protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -80,6 +81,37 @@ impl Topic {
             _ => Ok(topic),
         }
     }
+}
+
+/// Deletes a topic and waits until it is gone; one that is missing is no error.
+pub(crate) fn delete_topic(control: &mut Control, name: &str) -> Result<(), Failure> {
+    let request = DeleteTopicsRequest {
+        topic_names: vec![name.to_owned()],
+        timeout_ms: 30_000,
+        ..DeleteTopicsRequest::default()
+    };
+    // Version 6 names topics in another field; 5 is spoken by every broker.
+    let answer = control.call_at_most(&request, 5)?;
+    let missing = KafkaCode::UnknownTopicOrPartition.number();
+    let mut codes = answer.responses.iter().map(|result| result.error_code);
+    match codes.find(|code| *code != 0) {
+        Some(code) if code == missing => Ok(()),
+        Some(code) => Err(Failure::Refused { api: "DeleteTopics", topic: name.to_owned(), code }),
+        None => wait_until_gone(control, name),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for a condition, with a deadline")]
+fn wait_until_gone(control: &mut Control, name: &str) -> Result<(), Failure> {
+    let deadline_ns = now_ns() + LEADERS_WITHIN_NS;
+    while now_ns() < deadline_ns {
+        if matches!(look_up(control, name)?, LookUp::Missing) {
+            return Ok(());
+        }
+        std::thread::sleep(ASK_AGAIN_AFTER);
+    }
+    let code = KafkaCode::TopicAlreadyExists.number();
+    Err(Failure::Refused { api: "DeleteTopics", topic: name.to_owned(), code })
 }
 
 enum LookUp {

@@ -1,5 +1,7 @@
 //! Quantities as people write them on the command line: `200k/s`, `64KiB`, `1.5s`.
 
+use highwater::protocol::compression::Compression;
+
 /// A rate in events per second: a number with `k`, `m` or `g`, and an optional `/s`.
 ///
 /// # Errors
@@ -76,6 +78,17 @@ pub(crate) fn parse_config(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("{text}: a topic config is key=value, as in retention.ms=60000")),
     }
+}
+
+/// A compression by Kafka's name.
+///
+/// # Errors
+/// Names the text and lists what there is.
+pub(crate) fn parse_compression(text: &str) -> Result<Compression, String> {
+    Compression::from_name(text).ok_or_else(|| {
+        let names = Compression::ALL.map(Compression::name).join(", ");
+        format!("{text}: one of {names}")
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,187 @@
+//! The built program against its own null broker: what comes out, and with which exit code.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
+
+/// A null broker that ends with the test.
+struct NullBroker {
+    process: Child,
+    address: String,
+}
+
+impl NullBroker {
+    fn start() -> NullBroker {
+        let mut process = Command::new(LOADGEN)
+            .args(["null-broker", "--end-offset", "30000"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        NullBroker { process, address: address.trim().to_owned() }
+    }
+
+    fn run(&self, line: &str) -> Output {
+        loadgen(&format!("{line} --bootstrap {}", self.address))
+    }
+
+    fn json(&self, line: &str) -> Value {
+        let output = self.run(&format!("{line} --json"));
+        // A busy machine may make the generator lag: the figures are then INVALID, but complete.
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+impl Drop for NullBroker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn loadgen(line: &str) -> Output {
+    Command::new(LOADGEN).args(line.split_whitespace()).output().unwrap()
+}
+
+fn error_text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_closed_loop_counts_every_record_and_says_what_it_is() {
+    let broker = NullBroker::start();
+    let line = "produce --topic a --closed --partitions 8 --connections 4 --threads 2 \
+                --partitions-per-request 2 --records-per-batch 3 --duration 1s --warmup 1s";
+    let summary = broker.json(line);
+    assert_eq!(summary["schema"], "highwater-loadgen/1");
+    assert_eq!(summary["loop"], "closed");
+    let requests = summary["requests"].as_u64().unwrap();
+    assert!(requests > 0);
+    assert_eq!(summary["records"].as_u64().unwrap(), requests * 6);
+    assert!(summary["response_us"]["count"].as_u64().unwrap() >= requests);
+    assert_eq!(summary["errors"], serde_json::json!({}));
+    assert_eq!(summary["seconds"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_open_loop_sends_at_its_rate() {
+    let broker = NullBroker::start();
+    for arrivals in ["constant", "poisson"] {
+        let line = format!(
+            "produce --topic {arrivals} --rate 2k/s --arrivals {arrivals} --partitions 2 \
+             --connections 2 --acks 1 --duration 2s --warmup 0s"
+        );
+        let summary = broker.json(&line);
+        assert_eq!(summary["loop"], "open");
+        let answered = summary["response_us"]["count"].as_f64().unwrap();
+        assert!((answered / 4000.0 - 1.0).abs() < 0.1, "{arrivals}: {answered}");
+        assert_eq!(summary["unanswered"], 0);
+    }
+}
+
+#[test]
+fn without_acknowledgements_requests_count_when_they_are_sent() {
+    let broker = NullBroker::start();
+    let summary = broker.json("produce --topic a --closed --acks 0 --duration 1s --warmup 0s");
+    assert!(summary["requests"].as_u64().unwrap() > 100);
+}
+
+#[test]
+fn batches_that_are_shared_between_connections_arrive_whole() {
+    let broker = NullBroker::start();
+    let line = "produce --topic a --closed --partitions 4 --connections 2 --in-flight 2 \
+                --partitions-per-request 2 --records-per-batch 200 --record-bytes 1KiB \
+                --compression lz4 --random-percent 100 --duration 1s --warmup 0s";
+    let summary = broker.json(line);
+    assert!(summary["bytes"].as_u64().unwrap() > 1_000_000);
+    assert_eq!(summary["errors"], serde_json::json!({}));
+}
+
+#[test]
+fn consuming_reads_each_record_once_and_ends_by_itself() {
+    let broker = NullBroker::start();
+    broker.json("produce --topic a --closed --partitions 4 --duration 1s --warmup 0s");
+    let summary = broker.json("consume --topic a --connections 2 --max-bytes 100KiB --check-crc");
+    assert_eq!(summary["records"], 4 * 30_000);
+    assert_eq!(summary["errors"], serde_json::json!({}));
+    let one = broker.json("consume --topic a --partition 2");
+    assert_eq!(one["records"], 30_000);
+}
+
+#[test]
+fn consuming_in_a_loop_goes_on_to_the_end_of_its_time() {
+    let broker = NullBroker::start();
+    broker.json("produce --topic a --closed --partitions 1 --duration 1s --warmup 0s");
+    let summary = broker.json("consume --topic a --loop --duration 2s --warmup 0s");
+    assert!(summary["records"].as_u64().unwrap() > 30_000);
+    assert_eq!(summary["seconds"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_first_produce_prints_how_long_it_took() {
+    let broker = NullBroker::start();
+    let output = broker.run("first-produce");
+    assert_eq!(output.status.code(), Some(0));
+    let milliseconds: f64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    assert!(milliseconds < 60_000.0);
+}
+
+#[test]
+fn a_fresh_topic_replaces_the_old_one() {
+    let broker = NullBroker::start();
+    broker.json("produce --topic a --closed --partitions 3 --duration 1s --warmup 0s");
+    let refusal = broker.run("produce --topic a --closed --partitions 5 --duration 1s");
+    assert_eq!(refusal.status.code(), Some(78));
+    let text = error_text(&refusal);
+    assert!(text.contains("has 3 partitions, --partitions asks for 5"), "{text}");
+    broker.json("produce --topic a --fresh --closed --partitions 5 --duration 1s --warmup 0s");
+}
+
+#[test]
+fn no_broker_at_the_address_is_said_with_exit_code_74() {
+    let output = loadgen("produce --topic a --closed --bootstrap 127.0.0.1:1");
+    assert_eq!(output.status.code(), Some(74));
+    let text = error_text(&output);
+    assert!(text.contains("no broker answers at 127.0.0.1:1"), "{text}");
+    assert!(text.contains("because: "), "{text}");
+}
+
+#[test]
+fn a_wrong_topic_partition_or_core_is_said_with_exit_code_78() {
+    let broker = NullBroker::start();
+    let missing = broker.run("consume --topic nothing");
+    assert_eq!(missing.status.code(), Some(78));
+    assert!(error_text(&missing).contains("there is no topic nothing"));
+    broker.json("produce --topic a --closed --partitions 2 --duration 1s --warmup 0s");
+    let partition = broker.run("consume --topic a --partition 7");
+    assert_eq!(partition.status.code(), Some(78));
+    assert!(error_text(&partition).contains("partition 7 is not in topic a"));
+    let core = broker.run("produce --topic a --closed --core 4095");
+    assert_eq!(core.status.code(), Some(78));
+    assert!(error_text(&core).contains("--core 4095"));
+    let many = broker.run("produce --topic a --closed --partitions-per-request 3");
+    assert_eq!(many.status.code(), Some(78));
+    assert!(error_text(&many).contains("--partitions-per-request 3"));
+}
+
+#[test]
+fn a_peer_that_is_no_broker_is_said_with_exit_code_76() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::Builder::new()
+        .spawn(move || {
+            use std::io::{Read, Write};
+            let (mut socket, _) = listener.accept().unwrap();
+            let _ = socket.read(&mut [0; 64]);
+            socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        })
+        .unwrap();
+    let output = loadgen(&format!("produce --topic a --closed --bootstrap {address}"));
+    server.join().unwrap();
+    assert_eq!(output.status.code(), Some(76), "{}", error_text(&output));
+}
