@@ -5,7 +5,12 @@ pub mod cores;
 pub mod data_dir;
 mod direct;
 pub mod disk;
+mod mesh;
+mod peer;
 pub mod probe;
+mod run_shard;
+mod sockets;
+pub mod start;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -16,6 +16,7 @@ use super::mesh::{self, MeshEnds};
 use super::probe::{self, ProbeError, ProbeReport};
 use super::run_shard::Driver;
 use super::sockets::{self, Acceptor, ListenError};
+use crate::controller::image::MetadataImage;
 use crate::model::base64url::decode_uuid;
 use crate::model::broker_config::BrokerConfig;
 use crate::model::ids::{BrokerId, CoreId};
@@ -325,9 +326,10 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
         disk,
         journal,
         replay,
+        image: MetadataImage::new(parts.config.node_id, Arc::new(parts.config.values.clone())),
         directory_id: parts.ids.directory,
         cluster_id: parts.ids.cluster,
-        random: Box::new(|| Uuid::new_v4().as_u128()),
+        random: Rc::new(Uuid::new_v4),
         now: parts.clock.now(),
     })));
     let driver = Driver::new(Rc::clone(&shard), parts.clock, mesh);
