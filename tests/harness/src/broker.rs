@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,6 +47,18 @@ impl Broker {
 
     /// Starts the process again on the same address and directory; it must have ended.
     pub fn restart(&mut self) {
+        self.spawn();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts the process and kills it after `delay`, which is meant to fall into its recovery.
+    pub fn kill_while_starting(&mut self, delay: Duration) {
+        self.spawn();
+        thread::sleep(delay);
+        self.kill();
+    }
+
+    fn spawn(&mut self) {
         assert!(self.child.is_none(), "the broker still runs");
         let log = self.log_file();
         let mut command = Command::new(&self.binary);
@@ -58,7 +71,6 @@ impl Broker {
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
         self.child = Some(command.spawn().expect("the broker's binary was built by cargo"));
-        self.wait_until_it_answers();
     }
 
     fn own_overrides(&self) -> Vec<String> {

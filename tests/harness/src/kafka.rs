@@ -42,7 +42,8 @@ impl Default for KafkaOptions {
 pub struct ApacheKafka {
     directory: TempDir,
     port: u16,
-    child: Child,
+    command: Command,
+    child: Option<Child>,
 }
 
 impl ApacheKafka {
@@ -59,24 +60,34 @@ impl ApacheKafka {
             .expect("a new file");
         format_storage(&jars, &properties);
         let log = File::create(directory.path().join("kafka.log")).expect("a new file");
-        let child = java(options, &jars)
+        let mut command = java(options, &jars);
+        command
             .arg("kafka.Kafka")
             .arg(&properties)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("java was found when Kafka was installed");
-        let mut kafka = ApacheKafka { directory, port, child };
-        let answered = wait_until("Kafka's answer to ApiVersions", START_PATIENCE, || {
-            (exited(&mut kafka.child).is_some() || answers_api_versions(port)).then_some(())
-        });
-        assert!(answered.is_ok() && exited(&mut kafka.child).is_none(), "{}", kafka.report());
-        let settled = wait_until("Kafka's group coordinator", START_PATIENCE, || {
-            coordinates_groups(port).then_some(())
-        });
-        assert!(settled.is_ok(), "{}", kafka.report());
+            .stderr(log);
+        let mut kafka = ApacheKafka { directory, port, command, child: None };
+        kafka.restart();
         Ok(kafka)
+    }
+
+    /// Starts the process again on the same address and directory; it must have ended.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "Kafka still runs");
+        let port = self.port;
+        let child = self.child.insert(self.command.spawn().expect("java ran for the format"));
+        let settled = wait_until("Kafka and its group coordinator", START_PATIENCE, || {
+            let ended = exited(child);
+            let is_ready = answers_api_versions(port) && coordinates_groups(port);
+            (ended.is_some() || is_ready).then_some(ended)
+        });
+        assert!(matches!(settled, Ok(None)), "{settled:?}\n{}", self.report());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        end(&mut self.child.take().expect("Kafka runs"));
     }
 
     /// `host:port` for a client.
@@ -96,7 +107,7 @@ impl ApacheKafka {
 
     /// The process, for reading its memory and CPU from outside.
     pub fn process_id(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().expect("Kafka runs").id()
     }
 
     /// The last lines it wrote.
@@ -108,7 +119,9 @@ impl ApacheKafka {
 
 impl Drop for ApacheKafka {
     fn drop(&mut self) {
-        end(&mut self.child);
+        if let Some(child) = self.child.as_mut() {
+            end(child);
+        }
     }
 }
 

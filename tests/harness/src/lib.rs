@@ -1,8 +1,8 @@
 //! What the integration tests share.
 //!
 //! Why a package and not a module: every test binary uses another part of it, and a package is
-//! compiled once. It knows the broker only from outside, as a process and a socket; no test here
-//! reaches into the library.
+//! compiled once. It knows the broker only from outside, as a process and a socket; of the library
+//! it uses the protocol layer, for a client of its own.
 //!
 //! Invariants
 //! - Each wait is a condition with a deadline; what was seen instead is in the failure's text.
@@ -19,6 +19,8 @@ mod kafka;
 mod peer;
 mod process;
 mod toolchain;
+mod wire;
+mod random;
 mod recorder;
 mod tools;
 
@@ -28,8 +30,10 @@ pub use directories::{clients_directory, repository, scratch_directory};
 pub use kafka::{ApacheKafka, KafkaOptions};
 pub use peer::Peer;
 pub use process::{Finished, run_to_end, wait_until};
+pub use random::Random;
 pub use recorder::Recorder;
 pub use toolchain::{
     Missing, Toolchain, go_program, jars, java_classes, kafka_jars, kcat, node_modules, python,
 };
 pub use tools::{ToolOutput, Tools};
+pub use wire::{Produced, Wire};

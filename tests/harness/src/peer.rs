@@ -35,6 +35,22 @@ impl Peer {
         }
     }
 
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        match self {
+            Peer::Highwater(broker) => broker.kill(),
+            Peer::Kafka(kafka) => kafka.kill(),
+        }
+    }
+
+    /// Starts it again on the same address and data; it must have ended.
+    pub fn restart(&mut self) {
+        match self {
+            Peer::Highwater(broker) => broker.restart(),
+            Peer::Kafka(kafka) => kafka.restart(),
+        }
+    }
+
     /// The last lines the broker wrote.
     pub fn report(&self) -> String {
         match self {
