@@ -10,3 +10,4 @@ pub mod api; // L4  one file per Kafka API
 pub mod runtime; // L5  the driver that serves: executors, sockets, disk, clock, mesh
 #[cfg(feature = "sim")]
 pub mod sim; // L5  the other driver: seeded tasks, disk, clock
+pub mod cli; // L6  the command line: configuration, sub-commands, exit codes

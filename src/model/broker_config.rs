@@ -113,6 +113,9 @@ pub enum BrokerConfigError {
     Rule { setting: Setting, rule: &'static str },
 }
 
+/// An unknown key with one of these in it may hold a secret, so its value is not shown.
+const SECRET_WORDS: [&str; 4] = ["password", "secret", "jaas", "keystore.key"];
+
 /// What a set of settings comes to.
 pub type Configured = (BrokerConfig, Vec<ConfigWarning>);
 
@@ -144,7 +147,10 @@ impl Default for BrokerConfig {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_secret = broker_key(&self.key).is_some_and(ConfigKey::is_sensitive);
+        let is_secret = match broker_key(&self.key) {
+            Some(key) => key.is_sensitive(),
+            None => SECRET_WORDS.iter().any(|word| self.key.contains(word)),
+        };
         let value = if is_secret { "[hidden]" } else { &self.value };
         write!(f, "{}={value} ({})", self.key, self.origin)
     }

@@ -4,6 +4,7 @@ pub mod base64url;
 pub mod broker_config;
 pub mod clock;
 pub mod config_keys;
+pub mod config_view;
 pub mod errors;
 pub mod group_config;
 pub mod ids;

@@ -129,7 +129,8 @@ fn keys_without_effect_warn_only_where_they_ask_for_something() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let shown = warnings(&[("ssl.keystore.password", "hunter2")]).concat();
+    let pairs = [("ssl.keystore.password", "hunter2"), ("my.own.secret", "hunter2")];
+    let shown = warnings(&pairs).concat();
     assert!(shown.contains("[hidden]") && !shown.contains("hunter2"), "{shown}");
 }
 
