@@ -5,7 +5,10 @@
 //! parse) closes the connection, as Kafka does: there is no frame in which to say why.
 
 use crate::api::context::RequestContext;
-use crate::api::{api_versions, fetch, produce};
+use crate::api::{
+    api_versions, delete_groups, describe_groups, fetch, find_coordinator, heartbeat, join_group,
+    leave_group, list_groups, offset_commit, offset_delete, offset_fetch, produce, sync_group,
+};
 use crate::model::limits::FRAME_BYTES_MAX;
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
@@ -54,6 +57,17 @@ serve! {
         Fetch 4..=18;
     }
     tasks {
+        OffsetCommit 2..=9 => offset_commit;
+        OffsetFetch 1..=9 => offset_fetch;
+        FindCoordinator 0..=6 => find_coordinator;
+        JoinGroup 0..=9 => join_group;
+        Heartbeat 0..=4 => heartbeat;
+        LeaveGroup 0..=5 => leave_group;
+        SyncGroup 0..=5 => sync_group;
+        DescribeGroups 0..=6 => describe_groups;
+        ListGroups 0..=5 => list_groups;
+        DeleteGroups 0..=2 => delete_groups;
+        OffsetDelete 0..=0 => offset_delete;
         ApiVersions 0..=4 => api_versions;
     }
 }

@@ -28,7 +28,7 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Appends one batch; the outcome when there is nothing to wait for.
-    fn append_one(
+    pub(super) fn append_one(
         &mut self,
         id: TopicPartition,
         batch: CheckedBatch,

@@ -28,6 +28,7 @@ impl<D: Disk> Shard<D> {
                 self.finished.push(Finished::Produce(index));
             }
         }
+        self.tick_groups();
         if now_us >= self.housekeeping_due_us {
             self.housekeeping_due_us = self.now.deadline_us(HOUSEKEEPING_INTERVAL_MS);
             self.signals.housekeeping.raise();
@@ -41,7 +42,7 @@ impl<D: Disk> Shard<D> {
     pub fn next_deadline_us(&mut self) -> u64 {
         let fetches = self.fetches.iter_mut().map(|(_, fetch)| fetch.deadline_us).min();
         let produces = self.produces.iter_mut().map(|(_, produce)| produce.deadline_us).min();
-        let due = self.housekeeping_due_us;
+        let due = self.housekeeping_due_us.min(self.groups.next_deadline_us());
         due.min(fetches.unwrap_or(due)).min(produces.unwrap_or(due))
     }
 

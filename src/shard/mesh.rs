@@ -24,8 +24,10 @@ pub struct ParkedKey {
 pub enum PartToken {
     /// One partition's part of a produce parked on `core`.
     Request { core: CoreId, key: ParkedKey, part: u32 },
-    /// A task of the owning core itself (a coordinator's write).
+    /// A task of the owning core itself.
     Task { id: u64 },
+    /// The group coordinator that lives in this partition.
+    Group { partition: TopicPartition },
 }
 
 /// When a produce is answered (`acks` of Produce).

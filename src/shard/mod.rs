@@ -5,6 +5,8 @@ pub mod connection; // bytes in, answers out in request order; no socket
 pub mod fetch_plan; // a fetch with its names resolved
 pub mod fetch_session; // what clients fetch, remembered (KIP-227)
 pub mod group_commit; // one journal write and one sync for many partitions
+pub mod group_host; // group coordinators of this core
+mod group_load; // their replay
 pub mod housekeeping; // retention, rolling by time, free space, expiry
 pub mod mesh; // what cores say to each other
 pub mod metadata; // the metadata log, and its image on every core

@@ -5,8 +5,10 @@
 
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
+use crate::coordinator::group::{GroupAnswer, GroupRequest};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
+use crate::shard::group_host;
 use crate::shard::mesh::{Isolation, ShardMessage};
 use crate::shard::metadata;
 use crate::shard::reads::{check_epoch, readable_end};
@@ -63,6 +65,11 @@ pub enum Question {
     Replay {
         image: Arc<MetadataImage>,
     },
+    /// A request to the group coordinator that lives in `partition`.
+    Group {
+        partition: TopicPartition,
+        request: Box<GroupRequest>,
+    },
     /// The core should make everything durable and stop taking connections.
     Stop,
 }
@@ -78,6 +85,7 @@ pub enum Reply {
     LogSizes(Vec<(TopicPartition, u64)>),
     Change(ChangeReply),
     Replayed(Result<(), StorageError>),
+    Group(Box<GroupAnswer>),
     /// The image's partitions of this core are open.
     Applied,
     Stopped,
@@ -115,6 +123,9 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
         Question::Change(change) => Reply::Change(metadata::change_here(shard, change).await),
         Question::Replay { image } => {
             Reply::Replayed(recovery::replay_journals(shard, &image).await)
+        }
+        Question::Group { partition, request } => {
+            Reply::Group(Box::new(group_host::answer_here(shard, partition, *request).await))
         }
         Question::Stop => {
             super::stop::stop_core(shard).await;

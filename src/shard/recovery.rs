@@ -12,6 +12,7 @@ use crate::controller::image::MetadataImage;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::DRAINS_AT_ONCE;
+use crate::shard::group_load;
 use crate::shard::metadata::{self, CONTROLLER_CORE, MetadataError};
 use crate::shard::partition::Partition;
 use crate::shard::questions::{Question, Reply, ask};
@@ -200,7 +201,9 @@ pub async fn apply_image<D: Disk>(shard: &ShardRef<D>, image: Arc<MetadataImage>
     for id in gone {
         remove_partition(shard, id).await;
     }
-    shard.borrow_mut().take_image(image);
+    let before = shard.borrow_mut().take_image(image);
+    shard.borrow_mut().on_topics_deleted(&before);
+    group_load::start_all(shard);
 }
 
 async fn open_partitions<D: Disk>(
@@ -273,7 +276,8 @@ impl<D: Disk> Shard<D> {
         self.on_left_memory(partition.log.pending_bytes());
     }
 
-    fn take_image(&mut self, image: Arc<MetadataImage>) {
+    /// Works with `image` from here on; returns the one before.
+    fn take_image(&mut self, image: Arc<MetadataImage>) -> Arc<MetadataImage> {
         let indexes: Vec<(TopicPartition, PartitionIndex)> =
             self.partition_indexes.iter().map(|(id, index)| (*id, *index)).collect();
         for (id, index) in indexes {
@@ -282,6 +286,6 @@ impl<D: Disk> Shard<D> {
             partition.log.set_config(Arc::clone(&topic.config));
             partition.leader_epoch = image.leader_epoch(&id).unwrap_or(partition.leader_epoch);
         }
-        self.image = image;
+        std::mem::replace(&mut self.image, image)
     }
 }

@@ -11,6 +11,7 @@ use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::CONNECTIONS_MAX;
 use crate::shard::connection::{Connection, ConnectionId, SlotId};
 use crate::shard::fetch_session::FetchSessions;
+use crate::shard::group_host::GroupHost;
 use crate::shard::mesh::{AppendOutcome, AppendPart, ParkedKey, PartToken, ShardMessage};
 use crate::shard::outbox::Outbox;
 use crate::shard::parked::{ParkedFetch, ParkedProduce, ParkedTable};
@@ -99,6 +100,7 @@ pub struct Shard<D: Disk> {
     pub sessions: FetchSessions,
     pub finished: Vec<Finished>,
     pub stats: Stats,
+    pub groups: GroupHost,
     pub commit: super::group_commit::GroupCommit,
     pub metadata: super::metadata::MetadataLog<D>,
     pub is_stopping: bool,
@@ -168,6 +170,7 @@ impl<D: Disk> Shard<D> {
             sessions: FetchSessions::default(),
             finished: Vec::new(),
             stats: Stats::default(),
+            groups: GroupHost::default(),
             commit: super::group_commit::GroupCommit::default(),
             metadata: super::metadata::MetadataLog::default(),
             is_stopping: false,
@@ -301,6 +304,7 @@ impl<D: Disk> Shard<D> {
                 self.outbox.appended(core, token, outcome);
             }
             PartToken::Request { key, part, .. } => self.on_appended(key, part, outcome),
+            PartToken::Group { partition } => self.on_group_appended(partition, outcome.code),
             PartToken::Task { id } => {
                 if let Some(sender) = self.append_tasks.remove(&id) {
                     let _ = sender.send(outcome); // The task was dropped: nobody waits.
