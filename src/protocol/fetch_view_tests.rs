@@ -52,7 +52,7 @@ fn write_directly(response: &FetchResponse, version: i16) -> Bytes {
     let mut writer = Writer::new();
     let head = FetchResponseHead {
         throttle_time_ms: response.throttle_time_ms,
-        error: KafkaCode::from_number(response.error_code),
+        error: KafkaCode::from_number(response.error_code).unwrap(),
         session_id: response.session_id,
     };
     let count = response.responses.len();
@@ -100,7 +100,7 @@ proptest! {
     ) {
         for version in FetchResponse::VERSIONS {
             let mut response: FetchResponse = arbitrary(&entropy, version);
-            response.error_code = if version >= 7 { response.error_code.rem_euclid(134) } else { 0 };
+            response.error_code = response.error_code.rem_euclid(134);
             let topics = response.responses.iter_mut();
             for data in topics.flat_map(|topic| &mut topic.partitions) {
                 data.error_code = data.error_code.rem_euclid(134);
@@ -138,7 +138,7 @@ proptest! {
 fn large_records_are_passed_on_by_reference() {
     let records = Bytes::from(vec![1u8; 1 << 20]);
     let mut writer = Writer::for_frame();
-    let head = FetchResponseHead::default();
+    let head = FetchResponseHead { throttle_time_ms: 0, error: KafkaCode::None, session_id: 0 };
     let mut response = FetchResponseWriter::start(&mut writer, 17, &head, 1).unwrap();
     response.topic("", Uuid::nil(), 1).unwrap();
     let partition = FetchPartitionHead::refused(0, KafkaCode::None);

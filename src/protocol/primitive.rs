@@ -84,7 +84,12 @@ impl<'a> Reader<'a> {
         self.frame
     }
 
-    /// Bytes not yet read.
+    /// The bytes not yet read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Count of the bytes not yet read.
     pub fn left(&self) -> usize {
         self.rest.len()
     }
@@ -162,14 +167,23 @@ impl<'a> Reader<'a> {
     /// Base-128 little-endian groups, at most 5 bytes.
     #[inline]
     pub fn get_unsigned_varint(&mut self) -> Result<u32, DecodeError> {
-        if let Some((&first, rest)) = self.rest.split_first()
-            && first < 0x80
-        {
-            self.rest = rest;
-            return Ok(u32::from(first));
+        // Lengths of names take one byte and those of most batches two.
+        match *self.rest {
+            [first, ref rest @ ..] if first < 0x80 => {
+                self.rest = rest;
+                Ok(u32::from(first))
+            }
+            [first, second, ref rest @ ..] if second < 0x80 => {
+                self.rest = rest;
+                Ok(u32::from(first & 0x7f) | u32::from(second) << 7)
+            }
+            _ => self.get_long_varint(),
         }
-        let value = self.get_unsigned_varlong()?;
-        u32::try_from(value).map_err(|_| DecodeError::VarintTooLong)
+    }
+
+    #[cold]
+    fn get_long_varint(&mut self) -> Result<u32, DecodeError> {
+        u32::try_from(self.get_unsigned_varlong()?).map_err(|_| DecodeError::VarintTooLong)
     }
 
     /// Base-128 little-endian groups, at most 10 bytes.
@@ -313,7 +327,13 @@ impl<'a> Reader<'a> {
     /// Steps over tagged fields, whatever they hold.
     #[inline]
     pub fn skip_tagged_fields(&mut self) -> Result<(), DecodeError> {
-        self.get_tagged_fields(|_, _| Ok(false))
+        match *self.rest {
+            [0, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(())
+            }
+            _ => self.get_tagged_fields(|_, _| Ok(false)),
+        }
     }
 }
 

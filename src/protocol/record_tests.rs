@@ -109,7 +109,8 @@ proptest! {
     fn kafka_protocol_reads_our_batches(
         records in proptest::collection::vec(any_record(), 1..20),
     ) {
-        let mut bytes = build(&records, BatchOptions { base_offset: 40, ..BatchOptions::default() });
+        let options = BatchOptions { base_offset: 40, ..BatchOptions::default() };
+        let mut bytes = build(&records, options);
         let set = kafka_protocol::records::RecordBatchDecoder::decode(&mut bytes).unwrap();
         prop_assert_eq!(set.records.len(), records.len());
         for (at, (theirs, ours)) in set.records.iter().zip(&records).enumerate() {
