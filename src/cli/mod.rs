@@ -1,3 +1,61 @@
-//! The command line: what a person or a unit file starts. The only place that prints.
+//! The command line: starting a broker, and talking to one as any Kafka client would.
+//!
+//! Every sub-command that needs a broker speaks the Kafka protocol to it; none has a private door,
+//! so they work against any Kafka-compatible broker too.
 
+mod args; // what can be typed
 pub mod config_source; // files, environment and flags become settings
+mod client; // one blocking connection to a broker
+mod consume; // records to the terminal
+mod error; // what went wrong, and the exit code that says so
+mod explain; // one page per operator error
+mod leaders; // which broker leads which partition
+mod log_dump; // segment files, batch by batch, with their checksums
+mod offsets; // first, end and by time
+mod produce; // lines to records
+mod start; // a broker, from its configuration to its banner
+mod record_format; // how a consumed record is printed
+mod table; // columns for people
+mod topic; // create, list, describe, alter, delete
+
+use error::CliError;
+
+use args::{Args, Command};
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+/// Parses the command line, runs the command, and turns its end into an exit code.
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    match dispatch(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("highwater: {error}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            if let Some(way_out) = error.way_out() {
+                eprintln!("  help: {way_out}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(args: Args) -> Result<(), CliError> {
+    match args.command {
+        None => Ok(start::run(&args.start)?),
+        Some(Command::Topic(command)) => topic::run(&command),
+        Some(Command::Produce(options)) => produce::run(&options),
+        Some(Command::Consume(options)) => consume::run(&options),
+        Some(Command::Log(command)) => log_dump::run(&command),
+        Some(Command::Explain { code }) => explain::run(&code),
+        Some(Command::Completions { shell }) => {
+            let mut command = Args::command();
+            clap_complete::generate(shell, &mut command, "highwater", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

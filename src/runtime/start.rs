@@ -229,7 +229,9 @@ fn supervise(
         match events.recv().expect("this thread holds a sender") {
             Event::Ready => {
                 // A core that is gone has sent why it failed.
-                serve.drain(..).for_each(|core| drop(core.send(())));
+                for core in serve.drain(..) {
+                    let _ = core.send(());
+                }
                 if let Some(on_ready) = on_ready.take() {
                     on_ready();
                 }
@@ -238,7 +240,7 @@ fn supervise(
             Event::Signal(signal) => {
                 tracing::info!(signal, "stopping; a second signal ends the process at once");
                 for core in stop.take().into_iter().flatten() {
-                    drop(core.send(())); // A core that is gone has stopped already.
+                    let _ = core.send(()); // A core that is gone has stopped already.
                 }
             }
             Event::Stopped => return Ok(()),

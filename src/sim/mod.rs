@@ -3,6 +3,7 @@
 //! The same code that runs on io_uring runs here, so that glue is tested under power cuts, full
 //! disks and flipped bits, and a failure is repeated by its seed.
 
+pub mod broker; // a whole broker, its mesh and its clients
 pub mod disk;
 pub mod executor;
 pub mod random;

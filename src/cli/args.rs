@@ -1,0 +1,216 @@
+//! What can be typed: sub-commands and flags, with the words that `--help` and completions show.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "highwater",
+    version,
+    about = "A Kafka-compatible broker. Without a sub-command it starts one.",
+    long_about = "A Kafka-compatible broker for bare-metal Linux, one pinned executor per core.\n\n\
+        Without a sub-command it starts a broker on 127.0.0.1:9092 with its data in \
+        ./highwater-data. Configuration is Kafka's: a properties file, KAFKA_* environment \
+        variables and --override, the later one winning.",
+    after_help = "Examples:\n  \
+        highwater                                        start a broker\n  \
+        highwater --config server.properties             start with Kafka's configuration file\n  \
+        highwater topic create orders --partitions 8     make a topic\n  \
+        echo 'k1:hello' | highwater produce orders -K:   one record, key k1\n  \
+        highwater consume orders --from start --json     read it back"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub start: StartOptions,
+}
+
+/// Flags of a broker's start.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StartOptions {
+    /// Kafka's server.properties, or any file of that form
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One configuration key, stronger than file and environment; may be repeated
+    #[arg(long = "override", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// The sub-commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create, list, describe, alter and delete topics
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Send standard input to a topic, one record per line
+    Produce(ProduceOptions),
+    /// Print the records of a topic
+    Consume(ConsumeOptions),
+    /// Look into segment files; needs no broker
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Explain an error code that the broker printed, such as E0003
+    Explain {
+        /// The code; `list` shows all
+        code: String,
+    },
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Where the broker is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Target {
+    /// Address of any broker of the cluster
+    #[arg(short, long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    #[arg(env = "HIGHWATER_BOOTSTRAP")]
+    pub bootstrap: String,
+}
+
+/// What can be done with topics.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Make a topic
+    Create {
+        name: String,
+        /// Number of partitions; the broker's num.partitions when left out
+        #[arg(short, long)]
+        partitions: Option<i32>,
+        /// Number of replicas; the broker's default.replication.factor when left out
+        #[arg(short, long)]
+        replicas: Option<i16>,
+        /// Topic configuration; may be repeated
+        #[arg(short = 'c', long = "config", value_name = "KEY=VALUE")]
+        configs: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Names, partitions and ids of all topics
+    List {
+        /// Show the broker's own topics too
+        #[arg(long)]
+        internal: bool,
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Partitions, offsets and configuration of one topic
+    Describe {
+        name: String,
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Set or remove configuration, or add partitions
+    Alter {
+        name: String,
+        /// Set a key; may be repeated
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Remove an override; may be repeated
+        #[arg(long = "unset", value_name = "KEY")]
+        unset: Vec<String>,
+        /// New total number of partitions
+        #[arg(short, long)]
+        partitions: Option<i32>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Delete topics and their data
+    Delete {
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Compression of produced batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+/// How safe a produced record must be before it counts as sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AcksArg {
+    #[value(name = "0")]
+    None,
+    #[value(name = "1")]
+    Leader,
+    All,
+}
+
+/// Flags of `produce`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProduceOptions {
+    pub topic: String,
+    /// Split each line into key and value at the first occurrence
+    #[arg(short = 'K', long, value_name = "TEXT")]
+    pub key_separator: Option<String>,
+    /// One key for all records
+    #[arg(short, long, conflicts_with = "key_separator")]
+    pub key: Option<String>,
+    /// Always this partition; else by key, else in turn
+    #[arg(short, long)]
+    pub partition: Option<i32>,
+    #[arg(long, default_value = "all")]
+    pub acks: AcksArg,
+    #[arg(short = 'z', long, default_value = "none")]
+    pub compression: Codec,
+    /// A header for every record; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
+    pub headers: Vec<String>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Flags of `consume`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConsumeOptions {
+    pub topic: String,
+    /// start, end, an offset, -N (the last N of each partition) or @MS (milliseconds since 1970)
+    #[arg(short = 'o', long, default_value = "start", allow_hyphen_values = true)]
+    pub from: String,
+    /// Only these partitions; may be repeated
+    #[arg(short, long)]
+    pub partition: Vec<i32>,
+    /// Stop after this many records
+    #[arg(short = 'n', long)]
+    pub count: Option<u64>,
+    /// Go on waiting for new records at the end
+    #[arg(short, long)]
+    pub follow: bool,
+    /// One JSON object per record
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// %t topic, %p partition, %o offset, %k key, %v value, %T timestamp in ms, %h headers, \n \t
+    #[arg(long, value_name = "TEXT", default_value = "%v\\n")]
+    pub format: String,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// What can be done with segment files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Print batches of segment files and check their CRC-32C; exit code 1 when any is damaged
+    Dump {
+        /// Segment files (*.log) or folders that hold them
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Print the records of each batch too
+        #[arg(long)]
+        records: bool,
+        #[arg(long)]
+        json: bool,
+    },
+}

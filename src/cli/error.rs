@@ -1,0 +1,89 @@
+//! What went wrong on the command line, in words, and the exit code that scripts look at.
+
+use crate::model::errors::KafkaCode;
+use crate::protocol::primitive::{DecodeError, EncodeError};
+use std::io;
+use std::path::PathBuf;
+
+/// A command's end other than success.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("no broker answers at {address}")]
+    Unreachable { address: String, source: io::Error },
+    #[error("the connection to {address} broke")]
+    Broken { address: String, source: io::Error },
+    #[error("{address} does not serve {api}")]
+    NotServed { address: String, api: &'static str },
+    #[error("{address} sent an answer that does not parse")]
+    Answer { address: String, source: DecodeError },
+    #[error("a request cannot be written")]
+    Request { source: EncodeError },
+    #[error("{what}: {} ({text})", code.name())]
+    Refused { what: String, code: KafkaCode, text: String },
+    #[error("{path}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("{flag} = {value}: {expected}")]
+    Usage { flag: &'static str, value: String, expected: &'static str },
+    #[error("topic {topic} is not there")]
+    NoTopic { topic: String },
+    #[error("topic {topic} has no partition {partition}; it has {count}, from 0")]
+    NoPartition { topic: String, partition: i32, count: usize },
+    #[error("{damaged} of {batches} batches are damaged")]
+    Damaged { damaged: u64, batches: u64 },
+    #[error("{0}")]
+    Start(#[from] crate::cli::start::StartFailure),
+}
+
+impl CliError {
+    /// 64 usage, 65 damaged data, 69 no broker, 74 files and sockets, 78 configuration, 1 the rest.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Usage { .. } => 64,
+            CliError::Damaged { .. } => 65,
+            CliError::Unreachable { .. } => 69,
+            CliError::Broken { .. } | CliError::File { .. } => 74,
+            CliError::Start(failure) => failure.exit_code(),
+            CliError::NotServed { .. }
+            | CliError::Answer { .. }
+            | CliError::Request { .. }
+            | CliError::Refused { .. }
+            | CliError::NoTopic { .. }
+            | CliError::NoPartition { .. } => 1,
+        }
+    }
+
+    /// What to do about it, where that can be said.
+    pub(crate) fn way_out(&self) -> Option<String> {
+        match self {
+            CliError::Unreachable { .. } => Some(
+                "start one with `highwater`, or name another with --bootstrap HOST:PORT".to_owned(),
+            ),
+            CliError::NoTopic { topic } => {
+                Some(format!("make it with `highwater topic create {topic}`"))
+            }
+            CliError::Start(failure) => failure.way_out(),
+            CliError::Damaged { .. } => Some(
+                "see `highwater explain E0010`; the lines marked DAMAGED name file and position"
+                    .to_owned(),
+            ),
+            CliError::Broken { .. }
+            | CliError::NotServed { .. }
+            | CliError::Answer { .. }
+            | CliError::Request { .. }
+            | CliError::Refused { .. }
+            | CliError::File { .. }
+            | CliError::Usage { .. }
+            | CliError::NoPartition { .. } => None,
+        }
+    }
+}
+
+/// Turns an answer's error code into an error; `text` is the broker's own word, if any.
+pub(crate) fn check(what: &str, code: i16, text: Option<&str>) -> Result<(), CliError> {
+    let code = KafkaCode::from_number(code).unwrap_or(KafkaCode::UnknownServerError);
+    if code == KafkaCode::None {
+        return Ok(());
+    }
+    let text = text.unwrap_or_else(|| code.message()).to_owned();
+    Err(CliError::Refused { what: what.to_owned(), code, text })
+}

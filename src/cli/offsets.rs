@@ -1,0 +1,48 @@
+//! Offsets of partitions by ListOffsets: first, end, and by time.
+
+use crate::cli::error::{CliError, check};
+use crate::cli::leaders::Leaders;
+use crate::protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+
+/// ListOffsets' special timestamps.
+pub(crate) const LATEST: i64 = -1;
+pub(crate) const EARLIEST: i64 = -2;
+
+/// The offset at a timestamp in ms, or at one of the special ones; -1 when there is none.
+pub(crate) fn at(
+    leaders: &mut Leaders,
+    topic: &str,
+    partition: i32,
+    timestamp: i64,
+) -> Result<i64, CliError> {
+    let asked = ListOffsetsPartition {
+        partition_index: partition,
+        timestamp,
+        ..ListOffsetsPartition::default()
+    };
+    let named = ListOffsetsTopic { name: topic.to_owned(), partitions: vec![asked] };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![named], ..Default::default() };
+    let answer = leaders.client(partition)?.call(&request)?;
+    for found in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+        check(&format!("{topic}/{partition}"), found.error_code, None)?;
+        return Ok(found.offset);
+    }
+    Err(CliError::NoTopic { topic: topic.to_owned() })
+}
+
+/// First and end offset of every partition, in partition order.
+pub(crate) fn first_and_last(
+    leaders: &mut Leaders,
+    topic: &str,
+) -> Result<Vec<(i64, i64)>, CliError> {
+    let partitions: Vec<i32> =
+        leaders.topic.partitions.iter().map(|partition| partition.partition_index).collect();
+    let mut ends = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let first = at(leaders, topic, partition, EARLIEST)?;
+        ends.push((first, at(leaders, topic, partition, LATEST)?));
+    }
+    Ok(ends)
+}

@@ -1,0 +1,218 @@
+//! `highwater produce`: standard input to a topic, one record per line, in batches per partition.
+
+use crate::cli::args::{AcksArg, Codec, ProduceOptions};
+use crate::cli::error::{CliError, check};
+use crate::cli::leaders::Leaders;
+use crate::cli::topic::key_value;
+use crate::protocol::compression::Compression;
+use crate::protocol::messages::produce::{
+    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+};
+use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord, RecordHeader};
+use crate::protocol::records::Records;
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Bytes of records in one batch before it is sent.
+const BATCH_BYTES: usize = 256 * 1024;
+const TIMEOUT_MS: i32 = 30_000;
+/// First version of Produce that names topics by id.
+const FIRST_WITH_IDS: i16 = 13;
+
+/// Reads lines until the end and sends them.
+pub(crate) fn run(options: &ProduceOptions) -> Result<(), CliError> {
+    let leaders = Leaders::find(&options.target.bootstrap, &options.topic, true)?;
+    if let Some(partition) = options.partition {
+        leaders.require(&options.topic, partition)?;
+    }
+    let mut headers = Vec::new();
+    for text in &options.headers {
+        headers.push(key_value("--header", text)?);
+    }
+    let mut sender = Sender { options, headers, leaders, batches: Vec::new(), turn: 0, sent: 0 };
+    sender.batches.resize_with(sender.leaders.count(), || None);
+    for line in io::stdin().lock().split(b'\n') {
+        let line = line
+            .map_err(|source| CliError::File { path: PathBuf::from("standard input"), source })?;
+        sender.add(line.strip_suffix(b"\r").unwrap_or(&line))?;
+    }
+    sender.flush_all()?;
+    // A closed terminal does not undo what was produced.
+    let _ = writeln!(io::stderr(), "produced {} records to {}", sender.sent, options.topic);
+    Ok(())
+}
+
+struct Sender<'a> {
+    options: &'a ProduceOptions,
+    headers: Vec<(&'a str, &'a str)>,
+    leaders: Leaders,
+    /// The open batch of each partition.
+    batches: Vec<Option<BatchBuilder>>,
+    /// Partition for the next record without a key.
+    turn: usize,
+    sent: u64,
+}
+
+impl Sender<'_> {
+    fn add(&mut self, line: &[u8]) -> Result<(), CliError> {
+        let options = self.options;
+        let (key, value) = match (&options.key, &options.key_separator) {
+            (Some(key), _) => (Some(key.as_bytes()), line),
+            (None, Some(separator)) => split(line, separator.as_bytes()),
+            (None, None) => (None, line),
+        };
+        let index = self.partition_of(key);
+        let codec = compression(options.compression);
+        let headers: Vec<RecordHeader<'_>> = self
+            .headers
+            .iter()
+            .map(|(name, value)| RecordHeader {
+                key: name.as_bytes(),
+                value: Some(value.as_bytes()),
+            })
+            .collect();
+        let batch = self.batches[index].get_or_insert_with(|| {
+            BatchBuilder::new(BatchOptions { compression: codec, ..BatchOptions::default() })
+        });
+        let record =
+            NewRecord { timestamp_ms: now_ms(), key, value: Some(value), headers: &headers };
+        batch.push(&record).expect("BATCH_BYTES is far below an int32");
+        if batch.size() >= BATCH_BYTES {
+            self.flush(index)?;
+        }
+        Ok(())
+    }
+
+    fn partition_of(&mut self, key: Option<&[u8]>) -> usize {
+        let count = self.leaders.count();
+        if let Some(partition) = self.options.partition {
+            return usize::try_from(partition).expect("Leaders::require has looked");
+        }
+        if let Some(key) = key {
+            return murmur2(key) as usize % count;
+        }
+        self.turn = (self.turn + 1) % count;
+        self.turn
+    }
+
+    fn flush_all(&mut self) -> Result<(), CliError> {
+        (0..self.batches.len()).try_for_each(|index| self.flush(index))
+    }
+
+    fn flush(&mut self, index: usize) -> Result<(), CliError> {
+        let Some(batch) = self.batches[index].take() else { return Ok(()) };
+        let count = u64::try_from(batch.record_count()).unwrap_or(0);
+        let bytes = batch.build().expect("the batch is far below an int32");
+        let partition = self.leaders.topic.partitions[index].partition_index;
+        let topic_id = self.leaders.topic.topic_id;
+        let client = self.leaders.client(partition)?;
+        let has_ids = client.version_of::<ProduceRequest>()? >= FIRST_WITH_IDS;
+        let data = PartitionProduceData { index: partition, records: Records::from(bytes) };
+        let topic = TopicProduceData {
+            name: if has_ids { String::new() } else { self.options.topic.clone() },
+            topic_id: if has_ids { topic_id } else { uuid::Uuid::nil() },
+            partition_data: vec![data],
+        };
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: acks(self.options.acks),
+            timeout_ms: TIMEOUT_MS,
+            topic_data: vec![topic],
+        };
+        if self.options.acks == AcksArg::None {
+            client.send_only(&request)?;
+        } else {
+            let response: ProduceResponse = client.call(&request)?;
+            for result in response.responses.iter().flat_map(|topic| &topic.partition_responses) {
+                let what = format!("{}/{partition}", self.options.topic);
+                check(&what, result.error_code, result.error_message.as_deref())?;
+            }
+        }
+        self.sent += count;
+        Ok(())
+    }
+}
+
+fn split<'a>(line: &'a [u8], separator: &[u8]) -> (Option<&'a [u8]>, &'a [u8]) {
+    let found = (!separator.is_empty())
+        .then(|| line.windows(separator.len()).position(|window| window == separator))
+        .flatten();
+    match found {
+        Some(at) => (Some(&line[..at]), &line[at + separator.len()..]),
+        None => (None, line),
+    }
+}
+
+fn acks(acks: AcksArg) -> i16 {
+    match acks {
+        AcksArg::None => 0,
+        AcksArg::Leader => 1,
+        AcksArg::All => -1,
+    }
+}
+
+fn compression(codec: Codec) -> Compression {
+    match codec {
+        Codec::None => Compression::None,
+        Codec::Gzip => Compression::Gzip,
+        Codec::Snappy => Compression::Snappy,
+        Codec::Lz4 => Compression::Lz4,
+        Codec::Zstd => Compression::Zstd,
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // Records carry the wall clock; no simulator runs a command.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Hash that Kafka's default partitioner takes of a key (murmur2, sign bit cleared), so that a key
+/// goes to the same partition whoever produces it.
+fn murmur2(key: &[u8]) -> u32 {
+    const SEED: u32 = 0x9747_b28c;
+    const M: u32 = 0x5bd1_e995;
+    const R: u32 = 24;
+    let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
+    let mut hash = SEED ^ length;
+    let mut chunks = key.chunks_exact(4);
+    for chunk in &mut chunks {
+        let mut k = u32::from_le_bytes(chunk.try_into().expect("chunks of four"));
+        k = k.wrapping_mul(M);
+        k ^= k >> R;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    let rest = chunks.remainder();
+    if !rest.is_empty() {
+        for (place, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * place);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^= hash >> 15;
+    hash & 0x7fff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_hash_as_kafkas_partitioner_hashes_them() {
+        // From UtilsTest of Apache Kafka, sign bit cleared.
+        for (key, hash) in
+            [("21", -973_932_308), ("foobar", -790_332_482), ("abc", 479_470_107_i32)]
+        {
+            assert_eq!(murmur2(key.as_bytes()), hash.cast_unsigned() & 0x7fff_ffff, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_split_at_the_first_separator_and_kept_whole_without_one() {
+        assert_eq!(split(b"k:v:w", b":"), (Some(&b"k"[..]), &b"v:w"[..]));
+        assert_eq!(split(b"no key", b":"), (None, &b"no key"[..]));
+    }
+}

@@ -1,0 +1,110 @@
+//! `highwater` without a sub-command: from configuration to a running broker, and its banner.
+
+use crate::cli::args::StartOptions;
+use crate::cli::config_source::{self, SourceError};
+use crate::model::broker_config::{BrokerConfig, BrokerConfigError, ConfigWarning};
+use crate::runtime::start::{self, EXIT_CONFIGURATION, EXIT_IO, Facts, StartError};
+use std::sync::Arc;
+use tracing_subscriber::EnvFilter;
+
+/// Environment variable that sets the log level, as in `HIGHWATER_LOG=debug`.
+const LOG_VARIABLE: &str = "HIGHWATER_LOG";
+
+/// Why no broker runs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartFailure {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n           "))]
+    Config(Vec<BrokerConfigError>),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl StartFailure {
+    /// 78 where the configuration must change, 74 where files or sockets failed.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            StartFailure::Source(SourceError::Read { .. }) => EXIT_IO,
+            StartFailure::Source(_) | StartFailure::Config(_) => EXIT_CONFIGURATION,
+            StartFailure::Start(error) => error.exit_code(),
+        }
+    }
+
+    /// What the operator can do, where that can be said.
+    pub(crate) fn way_out(&self) -> Option<String> {
+        match self {
+            StartFailure::Source(_) => None,
+            StartFailure::Config(_) => {
+                Some("docs/config.md lists every key; `highwater explain E0007` says more".into())
+            }
+            StartFailure::Start(error) => error.fix(),
+        }
+    }
+}
+
+/// Runs a broker until a signal stops it.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub(crate) fn run(options: &StartOptions) -> Result<(), StartFailure> {
+    log_to_stderr();
+    let settings =
+        config_source::settings(options.config.as_deref(), std::env::vars(), &options.overrides)?;
+    let (config, warnings) =
+        BrokerConfig::from_settings(&settings).map_err(StartFailure::Config)?;
+    warnings.iter().for_each(warn);
+    let config = Arc::new(config);
+    start::run(Arc::clone(&config), |facts| println!("{}", banner(facts, &config)))?;
+    Ok(())
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn warn(warning: &ConfigWarning) {
+    tracing::warn!("{warning}");
+}
+
+/// What a person wants to know once the broker is up.
+fn banner(facts: &Facts, config: &BrokerConfig) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let addresses: Vec<String> =
+        facts.addresses.iter().map(|(name, address)| format!("{name} on {address}")).collect();
+    let connect = facts.addresses.first().map_or_else(String::new, |(_, address)| {
+        let host = if address.ip().is_unspecified() {
+            "127.0.0.1".into()
+        } else {
+            address.ip().to_string()
+        };
+        format!("{host}:{}", address.port())
+    });
+    let state = if facts.is_new { "new" } else { "recovered" };
+    let durability = match config.values.get("highwater.durability").map(String::as_str) {
+        Some("kernel") => "kernel: acks=all waits for the page cache, as Apache Kafka's default",
+        _ => "flush: acks=all waits for stable storage, acks=1 for the page cache",
+    };
+    let cores = format!("{:?} of {:?}", facts.cores.cores, facts.cores.available);
+    let chosen = if facts.cores.cores.len() < facts.cores.available.len() {
+        " (highwater.cores chooses how many)".to_owned()
+    } else {
+        String::new()
+    };
+    let took_ms = facts.started_in.as_millis();
+    format!(
+        "highwater {version} is up after {took_ms} ms
+  listening   {}
+  cores       {cores}{chosen}
+  data        {} ({state}), cluster {}, node {}
+  durability  {durability}
+  try         highwater topic create orders --bootstrap {connect}
+              echo 'hello' | highwater produce orders --bootstrap {connect}
+  clients     bootstrap.servers={connect}",
+        addresses.join(", "),
+        facts.data_dir.display(),
+        crate::model::base64url::encode_uuid(facts.cluster_id),
+        facts.node_id.0,
+    )
+}
