@@ -12,6 +12,8 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use highwater::protocol::api_key::ApiKey;
+
 const FRAME_SIZE_MAX: u32 = 100 << 20;
 /// Request and response of a golden pair are this small together, where there is such a pair.
 const SMALL: usize = 1500;
@@ -73,13 +75,9 @@ impl Recorder {
 
     /// Writes the golden pairs of `client` into `directory` and returns their number.
     ///
-    /// `api_name` names an API key as Kafka's message definitions do.
-    pub fn save(
-        &self,
-        client: &str,
-        directory: &Path,
-        api_name: impl Fn(i16) -> String,
-    ) -> io::Result<usize> {
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn save(&self, client: &str, directory: &Path) -> io::Result<usize> {
         let mut chosen: BTreeMap<(i16, i16), Exchange> = BTreeMap::new();
         for exchange in self.receiver.try_iter() {
             let key = (exchange.api, exchange.version);
@@ -200,4 +198,9 @@ fn hex(frame: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).chain([String::from("\n")]).collect()
     };
     frame.chunks(HEX_BYTES_PER_LINE).map(line).collect()
+}
+
+/// The name that Kafka's message definitions give to an API key.
+fn api_name(number: i16) -> String {
+    ApiKey::from_number(number).map_or(format!("Api{number}"), |key| format!("{key:?}"))
 }
