@@ -6,8 +6,12 @@
 
 use crate::api::context::RequestContext;
 use crate::api::{
-    api_versions, delete_groups, describe_groups, fetch, find_coordinator, heartbeat, join_group,
-    leave_group, list_groups, offset_commit, offset_delete, offset_fetch, produce, sync_group,
+    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_groups, list_offsets,
+    list_partition_reassignments, metadata, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce, sync_group,
 };
 use crate::model::limits::FRAME_BYTES_MAX;
 use crate::protocol::api_key::ApiKey;
@@ -57,6 +61,8 @@ serve! {
         Fetch 4..=18;
     }
     tasks {
+        ListOffsets 1..=10 => list_offsets;
+        Metadata 0..=13 => metadata;
         OffsetCommit 2..=9 => offset_commit;
         OffsetFetch 1..=9 => offset_fetch;
         FindCoordinator 0..=6 => find_coordinator;
@@ -66,9 +72,22 @@ serve! {
         SyncGroup 0..=5 => sync_group;
         DescribeGroups 0..=6 => describe_groups;
         ListGroups 0..=5 => list_groups;
-        DeleteGroups 0..=2 => delete_groups;
-        OffsetDelete 0..=0 => offset_delete;
         ApiVersions 0..=4 => api_versions;
+        CreateTopics 2..=7 => create_topics;
+        DeleteTopics 1..=6 => delete_topics;
+        DeleteRecords 0..=2 => delete_records;
+        InitProducerId 0..=5 => init_producer_id;
+        OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
+        DescribeConfigs 1..=4 => describe_configs;
+        AlterConfigs 0..=2 => alter_configs;
+        DescribeLogDirs 1..=4 => describe_log_dirs;
+        CreatePartitions 0..=3 => create_partitions;
+        DeleteGroups 0..=2 => delete_groups;
+        IncrementalAlterConfigs 0..=1 => incremental_alter_configs;
+        ListPartitionReassignments 0..=0 => list_partition_reassignments;
+        OffsetDelete 0..=0 => offset_delete;
+        DescribeCluster 0..=2 => describe_cluster;
+        DescribeTopicPartitions 0..=0 => describe_topic_partitions;
     }
 }
 

@@ -3,19 +3,35 @@
 //! Produce and Fetch run without a task of their own and park in the shard; everything else is an
 //! async handler that the driver runs as a task, one at a time per connection.
 
+pub mod alter_configs; // 33
+pub mod answers; // what several handlers answer alike
 pub mod api_versions; // 18
 pub mod context; // what a handler knows of its request
+pub mod create_partitions; // 37
+pub mod create_topics; // 19
 pub mod delete_groups; // 42
+pub mod delete_records; // 21
+pub mod delete_topics; // 20
+pub mod describe_cluster; // 60
+pub mod describe_configs; // 32
 pub mod describe_groups; // 15
+pub mod describe_log_dirs; // 35
+pub mod describe_topic_partitions; // 75
 pub mod dispatch; // frames to handlers; the table of APIs and versions
 pub mod fetch; // 1
 pub mod find_coordinator; // 10
 pub mod heartbeat; // 12
+pub mod incremental_alter_configs; // 44
+pub mod init_producer_id; // 22
 pub mod join_group; // 11
 pub mod leave_group; // 13
 pub mod list_groups; // 16
+pub mod list_offsets; // 2
+pub mod list_partition_reassignments; // 46
+pub mod metadata; // 3
 pub mod offset_commit; // 8
 pub mod offset_delete; // 47
 pub mod offset_fetch; // 9
+pub mod offset_for_leader_epoch; // 23
 pub mod produce; // 0
 pub mod sync_group; // 14

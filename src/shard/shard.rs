@@ -27,6 +27,7 @@ use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -112,6 +113,8 @@ pub struct Shard<D: Disk> {
     pub directory_id: Uuid,
     /// Identity for a cluster that does not exist yet.
     pub cluster_id: Uuid,
+    /// Producer ids that this core may give out.
+    pub producer_ids: Range<i64>,
     /// The driver's source of chance.
     pub random: Random,
     /// Held while recovery points are written, so that an older set never replaces a newer one.
@@ -178,6 +181,7 @@ impl<D: Disk> Shard<D> {
             offline_partitions: HashSet::new(),
             directory_id: parts.directory_id,
             cluster_id: parts.cluster_id,
+            producer_ids: 0..0,
             random: parts.random,
             checkpoint_turn: Rc::default(),
             housekeeping_due_us: 0,

@@ -3,7 +3,7 @@
 use crate::model::limits::TOPIC_NAME_LEN_MAX;
 
 /// Why a name cannot be a topic's; `None` when it can.
-pub(super) fn fault(name: &str) -> Option<String> {
+pub fn fault(name: &str) -> Option<String> {
     let fault = match name {
         "" => "the empty string is not allowed".to_owned(),
         "." => "'.' is not allowed".to_owned(),
