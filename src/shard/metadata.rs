@@ -16,7 +16,7 @@ use crate::shard::mesh::ShardMessage;
 use crate::shard::questions::{Question, Reply, ask};
 use crate::shard::recovery;
 use crate::shard::shard::{Shard, ShardRef};
-use crate::storage::disk::{Disk, DiskError, OpenMode};
+use crate::storage::disk::{Disk, DiskError, OpenMode, create_dir_durably};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::path::Path;
@@ -55,7 +55,7 @@ pub async fn load<D: Disk>(
     dir: &Path,
     mut image: MetadataImage,
 ) -> Result<LoadedMetadata<D>, MetadataError> {
-    disk.create_dir(dir).await?;
+    create_dir_durably(disk, dir).await?;
     let path = dir.join("metadata.log");
     let file = disk.open(&path, OpenMode::ReadWrite).await?;
     disk.sync_dir(dir).await?;

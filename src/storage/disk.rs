@@ -99,3 +99,14 @@ pub trait Disk: Clone + 'static {
     async fn sync_dir(&self, dir: &Path) -> Result<(), DiskError>;
     async fn space(&self) -> Result<Space, DiskError>;
 }
+
+/// Makes a folder of the data directory, and its name durable with those of the two above it.
+///
+/// Without this a power cut may take a whole folder of synced files with it.
+pub async fn create_dir_durably<D: Disk>(disk: &D, dir: &Path) -> Result<(), DiskError> {
+    disk.create_dir(dir).await?;
+    for above in dir.ancestors().skip(1).take(2).filter(|above| above.parent().is_some()) {
+        disk.sync_dir(above).await?;
+    }
+    Ok(())
+}

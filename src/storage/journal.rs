@@ -33,7 +33,7 @@
 
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::model::limits::{JOURNAL_FILE_BYTES, JOURNAL_FILES_MAX};
-use crate::storage::disk::{Disk, DiskError, OpenMode};
+use crate::storage::disk::{Disk, DiskError, OpenMode, create_dir_durably};
 use crate::storage::error::StorageError;
 use bytes::{BufMut, Bytes, BytesMut};
 use foldhash::fast::RandomState;
@@ -162,7 +162,7 @@ impl<D: Disk> Journal<D> {
         assert!(sizes.files_max >= 2);
         assert!(sizes.file_bytes.is_multiple_of(JOURNAL_BLOCK_BYTES as u64));
         assert!(sizes.file_bytes >= 4 * JOURNAL_BLOCK_BYTES as u64);
-        disk.create_dir(dir).await?;
+        create_dir_durably(disk, dir).await?;
         let found = replay::scan(disk, dir, sizes).await?;
         let mut journal = Journal {
             dir: dir.to_owned(),
