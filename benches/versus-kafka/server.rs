@@ -1,0 +1,150 @@
+//! A broker process, pinned to its core, with what it uses.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::failure::Failure;
+
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// Which broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Broker {
+    Kafka,
+    Highwater,
+}
+
+impl fmt::Display for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Broker::Kafka => "kafka",
+            Broker::Highwater => "highwater",
+        })
+    }
+}
+
+/// Where and how a process runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placement {
+    pub(crate) core: usize,
+    pub(crate) is_realtime: bool,
+}
+
+impl Placement {
+    /// A command that runs `program` there.
+    pub(crate) fn command(self, program: &Path) -> Command {
+        let mut command;
+        if self.is_realtime {
+            command = Command::new("chrt");
+            command.args(["-r", "1", "taskset"]);
+        } else {
+            command = Command::new("taskset");
+        }
+        command.arg("-c").arg(self.core.to_string()).arg(program);
+        command
+    }
+}
+
+/// A running broker; dropped, it is stopped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) broker: Broker,
+    pub(crate) address: String,
+    process: Child,
+}
+
+impl Server {
+    /// Starts `command` with its output in `log`.
+    pub(crate) fn start(
+        broker: Broker,
+        address: String,
+        command: &mut Command,
+        log: &Path,
+    ) -> Result<Server, Failure> {
+        let output = File::create(log)?;
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .map_err(|source| not_runnable(command, source))?;
+        Ok(Server { broker, address, process })
+    }
+
+    /// The process id; `taskset` and `chrt` replace themselves by the broker.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64, Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+        Ok(kibibytes.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0) * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let deadline = now() + STOP_WITHIN;
+        while now() < deadline {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            pause(LOOK_AGAIN_AFTER);
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub(crate) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Runs to the end; its output becomes part of the failure.
+pub(crate) fn expect_success(command: &mut Command) -> Result<String, Failure> {
+    let output = command.output().map_err(|source| not_runnable(command, source))?;
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    if output.status.success() {
+        return Ok(text);
+    }
+    Err(Failure::Failed { program: name(command), status: output.status.to_string(), output: text })
+}
+
+/// The failure of a program that did not even start.
+pub(crate) fn not_runnable(command: &Command, source: io::Error) -> Failure {
+    Failure::NotRunnable { program: name(command), source }
+}
+
+fn name(command: &Command) -> String {
+    command.get_program().to_string_lossy().into_owned()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program of its own, outside the simulator")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for a process, with a deadline")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
