@@ -7,6 +7,7 @@
 //! length prefix, header included, in hex (white space and lines with `#` are ignored); the `.txt`
 //! beside it what we make of it. `UPDATE_EXPECT=1 cargo test --test protocol_golden` writes the
 //! texts; read them before they are kept.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::fmt::{Debug, Write as _};
 use std::path::{Path, PathBuf};

@@ -10,12 +10,12 @@ use uuid::Uuid;
 use crate::protocol::schema::Context;
 
 /// Choices yet to be made.
-pub(crate) struct Entropy<'a> {
+pub struct Entropy<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> Entropy<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Entropy<'a> {
+    pub fn new(bytes: &'a [u8]) -> Entropy<'a> {
         Entropy { bytes }
     }
 
@@ -28,61 +28,61 @@ impl<'a> Entropy<'a> {
         taken
     }
 
-    pub(crate) fn bool(&mut self) -> bool {
+    pub fn bool(&mut self) -> bool {
         self.i8() & 1 == 1
     }
 
-    pub(crate) fn i8(&mut self) -> i8 {
+    pub fn i8(&mut self) -> i8 {
         i8::from_be_bytes(self.take())
     }
 
-    pub(crate) fn i16(&mut self) -> i16 {
+    pub fn i16(&mut self) -> i16 {
         i16::from_be_bytes(self.take())
     }
 
-    pub(crate) fn u16(&mut self) -> u16 {
+    pub fn u16(&mut self) -> u16 {
         u16::from_be_bytes(self.take())
     }
 
-    pub(crate) fn i32(&mut self) -> i32 {
+    pub fn i32(&mut self) -> i32 {
         i32::from_be_bytes(self.take())
     }
 
-    pub(crate) fn i64(&mut self) -> i64 {
+    pub fn i64(&mut self) -> i64 {
         i64::from_be_bytes(self.take())
     }
 
     /// Never NaN, which is not equal to itself.
-    pub(crate) fn f64(&mut self) -> f64 {
+    pub fn f64(&mut self) -> f64 {
         f64::from(self.i32())
     }
 
-    pub(crate) fn uuid(&mut self) -> Uuid {
+    pub fn uuid(&mut self) -> Uuid {
         Uuid::from_bytes(self.take())
     }
 
     /// Elements of an array: few, and none when the bytes have run out.
-    pub(crate) fn count(&mut self) -> usize {
+    pub fn count(&mut self) -> usize {
         let [choice] = self.take();
         usize::from(choice % 4)
     }
 
     /// Up to 127 letters now and then, so that compact lengths of two bytes occur; mostly short.
-    pub(crate) fn string(&mut self) -> String {
+    pub fn string(&mut self) -> String {
         let [choice, letter] = self.take();
         let length = if choice > 250 { 300 } else { usize::from(choice % 12) };
         let letters = ['a', 'Z', '9', '.', 'é', '漢'];
         (0..length).map(|at| letters[(usize::from(letter) + at) % letters.len()]).collect()
     }
 
-    pub(crate) fn bytes(&mut self) -> Bytes {
+    pub fn bytes(&mut self) -> Bytes {
         let [choice, fill] = self.take();
         let length = if choice > 250 { 2000 } else { usize::from(choice % 40) };
         Bytes::from(vec![fill; length])
     }
 
     /// Null in one of four cases, where null is allowed.
-    pub(crate) fn nullable<T>(
+    pub fn nullable<T>(
         &mut self,
         context: Context,
         value: impl FnOnce(&mut Self) -> T,

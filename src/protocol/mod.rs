@@ -18,4 +18,4 @@ pub mod schema;
 #[cfg(test)]
 mod differential_tests;
 #[cfg(test)]
-mod entropy;
+pub mod entropy;

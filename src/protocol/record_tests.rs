@@ -53,8 +53,8 @@ fn build(records: &[OwnedRecord], options: BatchOptions) -> Bytes {
     builder.build().unwrap()
 }
 
-fn read(bytes: Bytes) -> Result<Vec<OwnedRecord>, BatchError> {
-    let records = CheckedBatch::check_first(&mut bytes.clone())?.decode_records()?;
+fn read(mut bytes: Bytes) -> Result<Vec<OwnedRecord>, BatchError> {
+    let records = CheckedBatch::check_first(&mut bytes)?.decode_records()?;
     let owned = records.iter().map(|record| {
         let record = record?;
         let headers = record.headers.iter();
