@@ -7,3 +7,6 @@ pub mod broker; // a whole broker, its mesh and its clients
 pub mod disk;
 pub mod executor;
 pub mod random;
+
+#[cfg(test)]
+mod group_tests;

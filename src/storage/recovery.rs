@@ -210,6 +210,7 @@ impl<D: Disk> Recovery<'_, D> {
         let scan_from = self.trusted.min(self.notes_from);
         let first_scanned = bases.partition_point(|base| *base <= scan_from).saturating_sub(1);
         self.log.segments.clear();
+        self.log.log_start = self.open.point.log_start;
         if bases[0] > self.open.point.log_start {
             let end = bases[0].min(self.trusted);
             self.add_damage(self.open.point.log_start, end, bases[0], 0);
