@@ -63,12 +63,6 @@ pub const DIRECT_APPEND_BYTES_MIN: usize = 512 * 1024;
 /// Writes to growing files from here on go around the page cache, in bytes.
 pub const DIRECT_WRITE_BYTES_MIN: usize = 64 * 1024;
 
-/// Largest single direct write, in bytes.
-pub const DIRECT_CHUNK_BYTES: usize = 512 * 1024;
-
-/// Direct-write buffers that a core keeps of each size.
-pub const DIRECT_BUFFERS_MAX: usize = 8;
-
 /// Room held back in the data directory and released when the file system is full, in bytes.
 pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
 

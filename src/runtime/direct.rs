@@ -1,135 +1,130 @@
 //! Large writes around the page cache, from aligned buffers that are kept and used again.
 //!
-//! A write is cut into a head and a tail, which go through the page cache, and a middle of whole
-//! pages in chunks, several of them in flight. The payload is copied once, into the buffers.
-//! Chunks have the size of a power of two, so that each buffer fits a later chunk exactly.
+//! A write is cut into a head and a tail, which go through the page cache on the core, and a middle
+//! of whole pages, which a thread of the blocking pool copies into its own buffer and writes.
 //!
-//! Invariant: a buffer is in the pool or in flight, never both; the pool keeps at most
-//! `DIRECT_BUFFERS_MAX` of each size.
+//! Why not glommio's `DmaFile`: its probe takes a read from an empty file for proof that the device
+//! can be polled, and from then on the core spins while any direct write is under way. A write that
+//! grows the file is handed to a kernel thread anyway, so a thread of ours costs no more, and it
+//! takes the copy off the core as well.
 
-use super::disk::{io_error, write_cached};
-use crate::model::limits::{DIRECT_BUFFERS_MAX, DIRECT_CHUNK_BYTES};
+use super::disk::write_cached;
 use bytes::{Buf, Bytes};
-use futures::stream::{FuturesUnordered, StreamExt};
-use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
-use hashbrown::HashMap;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::rc::Rc;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Direct writes cover whole pages, so that no cached page is touched in part.
-const PAGE_BYTES: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
 
-/// Chunks of one write in flight at once.
-const CHUNKS_IN_FLIGHT: usize = 4;
+/// Pages of a thread's buffer: what one direct write takes at most.
+const BUFFER_PAGES: usize = 256;
 
-/// Below this a chunk is not worth a request of its own, in bytes.
-const CHUNK_BYTES_MIN: usize = 16 * 1024;
+/// Memory that a direct write may start from.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(4096))]
+struct Page([u8; PAGE_BYTES]);
 
-const _: () = assert!(DIRECT_CHUNK_BYTES.is_power_of_two());
-const _: () = assert!(CHUNK_BYTES_MIN.is_power_of_two());
-const _: () = assert!(CHUNK_BYTES_MIN as u64 >= PAGE_BYTES);
-
-/// The direct-write buffers of one core.
-#[derive(Clone, Default)]
-pub(super) struct DirectWriter {
-    /// By size.
-    pool: Rc<RefCell<HashMap<usize, Vec<Rc<DmaBuffer>>>>>,
+thread_local! {
+    /// One per thread of the blocking pool, for as long as the thread lives.
+    static BUFFER: RefCell<Vec<Page>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Opens the file behind `fd` once more, around the page cache; `None` where that is not supported.
-pub(super) async fn open(fd: BorrowedFd<'_>) -> Option<Rc<DmaFile>> {
+pub(super) fn open(fd: BorrowedFd<'_>) -> Option<Arc<OwnedFd>> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let opened = OpenOptions::new().read(true).write(true).dma_open(path).await;
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
     // A read-only descriptor or a file system without O_DIRECT: the page cache serves as well.
-    opened.ok().filter(|file| PAGE_BYTES.is_multiple_of(file.alignment())).map(Rc::new)
+    rustix::fs::open(path, flags, Mode::empty()).ok().map(Arc::new)
 }
 
-impl DirectWriter {
-    /// Writes `parts` from `position`; `cached` is the same file through the page cache.
-    pub(super) async fn write(
-        &self,
-        direct: &DmaFile,
-        cached: BorrowedFd<'_>,
-        position: u64,
-        parts: &[Bytes],
-    ) -> io::Result<()> {
-        let mut source = PartsReader { parts: parts.to_vec(), index: 0 };
-        let len = parts.iter().map(Bytes::len).sum::<usize>() as u64;
-        let mut at = position.next_multiple_of(PAGE_BYTES);
-        let end = position + len;
-        if at >= end {
-            return write_cached(cached, position, parts);
-        }
-        write_cached(cached, position, &source.take(at - position))?;
-        let mut in_flight = FuturesUnordered::new();
-        loop {
-            let size = chunk_size(end - at);
-            if size > 0 && in_flight.len() < CHUNKS_IN_FLIGHT {
-                let buffer = self.filled(&mut source, size);
-                in_flight.push(write_chunk(direct, cached, buffer, at));
-                at += size as u64;
-            } else if let Some(done) = in_flight.next().await {
-                self.put_back(done?);
-            } else {
-                break;
-            }
-        }
-        write_cached(cached, at, &source.take(end - at))
-    }
-
-    /// A buffer of `size` bytes with the next ones of the source.
-    fn filled(&self, source: &mut PartsReader, size: usize) -> Rc<DmaBuffer> {
-        let pooled = self.pool.borrow_mut().entry(size).or_default().pop();
-        let mut buffer =
-            pooled.unwrap_or_else(|| Rc::new(glommio::allocate_dma_buffer_global(size)));
-        let target = Rc::get_mut(&mut buffer).expect("a pooled buffer is not in flight");
-        source.fill(target.as_bytes_mut());
-        buffer
-    }
-
-    fn put_back(&self, buffer: Rc<DmaBuffer>) {
-        let mut pool = self.pool.borrow_mut();
-        let kept = pool.entry(buffer.len()).or_default();
-        if kept.len() < DIRECT_BUFFERS_MAX {
-            kept.push(buffer);
-        }
-    }
-}
-
-/// The largest chunk within `rest` bytes; 0 when what is left is better off in the page cache.
-fn chunk_size(rest: u64) -> usize {
-    let rest = usize::try_from(rest).unwrap_or(DIRECT_CHUNK_BYTES).min(DIRECT_CHUNK_BYTES);
-    if rest < CHUNK_BYTES_MIN { 0 } else { 1 << rest.ilog2() }
-}
-
-/// Writes one chunk; what a short write leaves goes through the page cache, which names the cause.
-async fn write_chunk(
-    direct: &DmaFile,
+/// Writes `parts` from `position`; `cached` is the same file through the page cache.
+pub(super) async fn write(
+    direct: Arc<OwnedFd>,
     cached: BorrowedFd<'_>,
-    buffer: Rc<DmaBuffer>,
     position: u64,
-) -> io::Result<Rc<DmaBuffer>> {
-    let written = direct.write_rc_at(Rc::clone(&buffer), position).await.map_err(io_error)?;
-    if written < buffer.len() {
-        let rest = Bytes::copy_from_slice(&buffer.as_bytes()[written..]);
-        write_cached(cached, position + written as u64, &[rest])?;
+    parts: Vec<Bytes>,
+) -> io::Result<()> {
+    let mut rest = Parts { parts, index: 0 };
+    let head = position.next_multiple_of(PAGE_BYTES as u64) - position;
+    let head = usize::try_from(head).expect("less than a page");
+    let len = rest.len();
+    if len < head + PAGE_BYTES {
+        return write_cached(cached, position, &rest.take(len));
     }
-    Ok(buffer)
+    let tail = (len - head) % PAGE_BYTES;
+    let start = position + head as u64;
+    let end = position + (len - tail) as u64;
+    write_cached(cached, position, &rest.take(head))?;
+    let middle = rest.take(len - head - tail);
+    let written = glommio::executor()
+        .spawn_blocking(move || {
+            let left = write_pages(&direct, start, middle);
+            drop(direct);
+            left
+        })
+        .await?;
+    // What a direct write left goes through the page cache, which names the cause.
+    let left_from = end - written.iter().map(Bytes::len).sum::<usize>() as u64;
+    write_cached(cached, left_from, &written)?;
+    write_cached(cached, end, &rest.take(tail))
 }
 
-/// Reads parts one behind the other.
-struct PartsReader {
+/// Writes whole pages from this thread's buffer; returns what the kernel did not take.
+fn write_pages(direct: &OwnedFd, mut at: u64, parts: Vec<Bytes>) -> io::Result<Vec<Bytes>> {
+    let mut rest = Parts { parts, index: 0 };
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.is_empty() {
+            buffer.resize(BUFFER_PAGES, Page::new_zeroed());
+        }
+        let buffer = buffer.as_mut_slice().as_mut_bytes();
+        loop {
+            let size = rest.len().min(buffer.len());
+            if size == 0 {
+                return Ok(Vec::new());
+            }
+            let mut chunk = Parts { parts: rest.take(size), index: 0 };
+            let copy = chunk.parts.clone();
+            chunk.fill(&mut buffer[..size]);
+            let mut done = 0;
+            while done < size {
+                match rustix::io::pwrite(direct, &buffer[done..size], at + done as u64) {
+                    Ok(written) if written > 0 && written % PAGE_BYTES == 0 => done += written,
+                    Err(Errno::INTR) => {}
+                    Ok(_) | Err(Errno::INVAL) => {
+                        let mut left = Parts { parts: copy, index: 0 };
+                        left.take(done);
+                        let mut left = left.take(size - done);
+                        left.extend(rest.take(rest.len()));
+                        return Ok(left);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            at += size as u64;
+        }
+    })
+}
+
+/// Parts, read one behind the other.
+struct Parts {
     parts: Vec<Bytes>,
     index: usize,
 }
 
-impl PartsReader {
+impl Parts {
+    fn len(&self) -> usize {
+        self.parts[self.index..].iter().map(Bytes::len).sum()
+    }
+
     /// The next `len` bytes without copying them.
-    fn take(&mut self, len: u64) -> Vec<Bytes> {
+    fn take(&mut self, len: usize) -> Vec<Bytes> {
         let mut taken = Vec::new();
-        let mut missing = usize::try_from(len).expect("the ends of a write are short");
+        let mut missing = len;
         while missing > 0 {
             let part = &mut self.parts[self.index];
             let size = part.len().min(missing);
@@ -154,5 +149,23 @@ impl PartsReader {
                 self.index += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_does_not_take_is_handed_back_whole() {
+        // An odd position is refused with EINVAL by a direct write.
+        let folder = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create_new(folder.path().join("x")).unwrap();
+        let direct = open(std::os::fd::AsFd::as_fd(&file)).expect("a temporary folder on a disk");
+        let parts = vec![Bytes::from(vec![1; 5000]), Bytes::from(vec![2; 3192])];
+        let left = write_pages(&direct, 1, parts.clone()).unwrap();
+        assert_eq!(left.concat(), parts.concat());
+        assert!(write_pages(&direct, 0, parts.clone()).unwrap().is_empty());
+        assert_eq!(std::fs::read(folder.path().join("x")).unwrap(), parts.concat());
     }
 }

@@ -15,7 +15,7 @@
 //! pages only, the ends of a large write go through the cache before and after, and the kernel
 //! writes back and drops cached pages below a direct write (generic_file_direct_write).
 
-use super::direct::DirectWriter;
+use super::direct;
 use crate::model::limits::DIRECT_WRITE_BYTES_MIN;
 use crate::storage::disk::{DirEntry, Disk, DiskError, OpenMode, Space};
 use bytes::{Bytes, BytesMut};
@@ -26,9 +26,10 @@ use rustix::io::{Errno, ReadWriteFlags};
 use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Most slices that one vectored system call takes (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
@@ -40,7 +41,6 @@ const ZEROS_BYTES: usize = 1024 * 1024;
 #[derive(Clone)]
 pub struct LocalDisk {
     data_dir: Rc<Path>,
-    direct: DirectWriter,
 }
 
 /// An open file; the last clone closes it through the ring.
@@ -55,7 +55,7 @@ struct FileState {
     /// Preallocated, written in place, always through the page cache.
     is_in_place: Cell<bool>,
     /// The same file opened around the page cache; `None` where the file system cannot.
-    direct: OnceCell<Option<Rc<glommio::io::DmaFile>>>,
+    direct: OnceCell<Option<Arc<OwnedFd>>>,
 }
 
 impl AsFd for LocalFile {
@@ -70,17 +70,7 @@ impl AsFd for LocalFile {
 impl LocalDisk {
     /// A disk whose room is that of the file system below `data_dir`.
     pub fn new(data_dir: &Path) -> LocalDisk {
-        LocalDisk { data_dir: Rc::from(data_dir), direct: DirectWriter::default() }
-    }
-
-    /// The direct view of the file, opened when first wanted.
-    async fn direct_file(&self, file: &LocalFile) -> Option<Rc<glommio::io::DmaFile>> {
-        if let Some(known) = file.inner.direct.get() {
-            return known.clone();
-        }
-        let opened = super::direct::open(file.as_fd()).await;
-        // Another write may have opened it meanwhile; then that one stays.
-        file.inner.direct.get_or_init(|| opened).clone()
+        LocalDisk { data_dir: Rc::from(data_dir) }
     }
 }
 
@@ -148,9 +138,9 @@ impl Disk for LocalDisk {
         let len: usize = parts.iter().map(Bytes::len).sum();
         if len >= DIRECT_WRITE_BYTES_MIN
             && !file.inner.is_in_place.get()
-            && let Some(direct) = self.direct_file(file).await
+            && let Some(direct) = file.inner.direct.get_or_init(|| direct::open(file.as_fd()))
         {
-            let result = self.direct.write(&direct, file.as_fd(), position, &parts).await;
+            let result = direct::write(Arc::clone(direct), file.as_fd(), position, parts).await;
             return result.map_err(|error| error_of("write", &file.inner.path, error));
         }
         write_cached(file.as_fd(), position, &parts)

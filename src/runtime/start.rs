@@ -51,8 +51,8 @@ pub const EXIT_IO: u8 = 74;
 /// What the conventions add to a signal's number in an exit code.
 const EXIT_SIGNAL_BASE: i32 = 128;
 
-/// Threads per core for what may wait: names, folders, preallocation.
-const BLOCKING_THREADS: usize = 2;
+/// Threads per core for what may wait: direct writes, names, folders, preallocation.
+const BLOCKING_THREADS: usize = 4;
 
 /// How often a stopping core looks whether its answers have left.
 const STOP_POLL: Duration = Duration::from_millis(2);
