@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use crate::failure::Failure;
-use crate::server::{Broker, Placement, Server, free_port};
+use crate::server::{Broker, Server, free_port, pinned};
 
 /// Starts it on an empty directory.
-pub(crate) fn start(binary: &Path, data: &Path, placement: Placement) -> Result<Server, Failure> {
+pub(crate) fn start(binary: &Path, data: &Path, core: usize) -> Result<Server, Failure> {
     if data.exists() {
         fs::remove_dir_all(data)?;
     }
     let address = format!("127.0.0.1:{}", free_port()?);
-    let mut command = placement.command(binary);
+    let mut command = pinned(binary, core);
     for (key, value) in [
         ("listeners", format!("PLAINTEXT://{address}")),
         ("log.dirs", data.display().to_string()),

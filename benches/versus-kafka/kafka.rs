@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::Failure;
-use crate::server::{Broker, Placement, Server, expect_success, free_port};
+use crate::server::{Broker, Server, expect_success, free_port, pinned};
 
 /// As bin/kafka-run-class.sh and bin/kafka-server-start.sh set them.
 const JVM_FLAGS: [&str; 9] = [
@@ -102,7 +102,7 @@ fn found_version(jars: &Path) -> Result<String, Failure> {
 
 impl Kafka {
     /// Formats an empty directory and starts a node on it.
-    pub(crate) fn start(&self, data: &Path, placement: Placement) -> Result<Server, Failure> {
+    pub(crate) fn start(&self, data: &Path, core: usize) -> Result<Server, Failure> {
         if data.exists() {
             fs::remove_dir_all(data)?;
         }
@@ -115,7 +115,7 @@ impl Kafka {
                 .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
                 .arg(&properties),
         )?;
-        let mut command = placement.command(Path::new("java"));
+        let mut command = pinned(Path::new("java"), core);
         command.args(JVM_FLAGS);
         let mut command = self.java(command);
         command.arg("kafka.Kafka").arg(&properties);

@@ -31,7 +31,7 @@ use crate::failure::Failure;
 use crate::measure::{Loadgen, Sample};
 use crate::report::{Measured, Report};
 use crate::rows::{ROWS, Row, Work};
-use crate::server::{Broker, Placement, Server};
+use crate::server::{Broker, Server};
 use crate::start::measure_starts;
 
 const ROWS_BY_DEFAULT: &str = "P1,P2,P5,P7,P9,P17";
@@ -55,10 +55,6 @@ struct Arguments {
     /// Core of the load generator.
     #[arg(long, default_value_t = 1)]
     client_core: usize,
-    /// Run brokers and generator under SCHED_RR, so that other work on the machine does not
-    /// disturb; needs root. The report says so.
-    #[arg(long)]
-    realtime: bool,
     /// Measure only this one.
     #[arg(long, value_enum)]
     only: Option<Broker>,
@@ -79,10 +75,6 @@ struct Arguments {
 impl Arguments {
     fn brokers(&self) -> Vec<Broker> {
         self.only.map_or_else(|| vec![Broker::Kafka, Broker::Highwater], |only| vec![only])
-    }
-
-    fn placement(&self) -> Placement {
-        Placement { core: self.server_core, is_realtime: self.realtime }
     }
 
     fn warm_seconds(&self, broker: Broker) -> u32 {
@@ -123,19 +115,15 @@ fn run(arguments: &Arguments) -> Result<String, Failure> {
     let rows = rows::select(&arguments.rows)?;
     let folder = folder()?;
     let binaries = binaries(arguments)?;
-    let loadgen = Loadgen {
-        binary: binaries.loadgen.clone(),
-        core: arguments.client_core,
-        is_realtime: arguments.realtime,
-    };
+    let loadgen = Loadgen { binary: binaries.loadgen.clone(), core: arguments.client_core };
     let needs_kafka = arguments.brokers().contains(&Broker::Kafka);
     let kafka =
         needs_kafka.then(|| kafka::install(&folder, &arguments.kafka_version)).transpose()?;
     let start = |broker: Broker, name: &str| {
         let data = folder.join(name);
         match (broker, &kafka) {
-            (Broker::Kafka, Some(kafka)) => kafka.start(&data, arguments.placement()),
-            _ => highwater::start(&binaries.highwater, &data, arguments.placement()),
+            (Broker::Kafka, Some(kafka)) => kafka.start(&data, arguments.server_core),
+            _ => highwater::start(&binaries.highwater, &data, arguments.server_core),
         }
     };
     let kafka_version = kafka.as_ref().map(|kafka| kafka.version.clone());

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::rows::{FETCH_FILL, Row, Work};
-use crate::server::{Placement, Server, expect_success, not_runnable};
+use crate::server::{Server, expect_success, not_runnable, pinned};
 
 /// Seconds of each measurement that do not count.
 const WARMUP_SECONDS: u32 = 2;
@@ -59,12 +59,11 @@ impl fmt::Display for Sample {
 pub(crate) struct Loadgen {
     pub(crate) binary: PathBuf,
     pub(crate) core: usize,
-    pub(crate) is_realtime: bool,
 }
 
 impl Loadgen {
     fn command(&self) -> Command {
-        Placement { core: self.core, is_realtime: self.is_realtime }.command(&self.binary)
+        pinned(&self.binary, self.core)
     }
 
     /// Milliseconds until `server` has accepted a first record.

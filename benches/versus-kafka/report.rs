@@ -42,7 +42,6 @@ impl Report {
         arguments: &Arguments,
     ) -> Report {
         let system = rustix::system::uname();
-        let realtime = if arguments.realtime { ", SCHED_RR" } else { "" };
         let preamble = vec![
             format!("Command: `{}`", command.get(1..).unwrap_or_default().join(" ")),
             format!(
@@ -59,7 +58,7 @@ impl Report {
                 if arguments.quick { " (--quick: too short for its compiler to finish)" } else { "" }
             ),
             format!(
-                "Highwater: release build, 1 shard. Brokers on core {}, loadgen on core {}{realtime}; \
+                "Highwater: release build, 1 shard. Brokers on core {}, loadgen on core {}; \
                  {} repeats of {} s in alternating order, the other broker up and idle, dirty \
                  pages written back before each. Cells: median (least to most).",
                 arguments.server_core,

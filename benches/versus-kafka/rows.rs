@@ -44,7 +44,7 @@ pub(crate) struct Row {
 
 const PAGE_CACHE_ALL: &str = "acks=all from the page cache (Kafka's default, `kernel` here)";
 const KERNEL: Option<&str> = Some("highwater.durability=kernel");
-const LEADER: &str = "acks=1: handed to the kernel";
+const LEADER: &str = "acks=1 from the page cache (`kernel` here)";
 
 /// All rows that this program can run. Bars and goals are those that the project has set itself.
 pub(crate) const ROWS: [Row; 11] = [
@@ -56,7 +56,7 @@ pub(crate) const ROWS: [Row; 11] = [
         bar: 5.0,
         goal: 10.0,
         durability: LEADER,
-        highwater_config: None,
+        highwater_config: KERNEL,
     },
     Row {
         id: "P2",
@@ -66,7 +66,7 @@ pub(crate) const ROWS: [Row; 11] = [
         bar: 0.5,
         goal: 0.3,
         durability: LEADER,
-        highwater_config: None,
+        highwater_config: KERNEL,
     },
     Row {
         id: "P3",
@@ -88,7 +88,7 @@ pub(crate) const ROWS: [Row; 11] = [
         bar: 5.0,
         goal: 10.0,
         durability: LEADER,
-        highwater_config: None,
+        highwater_config: KERNEL,
     },
     Row {
         id: "P5",

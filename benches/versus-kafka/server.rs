@@ -31,26 +31,11 @@ impl fmt::Display for Broker {
     }
 }
 
-/// Where and how a process runs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Placement {
-    pub(crate) core: usize,
-    pub(crate) is_realtime: bool,
-}
-
-impl Placement {
-    /// A command that runs `program` there.
-    pub(crate) fn command(self, program: &Path) -> Command {
-        let mut command;
-        if self.is_realtime {
-            command = Command::new("chrt");
-            command.args(["-r", "1", "taskset"]);
-        } else {
-            command = Command::new("taskset");
-        }
-        command.arg("-c").arg(self.core.to_string()).arg(program);
-        command
-    }
+/// A command that runs `program` on one core.
+pub(crate) fn pinned(program: &Path, core: usize) -> Command {
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(core.to_string()).arg(program);
+    command
 }
 
 /// A running broker; dropped, it is stopped.
@@ -79,7 +64,7 @@ impl Server {
         Ok(Server { broker, address, process })
     }
 
-    /// The process id; `taskset` and `chrt` replace themselves by the broker.
+    /// The process id; `taskset` replaces itself by the broker.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }

@@ -51,11 +51,13 @@ impl Topic {
 
     /// Describes an existing topic.
     pub(crate) fn find(control: &mut Control, name: &str) -> Result<Topic, Failure> {
-        match look_up(control, name)? {
-            LookUp::Ready(topic) => Ok(topic),
-            LookUp::Missing => Err(missing(control, name)),
-            LookUp::Leaderless(_) => wait_for_leaders(control, name),
-        }
+        let topic = match look_up(control, name)? {
+            LookUp::Ready(topic) => topic,
+            LookUp::Missing => return Err(missing(control, name)),
+            LookUp::Leaderless(_) => wait_for_leaders(control, name)?,
+        };
+        wait_until_led(&topic)?;
+        Ok(topic)
     }
 
     /// Describes a topic, after creating it when it is missing.
@@ -78,7 +80,10 @@ impl Topic {
                 actual: topic.partition_count(),
                 asked,
             }),
-            _ => Ok(topic),
+            _ => {
+                wait_until_led(&topic)?;
+                Ok(topic)
+            }
         }
     }
 }
@@ -203,6 +208,34 @@ fn wait_for_leaders(control: &mut Control, name: &str) -> Result<Topic, Failure>
             LookUp::Missing | LookUp::Leaderless(_) => std::thread::sleep(ASK_AGAIN_AFTER),
         }
     }
+}
+
+/// Waits until each leader knows that it leads. A broker may tell clients of a new leader before
+/// that leader has taken over; load that starts then would only measure refusals.
+#[expect(clippy::disallowed_methods, reason = "waits for a condition, with a deadline")]
+fn wait_until_led(topic: &Topic) -> Result<(), Failure> {
+    let deadline_ns = now_ns() + LEADERS_WITHIN_NS;
+    for (address, led) in &topic.leaders {
+        let mut leader = Control::connect(address)?;
+        loop {
+            match list_offsets(&mut leader, &topic.name, led, LogEnd::End) {
+                Err(Failure::Refused { code, .. })
+                    if is_retriable(code) && now_ns() < deadline_ns =>
+                {
+                    std::thread::sleep(ASK_AGAIN_AFTER);
+                }
+                outcome => {
+                    outcome?;
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_retriable(code: i16) -> bool {
+    KafkaCode::from_number(code).is_some_and(KafkaCode::is_retriable)
 }
 
 fn missing(control: &Control, name: &str) -> Failure {
