@@ -104,7 +104,13 @@ fn run(seed: u64) -> u64 {
         let (config, _) = BrokerConfig::from_settings(&[]).unwrap();
         let start =
             SimStart { seed: random.next(), disk: moved.clone(), cores, config: Arc::new(config) };
+        if only_one() {
+            println!("life {life} on {cores} cores: {:#?}", moved.paths());
+        }
         let mut broker = SimBroker::start(executor, start);
+        if only_one() {
+            println!("started: {:#?}", moved.paths());
+        }
         let id = *topic.get_or_insert_with(|| create_topic(&mut broker));
         check_promises(&mut broker, id, &promises);
         let core = |random: &mut Random| random.index(usize::from(cores));
@@ -124,6 +130,9 @@ fn run(seed: u64) -> u64 {
         drop(broker);
         if life % 2 == 1 || random.chance(50) {
             moved.crash(&mut random);
+            if only_one() {
+                println!("power cut");
+            }
             promises.borrow_mut().written.clear();
         } else {
             moved.kill();
@@ -131,6 +140,11 @@ fn run(seed: u64) -> u64 {
     }
     let acked = promises.borrow().acked;
     acked
+}
+
+/// One seed is being looked at: tell more.
+fn only_one() -> bool {
+    std::env::var_os("HIGHWATER_SEED").is_some()
 }
 
 fn create_topic(broker: &mut SimBroker) -> Uuid {
@@ -282,7 +296,8 @@ async fn fetch(
     };
     let answer = client.call(&request).await?;
     let data = answer.responses.into_iter().next()?.partitions.into_iter().next()?;
-    assert_eq!(data.error_code, 0, "fetch of {partition} from {from}");
+    let (start, end) = (data.log_start_offset, data.high_watermark);
+    assert_eq!(data.error_code, 0, "fetch of {partition} from {from}: {start}..{end}");
     let mut bytes: Bytes = data.records.into_bytes();
     let mut found = Vec::new();
     while !bytes.is_empty() {
