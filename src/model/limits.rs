@@ -43,7 +43,7 @@ pub const TOPIC_NAME_LEN_MAX: usize = 249;
 pub const JOURNAL_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Journal files of one core. All full means produce waits for the segment writer.
-pub const JOURNAL_FILES_MAX: usize = 8;
+pub const JOURNAL_FILES_MAX: usize = 4;
 
 /// Bytes after which one journal write takes no further partition.
 pub const JOURNAL_WRITE_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -45,7 +45,7 @@ impl<D: Disk> Shard<D> {
         let now = self.now;
         let partition = &mut self.partitions[index];
         let context = AppendContext { leader_epoch: partition.leader_epoch, now, origin: from };
-        let before = partition.log.pending_bytes();
+        let before = partition.log.appended_bytes();
         let appended = match partition.log.append(batch, context, &mut self.arena) {
             Ok(appended) => appended,
             Err(error) => {
@@ -65,7 +65,8 @@ impl<D: Disk> Shard<D> {
         let end = appended.last_offset.advance(1);
         let settled = partition.park(acks, end, token, outcome);
         if !appended.is_duplicate {
-            self.commit.unwritten_bytes += partition.log.pending_bytes() - before;
+            let size = partition.log.appended_bytes() - before;
+            self.commit.unwritten_bytes += usize::try_from(size).expect("a batch fits in memory");
             self.mark_dirty(index);
         }
         settled

@@ -246,6 +246,15 @@ impl SimClient {
         Some(R::Response::decode(&mut reader, version).expect("our own answer"))
     }
 
+    /// Hands the broker any bytes at all; true while it still reads from this client.
+    pub fn feed(&mut self, bytes: &[u8]) -> bool {
+        let shard = self.wiring.cores[self.core].clone();
+        shard.borrow_mut().set_now(self.wiring.handle.now());
+        let state = dispatch::on_bytes(&shard, self.id, &mut BytesMut::from(bytes));
+        shard.borrow().outbox.raise();
+        !matches!(state, ReadState::Closed)
+    }
+
     async fn answer(&mut self) -> Option<Bytes> {
         loop {
             if let Some(inbox) = self.wiring.answers[self.core].borrow_mut().get_mut(&self.id)

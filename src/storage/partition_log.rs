@@ -405,6 +405,11 @@ impl<D: Disk> PartitionLog<D> {
         self.appended_since(self.written_end)
     }
 
+    /// Bytes appended since the log was opened; the difference around an append is its size.
+    pub fn appended_bytes(&self) -> u64 {
+        self.tail.appended_bytes()
+    }
+
     /// Bytes appended that are not in segment files.
     pub fn undrained_bytes(&self) -> usize {
         self.appended_since(self.drained_end)
