@@ -18,7 +18,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Send batches: at a rate (latency counts from the intended send time) or as fast as answers come.
+    /// Send batches: at a rate (latency counts from the intended send time) or as fast as answers
+    /// come.
     Produce(ProduceArgs),
     /// Fetch from the start of each partition and count what comes.
     Consume(ConsumeArgs),

@@ -3,8 +3,8 @@
 //! Why it exists: a figure counts only when the generator could have driven more. The null broker
 //! is that proof, and the peer of the end-to-end tests.
 //!
-//! It answers ApiVersions, Metadata, CreateTopics, DeleteTopics, ListOffsets, Produce (always accepted) and Fetch
-//! (the same batches at every offset up to a fixed end). One thread, one epoll.
+//! It answers ApiVersions, Metadata, CreateTopics, DeleteTopics, ListOffsets, Produce (always
+//! accepted) and Fetch (the same batches at every offset up to a fixed end). One thread, one epoll.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};

@@ -15,7 +15,8 @@ use crate::clock::SECOND_NS;
 pub(crate) enum Arrivals {
     /// Every gap is the same.
     Constant,
-    /// Gaps are exponential, as from many independent users; shows queueing that an even pace hides.
+    /// Gaps are exponential, as from many independent users; shows queueing that an even pace
+    /// hides.
     Poisson,
 }
 

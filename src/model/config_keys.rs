@@ -1,4 +1,4 @@
-//! One table of configuration keys: name, type, range, default, who may change it, what it does here.
+//! One table of configuration keys: name, type, range, default, who may change it, what it does.
 //!
 //! Why one table: parsing, refusals, DescribeConfigs, `--help` and docs/config.md are derived from
 //! it, so a default or a range exists once. Names, types, ranges and defaults are those of Apache

@@ -249,6 +249,7 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
+    /// A batch without records.
     pub fn new(options: BatchOptions) -> BatchBuilder {
         BatchBuilder {
             options,

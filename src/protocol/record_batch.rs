@@ -125,6 +125,7 @@ impl Attributes {
         }
     }
 
+    /// Whose clock the batch's timestamps are from.
     pub const fn timestamp_type(self) -> TimestampType {
         if self.0 & Self::LOG_APPEND_TIME == 0 {
             TimestampType::CreateTime

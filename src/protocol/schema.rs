@@ -188,6 +188,7 @@ pub struct FieldSpec {
 }
 
 impl FieldSpec {
+    /// A field of these versions: never null, no tag, a default that may be dropped in none.
     pub const fn new(name: &'static str, versions: &str) -> FieldSpec {
         FieldSpec {
             name,

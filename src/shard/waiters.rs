@@ -60,7 +60,7 @@ impl Waiters {
 
     /// Registers a fetch for the next rise of the readable end.
     pub fn watch(&mut self, watch: FetchWatch) {
-        // A fetch that was answered by its deadline leaves its watch behind; its next one replaces it.
+        // A fetch that was answered by its deadline leaves its watch behind; the next replaces it.
         self.fetches.retain(|known| known.core != watch.core || known.key.index != watch.key.index);
         self.fetches.push(watch);
     }

@@ -57,6 +57,7 @@ pub struct SimExecutor {
 }
 
 impl SimExecutor {
+    /// At time zero, without tasks; the seed decides the order in which tasks run.
     pub fn new(seed: u64) -> SimExecutor {
         let shared = Shared {
             now_us: Cell::new(0),
@@ -127,6 +128,7 @@ impl SimExecutor {
 }
 
 impl SimHandle {
+    /// Simulated time; it passes only when the simulator lets it.
     pub fn now(&self) -> Now {
         let monotonic_us = self.shared.now_us.get();
         let elapsed_ms = i64::try_from(monotonic_us / 1000).expect("runs are short");

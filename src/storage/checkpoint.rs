@@ -1,7 +1,7 @@
 //! Recovery points: per partition, from where on the segments must be read again after a crash.
 //!
-//! One small file per core, `recovery-points` beside the core's journal, replaced as a whole. Numbers
-//! are little-endian.
+//! One small file per core, `recovery-points` beside the core's journal, replaced as a whole.
+//! Numbers are little-endian.
 //! ```text
 //!   0  magic "HWRPNTS1"        per partition, 48 bytes
 //!   8  crc32c of 12..end        0  topic id

@@ -6,9 +6,11 @@
 //!
 //! Contract
 //! - A completed `write_at` survives the death of the process; it survives a power cut only once
-//!   a later `sync` of the same file has completed. Until then any subset of its sectors may be lost.
-//! - A created, renamed or removed name survives a power cut once `sync_dir` of its folder has completed.
-//! - After an error of `write_at` or `sync` the file's unsynced content is unknown: never retry, go offline.
+//!   a later `sync` of the same file has completed. Until then any subset of its sectors may go.
+//! - A created, renamed or removed name survives a power cut once `sync_dir` of its folder has
+//!   completed.
+//! - After an error of `write_at` or `sync` the file's unsynced content is unknown: never retry, go
+//!   offline.
 
 use bytes::Bytes;
 use std::io;
@@ -59,7 +61,7 @@ impl DiskError {
 }
 
 /// Files as the log sees them. One per core, cloned freely; futures need not be `Send`.
-#[allow(async_fn_in_trait)] // Executors here are single-threaded by design: no Send bound is wanted.
+#[allow(async_fn_in_trait)] // Executors are single-threaded by design: no Send bound is wanted.
 pub trait Disk: Clone + 'static {
     /// An open file; clones share it, the last one closes it.
     type File: Clone + 'static;

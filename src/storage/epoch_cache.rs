@@ -65,7 +65,7 @@ impl EpochCache {
         Some((found.map_or(epoch, |found| found.epoch), end))
     }
 
-    /// Forgets what begins at or behind `end`: the log ends there now. True when that changed anything.
+    /// Forgets what begins at or behind `end`, where the log ends now. True when that was anything.
     pub fn truncate_from(&mut self, end: Offset) -> bool {
         let before = self.entries.len();
         self.entries.retain(|entry| entry.start < end);

@@ -15,7 +15,8 @@
 //!                                           16  first offset of the open transaction; -1 is none
 //!                                           24  last timestamp, ms
 //!                                           32  last update, ms
-//!                                           40  per batch: first, last sequence i32; base, last offset
+//!                                           40  per batch: first, last sequence;
+//!                                               base, last offset
 //! ```
 //!
 //! Invariants

@@ -50,6 +50,7 @@ impl<'a> Placement<'a> {
             .map(|offset| self.brokers[(self.turn + offset) % self.brokers.len()])
             .collect();
         self.turn = (self.turn + 1) % self.brokers.len();
+        assert!(chosen.len() == factor);
         self.on(&chosen)
     }
 
@@ -80,10 +81,12 @@ impl<'a> Placement<'a> {
                 ))
             })?);
         }
+        assert!(chosen.len() == brokers.len());
         Ok(self.on(&chosen))
     }
 
     fn on(&mut self, brokers: &[LiveBroker]) -> PartitionState {
+        assert!(!brokers.is_empty(), "a partition has a leader");
         let mut replicas = Vec::with_capacity(brokers.len());
         for broker in brokers {
             let core = self.emptiest_core(broker);
@@ -122,6 +125,7 @@ pub(super) fn reassign_cores(image: &MetadataImage, cores: u16) -> Vec<MetadataR
         let Some(replica) = stranded else { continue };
         let core = (0..cores).min_by_key(|core| load[usize::from(*core)]).expect("cores > 0");
         load[usize::from(core)] += 1;
+        assert!(core < cores);
         replica.core = CoreId(core);
         state.partition_epoch += 1;
         records.push(MetadataRecord::Partition { id, state });

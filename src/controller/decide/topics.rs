@@ -62,6 +62,7 @@ pub(super) fn create(
     topics: Vec<NewTopic>,
     context: &Context<'_>,
 ) -> Decision {
+    let asked = topics.len();
     let repeated = repeated(topics.iter().map(|topic| topic.name.as_str()));
     let mut creation = Creation::new(image, context);
     let mut answered = BTreeSet::new();
@@ -74,6 +75,7 @@ pub(super) fn create(
         };
         answers.push(TopicAnswer { name: topic.name, result });
     }
+    assert!(answers.len() <= asked);
     Decision { records: creation.records, reply: ChangeReply::Topics(answers) }
 }
 
@@ -267,6 +269,7 @@ impl<'a> Creation<'a> {
                 "partitions should be a consecutive 0-based integer sequence".to_owned(),
             ));
         }
+        assert!(states.len() == topic.assignments.len());
         Ok(states.into_values().collect())
     }
 }
@@ -292,6 +295,7 @@ pub(super) fn delete(image: &MetadataImage, topics: Vec<TopicRef>, is_enabled: b
         answers.push(DeletedTopic { name: name.or(wanted.name), id, result });
     }
     assert!(records.len() == gone.len());
+    assert!(records.len() <= answers.len());
     Decision { records, reply: ChangeReply::DeletedTopics(answers) }
 }
 

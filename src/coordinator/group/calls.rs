@@ -250,6 +250,7 @@ pub struct Left {
     pub members: Vec<LeftMember>,
 }
 
+/// One member of a LeaveGroup, with what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftMember {
     pub member: String,
@@ -273,12 +274,14 @@ pub struct CommitOffsets {
     pub names_missing_group: bool,
 }
 
+/// Offsets to commit in one topic.
 #[derive(Debug, Clone)]
 pub struct CommitTopic {
     pub name: String,
     pub partitions: Vec<CommitPartition>,
 }
 
+/// The offset to commit for one partition.
 #[derive(Debug, Clone)]
 pub struct CommitPartition {
     pub partition: i32,
@@ -303,12 +306,14 @@ pub struct FetchOffsets {
     pub topics: Option<Vec<(String, Vec<i32>)>>,
 }
 
+/// Committed offsets of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedTopic {
     pub name: String,
     pub partitions: Vec<FetchedPartition>,
 }
 
+/// The committed offset of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedPartition {
     pub partition: i32,

@@ -40,6 +40,7 @@ const CONSUMER: &str = "consumer";
 /// State of a group that is not there.
 pub(super) const DEAD: &str = "Dead";
 
+/// Where a classic group stands; names as in Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupState {
     /// No members; there may be offsets.

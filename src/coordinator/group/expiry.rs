@@ -80,6 +80,7 @@ impl GroupCoordinator {
             .take(GROUPS_SWEPT_PER_TURN)
             .map(|(id, _)| id.clone())
             .collect();
+        assert!(bite.len() <= GROUPS_SWEPT_PER_TURN);
         for id in &bite {
             self.sweep_group(id, turn);
         }
@@ -102,6 +103,7 @@ impl GroupCoordinator {
         }
         let is_idle = group.state == GroupState::Empty && group.pending_joins.is_empty();
         if is_idle && self.offsets.of_group(id).is_none() {
+            assert!(group.members.is_empty());
             self.groups.remove(id);
             turn.write(GroupRecord::Group { group: id.to_owned(), value: None });
         }

@@ -75,6 +75,7 @@ impl ClassicGroup {
         }
         for id in &dead {
             self.remove_member(id, turn);
+            assert!(!self.members.contains_key(id));
         }
         if !dead.is_empty() {
             self.rebalance(turn);

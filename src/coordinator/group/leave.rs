@@ -9,12 +9,14 @@ use crate::model::errors::KafkaCode;
 impl ClassicGroup {
     /// Takes the named members out; each gets its own code. One rebalance follows for all.
     pub(super) fn on_leave(&mut self, leave: Leave, waiter: Waiter, turn: &mut Turn<'_>) {
-        let mut members = Vec::with_capacity(leave.members.len());
+        let asked = leave.members.len();
+        let mut members = Vec::with_capacity(asked);
         for leaving in leave.members {
             let code = self.leave(&leaving, turn);
             let LeavingMember { member, instance } = leaving;
             members.push(LeftMember { member, instance, code });
         }
+        assert!(members.len() == asked);
         let has_left = members.iter().any(|left| left.code == KafkaCode::None);
         if has_left && self.state != GroupState::Empty {
             self.rebalance(turn);

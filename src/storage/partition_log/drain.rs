@@ -328,7 +328,7 @@ impl<D: Disk> PartitionLog<D> {
         })
     }
 
-    /// State to write with the next sync: captured now at the log end, written once that is drained.
+    /// State to write with the next sync: captured at the log end, written once that is drained.
     fn plan_snapshot(&mut self, interval_bytes: u64) -> Option<(Offset, Bytes)> {
         self.snapshots.began_at?;
         let appended = self.tail.appended_bytes();

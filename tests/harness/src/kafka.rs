@@ -47,7 +47,7 @@ pub struct ApacheKafka {
 }
 
 impl ApacheKafka {
-    /// Installs Kafka where that is not done, formats a new directory, starts it, waits for answers.
+    /// Installs Kafka where that is not done, formats a new directory, starts it, waits for it.
     ///
     /// # Errors
     /// `Missing` when Java or Maven is not there. Panics when Kafka itself does not start.

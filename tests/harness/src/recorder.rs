@@ -65,7 +65,7 @@ impl Recorder {
         let (upstream, sender) = (upstream.to_owned(), self.sender.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // A broker that is gone ends the client's connection, as it would without the proxy.
+                // A broker that is gone ends the client's connection, as without the proxy.
                 if let Ok(broker) = TcpStream::connect(&upstream) {
                     forward(client, broker, sender.clone());
                 }

@@ -426,27 +426,7 @@ fn show_answer(answer: &GroupAnswer) -> String {
             });
             each.collect::<Vec<_>>().join(", ")
         }
-        GroupAnswer::Describe(groups) => {
-            let group = &groups[0];
-            let member = |m: &crate::coordinator::group::calls::DescribedMember| {
-                format!(
-                    "{} {}{} {}={}",
-                    m.member,
-                    m.client_id,
-                    m.client_host,
-                    text(&m.metadata),
-                    text(&m.assignment)
-                )
-            };
-            let members: Vec<String> = group.members.iter().map(member).collect();
-            format!(
-                "{} {} {:?} {:?} {members:?}",
-                group.code.name(),
-                group.state,
-                group.protocol_type,
-                group.protocol
-            )
-        }
+        GroupAnswer::Describe(groups) => show_group(groups),
         GroupAnswer::List(groups) => {
             let group = |g: &crate::coordinator::group::calls::ListedGroup| {
                 format!("{} {:?} {} {}", g.group, g.protocol_type, g.state, g.kind)
@@ -455,6 +435,28 @@ fn show_answer(answer: &GroupAnswer) -> String {
         }
         GroupAnswer::Delete(groups) => groups[0].1.name().to_owned(),
     }
+}
+
+fn show_group(groups: &[crate::coordinator::group::calls::DescribedGroup]) -> String {
+    let group = &groups[0];
+    let member = |m: &crate::coordinator::group::calls::DescribedMember| {
+        format!(
+            "{} {}{} {}={}",
+            m.member,
+            m.client_id,
+            m.client_host,
+            text(&m.metadata),
+            text(&m.assignment)
+        )
+    };
+    let members: Vec<String> = group.members.iter().map(member).collect();
+    format!(
+        "{} {} {:?} {:?} {members:?}",
+        group.code.name(),
+        group.state,
+        group.protocol_type,
+        group.protocol
+    )
 }
 
 fn text(bytes: &Bytes) -> String {
