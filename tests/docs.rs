@@ -30,7 +30,7 @@ Written from `src/model/config_keys` by `tests/docs.rs`; do not edit.
 
 Settings are read from a properties file (`--config server.properties`), then the environment,
 then `--override key=value`; the later one wins. An environment variable `KAFKA_LOG_RETENTION_HOURS`
-is the key `log.retention.hours`: `KAFKA_` goes, `_` becomes `.`, `__` becomes `_`, `___` becomes `-`.
+is the key `log.retention.hours`: `KAFKA_` goes, `_` becomes `.`, `__` becomes `_`, `___` is `-`.
 
 Names, types, ranges and defaults are those of Apache Kafka 4.1 unless the key begins with
 `highwater.` or the text says otherwise. A value out of range stops the start and says where it was

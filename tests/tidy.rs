@@ -24,7 +24,7 @@ use tidy::{constructs, documentation, layers, modules, names, pages, promises, s
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-const RULES: [(&str, Rule); 23] = [
+const RULES: [(&str, Rule); 24] = [
     ("layers", layers::layers),
     ("dead files", modules::dead_files),
     ("empty files", modules::empty_files),
@@ -45,6 +45,7 @@ const RULES: [(&str, Rule); 23] = [
     ("CHANGELOG", pages::changelog),
     ("decisions", pages::decisions),
     ("generated pages", pages::generated_pages),
+    ("links", pages::links),
     ("dependencies", pages::dependencies),
     ("dead keys", dead_keys),
     ("assertions", promises::assertions),

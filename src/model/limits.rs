@@ -63,6 +63,12 @@ pub const DIRECT_APPEND_BYTES_MIN: usize = 512 * 1024;
 /// Writes to growing files from here on go around the page cache, in bytes.
 pub const DIRECT_WRITE_BYTES_MIN: usize = 64 * 1024;
 
+/// Locked memory without which the executor does not start, in bytes.
+pub const HOST_MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+/// Descriptors below which a broker is of no use: some segments, some connections.
+pub const HOST_FILES_MIN: u64 = 256;
+
 /// Room held back in the data directory and released when the file system is full, in bytes.
 pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
 

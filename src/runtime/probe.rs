@@ -3,16 +3,11 @@
 //! glommio panics, or prints a text that misleads, where any of these is missing. Each check here
 //! ends in one sentence with the value found and the value needed, and in one fix.
 
+use crate::model::limits::{HOST_FILES_MIN, HOST_MEMLOCK_BYTES_MIN};
 use io_uring::{IoUring, Probe, opcode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::io;
-
-/// Locked memory that glommio insists on, in bytes.
-const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
-
-/// Descriptors below which a broker is of no use: some segments, some connections.
-const FILES_MIN: u64 = 256;
 
 /// Entries of the probe's own ring.
 const PROBE_ENTRIES: u32 = 8;
@@ -105,8 +100,8 @@ impl ProbeError {
 pub fn probe(executors: usize) -> Result<ProbeReport, ProbeError> {
     let kernel = kernel_release();
     let files = raise(Resource::Nofile);
-    if let Some(files) = files.filter(|files| *files < FILES_MIN) {
-        return Err(ProbeError::FilesTooLow { files, needed: FILES_MIN });
+    if let Some(files) = files.filter(|files| *files < HOST_FILES_MIN) {
+        return Err(ProbeError::FilesTooLow { files, needed: HOST_FILES_MIN });
     }
     let memlock_bytes = raise(Resource::Memlock);
     let (ring_depth, io_memory_bytes, is_shrunk) = fit(memlock_bytes, executors)?;
@@ -135,12 +130,12 @@ fn fit(memlock_bytes: Option<u64>, executors: usize) -> Result<(usize, usize, bo
     };
     for (depth, memory) in RING_SIZES {
         // Half is left to others of the same user: the kernel counts per user, not per process.
-        if limit >= MEMLOCK_BYTES_MIN && need(depth, memory) <= limit / 2 {
+        if limit >= HOST_MEMLOCK_BYTES_MIN && need(depth, memory) <= limit / 2 {
             return Ok((depth, memory, depth != deepest));
         }
     }
     let (depth, memory) = RING_SIZES[RING_SIZES.len() - 1];
-    let needed_bytes = (need(depth, memory) * 2).max(MEMLOCK_BYTES_MIN);
+    let needed_bytes = (need(depth, memory) * 2).max(HOST_MEMLOCK_BYTES_MIN);
     Err(ProbeError::MemlockTooLow { memlock_bytes: limit, needed_bytes, executors })
 }
 

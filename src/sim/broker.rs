@@ -221,8 +221,8 @@ pub struct SimClient {
 }
 
 impl SimClient {
-    /// Sends a request in its newest version and waits for the answer; `None` when the broker closed
-    /// the connection.
+    /// Sends a request in its newest version and waits for the answer; `None` when the broker
+    /// closed the connection.
     pub async fn call<R: Request>(&mut self, request: &R) -> Option<R::Response> {
         let version = *R::VERSIONS.end();
         self.correlation_id += 1;

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 /// Written by tests from the tables of the code.
 const GENERATED: [&str; 3] = ["docs/config.md", "docs/errors.md", "docs/compatibility.md"];
+const README_MAP: &str = "## Where things are";
 const DECISION_LINES_MAX: usize = 100;
 
-/// The README's section with "map" in its title names each folder, and no folder that is gone.
+/// The README's table of folders names each of them, and none that is gone.
 pub fn readme_map(tree: &Tree) -> Vec<Finding> {
     let Some(readme) = tree.get("README.md") else {
         return missing(tree, "README.md");
@@ -20,18 +21,17 @@ pub fn readme_map(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (number, line) in numbered(readme) {
         if line.starts_with('#') {
-            is_in_map = line.to_lowercase().contains("map");
-        } else if is_in_map {
-            for folder in quoted(line).filter_map(|name| name.strip_suffix('/')) {
-                if !tree.has_folder(folder) {
-                    findings.push(finding("README.md", number, format!("`{folder}/` is gone")));
-                }
-                named.insert(folder.to_owned());
+            is_in_map = line == README_MAP;
+        } else if is_in_map && line.starts_with("| `") {
+            let folder = quoted(line).next().unwrap_or_default().trim_end_matches('/');
+            if !tree.has_folder(folder) {
+                findings.push(finding("README.md", number, format!("`{folder}` is gone")));
             }
+            named.insert(folder.to_owned());
         }
     }
     for folder in folders(tree).difference(&named).filter(|_| tree.is_grown()) {
-        findings.push(finding("README.md", 0, format!("the map does not name `{folder}/`")));
+        findings.push(finding("README.md", 0, format!("the map does not name `{folder}`")));
     }
     findings
 }
@@ -46,6 +46,7 @@ fn folders(tree: &Tree) -> BTreeSet<String> {
                 _ => Some(top.to_owned()),
             }
         })
+        .filter(|folder| !folder.starts_with('.'))
         .collect()
 }
 
@@ -137,12 +138,26 @@ pub fn decisions(tree: &Tree) -> Vec<Finding> {
 pub fn generated_pages(tree: &Tree) -> Vec<Finding> {
     GENERATED
         .into_iter()
-        .filter(|path| match tree.get(path) {
-            Some(text) => text.trim().is_empty(),
-            None => tree.is_grown(),
-        })
-        .map(|path| finding(path, 0, "is missing or empty: a test writes it"))
+        .filter(|path| tree.get(path).is_some_and(|text| text.trim().is_empty()))
+        .map(|path| finding(path, 0, "is empty: a test writes it"))
         .collect()
+}
+
+/// A page that names another page in `docs/` names one that is there.
+pub fn links(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.files().filter(|(path, _)| path.ends_with(".md")) {
+        for (number, line) in numbered(text) {
+            for (at, _) in line.match_indices("docs/") {
+                let is_word = |char: char| char.is_alphanumeric() || "/-_.".contains(char);
+                let target = line[at..].split(|char| !is_word(char)).next().unwrap_or_default();
+                if target.ends_with(".md") && !tree.has(target) {
+                    findings.push(finding(path, number, format!("`{target}` is not there")));
+                }
+            }
+        }
+    }
+    findings
 }
 
 /// Every dependency says why it is here, on its own line.
@@ -164,10 +179,16 @@ pub fn dependencies(tree: &Tree) -> Vec<Finding> {
 
 #[test]
 fn a_map_that_has_drifted_is_reported() {
-    let readme = "# Highwater\n`gone/`\n## Map\n| `src/model/` | words |\n| `attic/` | old |\n";
-    let files = [("README.md", readme), ("src/model/a.rs", ""), ("src/cli/start.rs", "")];
+    let table = "| `src/model` | `words` |\n| `attic/` | old |\n";
+    let readme = format!("# Highwater\n| `gone` |\n{README_MAP}\n{table}");
+    let files = [
+        ("README.md", readme.as_str()),
+        ("src/model/a.rs", ""),
+        ("src/cli/start.rs", ""),
+        (".ci/run", ""),
+    ];
     let found: Vec<_> = readme_map(&Tree::planted(&files)).into_iter().map(|f| f.text).collect();
-    assert_eq!(found, ["`attic/` is gone", "the map does not name `src/cli/`"]);
+    assert_eq!(found, ["`attic` is gone", "the map does not name `src/cli`"]);
     assert_eq!(readme_map(&Tree::planted(&[("src/cli/start.rs", "")])).len(), 1);
     assert_eq!(readme_map(&Tree::planted(&[("src/model/a.rs", "")])), []);
 }
@@ -207,7 +228,13 @@ fn a_decision_out_of_order_undated_or_too_long_is_reported() {
 fn an_empty_generated_page_is_reported() {
     assert_eq!(generated_pages(&Tree::planted(&[("docs/config.md", "\n")])).len(), 1);
     assert_eq!(generated_pages(&Tree::planted(&[("docs/config.md", "x")])), []);
-    assert_eq!(generated_pages(&Tree::planted(&[("src/cli/start.rs", "")])).len(), 3);
+}
+
+#[test]
+fn a_link_to_a_page_that_is_gone_is_reported() {
+    let page = "See [a](docs/a.md), `docs/b.md#part` and docs/decisions/.";
+    let tree = Tree::planted(&[("README.md", page), ("docs/a.md", "x")]);
+    assert_eq!(links(&tree), [finding("README.md", 1, "`docs/b.md` is not there")]);
 }
 
 #[test]

@@ -57,17 +57,15 @@ pub fn words(tree: &Tree) -> Vec<Finding> {
         };
         for (number, line) in numbered(&prose) {
             let line = line.to_lowercase();
+            if let Some(char) = line.chars().find(|char| is_emoji(*char)) {
+                findings.push(finding(path, number, format!("{char}: use words")));
+            }
             for word in WORDS.iter().filter(|word| has_word(&line, word)) {
                 findings.push(finding(
                     path,
                     number,
                     format!("\"{word}\": say what is true instead"),
                 ));
-            }
-        }
-        for (number, line) in numbered(text) {
-            if let Some(char) = line.chars().find(|char| is_emoji(*char)) {
-                findings.push(finding(path, number, format!("{char}: use words")));
             }
         }
     }

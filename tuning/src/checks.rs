@@ -52,7 +52,9 @@ fn rings_allowed(host: &Host) -> Row {
     let disabled = host.number("proc/sys/kernel/io_uring_disabled").unwrap_or(0);
     let severity = if disabled == 1 { Severity::Advised } else { Severity::Required };
     let fix = match disabled {
-        1 => "run the broker in the group kernel.io_uring_group, or sysctl kernel.io_uring_disabled=0",
+        1 => {
+            "run the broker in the group kernel.io_uring_group, or sysctl kernel.io_uring_disabled=0"
+        }
         _ => "sysctl kernel.io_uring_disabled=0, if the host's policy allows it",
     };
     Row::new("iouring.enabled", severity, disabled.to_string(), disabled == 0)
@@ -116,7 +118,8 @@ fn swapping(host: &Host) -> Row {
     };
     let swaps = host.text("proc/swaps").map_or(0, |text| text.lines().skip(1).count());
     let is_met = swaps == 0 || swappiness <= SWAPPINESS_MAX;
-    let current = if swaps == 0 { format!("{swappiness}, no swap") } else { swappiness.to_string() };
+    let current =
+        if swaps == 0 { format!("{swappiness}, no swap") } else { swappiness.to_string() };
     Row::new("memory.swappiness", Severity::Advised, current, is_met)
         .wanted(format!("<= {SWAPPINESS_MAX}"))
         .why("a core that waits for a swapped page serves nobody")

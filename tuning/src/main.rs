@@ -1,4 +1,4 @@
-//! `tuning check`: whether this host gives Highwater what it needs, and how to give what is missing.
+//! `tuning check`: whether this host gives Highwater what it needs, and how to give the rest.
 //!
 //! Reads only; nothing is changed. Exit code 0: all well, 1: advice, 2: the broker will not run,
 //! 64: wrong usage.
@@ -53,7 +53,9 @@ fn main() -> ExitCode {
         Some(root) if root.join("proc").is_dir() => Host::copied(root),
         Some(root) => {
             eprintln!("--root {}: has no proc/ folder", root.display());
-            eprintln!("  help: name a folder with copies of /proc and /sys of the host in question");
+            eprintln!(
+                "  help: name a folder with copies of /proc and /sys of the host in question"
+            );
             return ExitCode::from(EXIT_USAGE);
         }
     };

@@ -36,9 +36,10 @@ fn cause(error: &io::Error) -> (String, &'static str) {
             "sysctl kernel.io_uring_disabled=0; in a container, allow io_uring_setup, \
              io_uring_enter and io_uring_register in its seccomp profile",
         ),
-        Some(Errno::ACCESS) => {
-            ("EACCES".to_owned(), "allow io_uring in the host's security module (SELinux, AppArmor)")
-        }
+        Some(Errno::ACCESS) => (
+            "EACCES".to_owned(),
+            "allow io_uring in the host's security module (SELinux, AppArmor)",
+        ),
         Some(Errno::NOSYS) => (
             "ENOSYS".to_owned(),
             "use kernel 5.8 or newer; in a container, allow the io_uring system calls in its \

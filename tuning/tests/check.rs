@@ -8,12 +8,18 @@ use std::process::Command;
 const GOOD_HOST: [(&str, &str); 11] = [
     ("proc/sys/kernel/osrelease", "6.12.3-amd64\n"),
     ("proc/sys/kernel/io_uring_disabled", "0\n"),
-    ("proc/self/limits", "Limit  Soft  Hard  Units\nMax open files 1024 1048576 files\nMax locked memory unlimited unlimited bytes\n"),
+    (
+        "proc/self/limits",
+        "Limit  Soft  Hard  Units\nMax open files 1024 1048576 files\nMax locked memory unlimited unlimited bytes\n",
+    ),
     ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
     ("proc/sys/vm/swappiness", "60\n"),
     ("proc/swaps", "Filename Type Size Used Priority\n"),
     ("proc/sys/net/core/somaxconn", "4096\n"),
-    ("proc/self/mountinfo", "27 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n30 27 0:40 / /run rw - tmpfs tmpfs rw\n"),
+    (
+        "proc/self/mountinfo",
+        "27 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n30 27 0:40 / /run rw - tmpfs tmpfs rw\n",
+    ),
     ("sys/dev/block/254:1/partition", "1\n"),
     ("sys/dev/block/queue/scheduler", "[none] mq-deadline\n"),
     ("sys/dev/block/queue/write_cache", "write through\n"),
@@ -108,8 +114,14 @@ fn what_costs_speed_is_advice() {
         ],
     );
     for id in [
-        "iouring.enabled", "limit.memlock", "limit.nofile", "memory.thp", "memory.swappiness",
-        "net.somaxconn", "disk.filesystem", "disk.mount",
+        "iouring.enabled",
+        "limit.memlock",
+        "limit.nofile",
+        "memory.thp",
+        "memory.swappiness",
+        "net.somaxconn",
+        "disk.filesystem",
+        "disk.mount",
     ] {
         assert_eq!(host.row(id).0, "warn", "{id}");
     }
