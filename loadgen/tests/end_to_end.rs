@@ -1,4 +1,5 @@
 //! The built program against its own null broker: what comes out, and with which exit code.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};

@@ -7,6 +7,7 @@ use crate::protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
 };
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 /// How long a topic that is being created may take to get its leaders.
@@ -96,9 +97,9 @@ impl Leaders {
             .find(|known| known.partition_index == partition)
             .map_or(-1, |known| known.leader_id);
         let address = self.addresses.get(&leader).cloned().unwrap_or_default();
-        if !self.clients.contains_key(&leader) {
-            self.clients.insert(leader, Client::connect(&address)?);
+        match self.clients.entry(leader) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(Client::connect(&address)?)),
         }
-        Ok(self.clients.get_mut(&leader).expect("just put there"))
     }
 }

@@ -3,6 +3,8 @@
 //! Every sub-command that needs a broker speaks the Kafka protocol to it; none has a private door,
 //! so they work against any Kafka-compatible broker too.
 
+#![allow(clippy::print_stdout, reason = "this is where the broker speaks to people")]
+
 mod args; // what can be typed
 pub mod config_source; // files, environment and flags become settings
 mod client; // one blocking connection to a broker

@@ -25,11 +25,10 @@ pub(crate) fn at(
     let named = ListOffsetsTopic { name: topic.to_owned(), partitions: vec![asked] };
     let request = ListOffsetsRequest { replica_id: -1, topics: vec![named], ..Default::default() };
     let answer = leaders.client(partition)?.call(&request)?;
-    for found in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-        check(&format!("{topic}/{partition}"), found.error_code, None)?;
-        return Ok(found.offset);
-    }
-    Err(CliError::NoTopic { topic: topic.to_owned() })
+    let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
+    let found = found.ok_or_else(|| CliError::NoTopic { topic: topic.to_owned() })?;
+    check(&format!("{topic}/{partition}"), found.error_code, None)?;
+    Ok(found.offset)
 }
 
 /// First and end offset of every partition, in partition order.

@@ -199,7 +199,7 @@ impl ConfigKind {
             ConfigKind::Level { min, max } => format!("{min} to {max}, or -1"),
             ConfigKind::Double { min, max } => format!("{min} to {max}"),
             ConfigKind::OneOf(values) => values.join(", "),
-            ConfigKind::List(values) if values.is_empty() => String::new(),
+            ConfigKind::List([]) => String::new(),
             ConfigKind::List(values) => format!("any of {}", values.join(", ")),
             ConfigKind::ThrottledReplicas => "[partition]:[broker],..., or *".to_owned(),
             ConfigKind::Text | ConfigKind::Class | ConfigKind::Password => String::new(),

@@ -106,7 +106,7 @@ pub const GROUPS_WOKEN_PER_TURN: usize = 64;
 /// Groups that the search for expired offsets looks at in one turn.
 pub const GROUPS_SWEPT_PER_TURN: usize = 64;
 
-const _: () = assert!(2 * JOURNAL_WRITE_BYTES_MAX < JOURNAL_FILE_BYTES as usize);
+const _: () = assert!(2 * (JOURNAL_WRITE_BYTES_MAX as u64) < JOURNAL_FILE_BYTES);
 const _: () = assert!(DIRECT_APPEND_BYTES_MIN < JOURNAL_WRITE_BYTES_MAX);
 const _: () = assert!(UNWRITTEN_BYTES_MAX <= TAIL_BYTES_MAX);
 

@@ -27,14 +27,17 @@ pub struct GroupCommit {
     /// Partitions whose direct append waits to be started as a task.
     pub direct_starts: Vec<(PartitionIndex, TopicPartition)>,
     /// Partitions with journaled batches that no sync covers yet, with a `flush` topic.
-    unsynced: Vec<(PartitionIndex, Offset)>,
+    unsynced: Ends,
 }
+
+/// Partitions, and how far a write or sync brings each.
+type Ends = Vec<(PartitionIndex, Offset)>;
 
 enum CommitStep<D: Disk> {
     Idle,
     /// No journal file is free until the segment writer has drained one.
     NoRoom,
-    Write(JournalWrite<D>, Vec<(PartitionIndex, Offset)>),
+    Write(JournalWrite<D>, Ends),
 }
 
 impl<D: Disk> Shard<D> {
@@ -99,7 +102,7 @@ impl<D: Disk> Shard<D> {
         CommitStep::Write(write, ends)
     }
 
-    fn on_written(&mut self, ends: Vec<(PartitionIndex, Offset)>) {
+    fn on_written(&mut self, ends: Ends) {
         for (index, end) in ends {
             let Some(partition) = self.partitions.get_mut(index) else { continue };
             let released = partition.log.on_journaled(end);
@@ -127,14 +130,14 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    fn plan_journal_sync(&mut self) -> Option<(Vec<D::File>, Vec<(PartitionIndex, Offset)>)> {
+    fn plan_journal_sync(&mut self) -> Option<(Vec<D::File>, Ends)> {
         if self.commit.unsynced.is_empty() || self.write_state == WriteState::Offline {
             return None;
         }
         Some((self.journal.unsynced_files(), std::mem::take(&mut self.commit.unsynced)))
     }
 
-    fn on_journal_synced(&mut self, ends: Vec<(PartitionIndex, Offset)>) {
+    fn on_journal_synced(&mut self, ends: Ends) {
         for (index, end) in ends {
             let Some(partition) = self.partitions.get_mut(index) else { continue };
             partition.log.on_journal_synced(end);

@@ -156,7 +156,8 @@ impl SimDisk {
     pub fn kill(&self) {
         let mut state = self.state.borrow_mut();
         state.faults = Faults::default();
-        let mut copies: Vec<(Rc<RefCell<FileState>>, Rc<RefCell<FileState>>)> = Vec::new();
+        type Shared = Rc<RefCell<FileState>>;
+        let mut copies: Vec<(Shared, Shared)> = Vec::new();
         let mut copy = |file: &Rc<RefCell<FileState>>| {
             if let Some((_, copy)) = copies.iter().find(|(old, _)| Rc::ptr_eq(old, file)) {
                 return Rc::clone(copy);

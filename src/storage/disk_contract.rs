@@ -2,6 +2,7 @@
 //!
 //! Without it the simulator could promise what the kernel does not, and tests on it would prove
 //! nothing about the product.
+#![allow(clippy::unwrap_used, reason = "a check stops at the first surprise")]
 
 use crate::storage::disk::{Disk, OpenMode};
 use bytes::Bytes;
