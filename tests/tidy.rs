@@ -17,7 +17,7 @@ mod tidy {
     pub mod tree;
 }
 
-use highwater::model::config_keys::{Effect, BROKER_KEYS, TOPIC_KEYS};
+use highwater::model::config_keys::{BROKER_KEYS, Effect, TOPIC_KEYS};
 use std::path::Path;
 use tidy::tree::{Finding, Tree};
 use tidy::{constructs, documentation, layers, modules, names, pages, promises, sizes, text};
@@ -56,11 +56,7 @@ fn dead_keys(tree: &Tree) -> Vec<Finding> {
     let acted_upon: Vec<&str> =
         keys.filter(|key| key.effect == Effect::Acted).map(|key| key.name).collect();
     // The keys are read by code that is written last.
-    if tree.is_grown() {
-        promises::dead_keys(tree, &acted_upon)
-    } else {
-        Vec::new()
-    }
+    if tree.is_grown() { promises::dead_keys(tree, &acted_upon) } else { Vec::new() }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::modules::shipped_files;
 use super::rust::{block_end, functions, shipped, views};
-use super::tree::{finding, is_below, line_of, Finding, Tree};
+use super::tree::{Finding, Tree, finding, is_below, line_of};
 
 struct Ban {
     text: &'static str,

@@ -1,8 +1,8 @@
 //! Code that explains itself: a header per file, a line per public function and type.
 
-use super::modules::{reached, shipped_files, Reach};
+use super::modules::{Reach, reached, shipped_files};
 use super::rust::{functions, shipped, views};
-use super::tree::{finding, numbered, Finding, Tree};
+use super::tree::{Finding, Tree, finding, numbered};
 
 const ITEMS: [&str; 8] =
     ["fn", "async fn", "const fn", "struct", "enum", "trait", "type", "static"];

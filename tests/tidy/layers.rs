@@ -4,7 +4,7 @@
 
 use super::modules::shipped_files;
 use super::rust::{identifier, shipped, views, words};
-use super::tree::{finding, line_of, Finding, Tree};
+use super::tree::{Finding, Tree, finding, line_of};
 
 /// The layer of every module of the library. A new module starts by getting its line here.
 const LAYERS: [(&str, u8); 14] = [

@@ -1,7 +1,7 @@
 //! Which files the compiler sees: follows `mod` declarations from each crate root.
 
-use super::rust::{identifier, views, words, TEST_ATTRIBUTES};
-use super::tree::{finding, is_below, line_of, Finding, Tree};
+use super::rust::{TEST_ATTRIBUTES, identifier, views, words};
+use super::tree::{Finding, Tree, finding, is_below, line_of};
 use std::collections::BTreeMap;
 
 /// How a file is reached.

@@ -1,6 +1,6 @@
 //! Files are named by what they hold.
 
-use super::tree::{finding, Finding, Tree};
+use super::tree::{Finding, Tree, finding};
 
 /// Drawers into which everything fits, and names that say "this one is better than the other".
 const FORBIDDEN: [&str; 14] = [

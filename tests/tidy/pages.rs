@@ -3,7 +3,7 @@
 //! Some are written last: `Tree::is_grown` says from when on they must be there.
 
 use super::rust::{views, words};
-use super::tree::{finding, numbered, Finding, Tree};
+use super::tree::{Finding, Tree, finding, numbered};
 use std::collections::BTreeSet;
 
 /// Written by tests from the tables of the code.

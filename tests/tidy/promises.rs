@@ -2,7 +2,7 @@
 
 use super::modules::shipped_files;
 use super::rust::{shipped, views};
-use super::tree::{finding, is_below, Finding, Tree};
+use super::tree::{Finding, Tree, finding, is_below};
 
 const ASSERTED: [&str; 4] = ["src/storage", "src/replication", "src/controller", "src/coordinator"];
 const ASSERTS_PER_1000_LINES_MIN: usize = 15;

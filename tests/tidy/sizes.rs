@@ -1,7 +1,7 @@
 //! Files and functions that fit a head, lines that fit a screen.
 
 use super::rust::{functions, views};
-use super::tree::{finding, is_below, numbered, Finding, Tree};
+use super::tree::{Finding, Tree, finding, is_below, numbered};
 
 const FILE_LINES_MAX: usize = 800;
 /// For the sans-io modules, where a file is one idea.

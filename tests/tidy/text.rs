@@ -1,7 +1,7 @@
 //! Words: in comments and pages, and strings that have no business in a repository.
 
 use super::rust::views;
-use super::tree::{finding, numbered, Finding, Tree};
+use super::tree::{Finding, Tree, finding, numbered};
 
 /// Praise and diary. A figure or a fact says more.
 const WORDS: [&str; 12] = [
