@@ -77,6 +77,7 @@ async fn create_missing<D: Disk>(
     let image = image(context);
     let mut names: Vec<String> = wanted
         .iter()
+        .filter(|topic| topic.topic_id == Uuid::nil())
         .filter_map(|topic| topic.name.clone())
         .filter(|name| image.topic_by_name(name).is_none() && topic_name_fault(name).is_none())
         .collect();
@@ -113,15 +114,15 @@ fn find(
     refused: &BTreeMap<String, KafkaCode>,
     version: i16,
 ) -> MetadataResponseTopic {
-    let Some(name) = wanted.name else {
-        let known = image.topic_by_id(&TopicId(wanted.topic_id));
-        return match known.filter(|_| version >= IDS_SINCE) {
+    // Kafka's own client puts an empty name beside the id it asks for.
+    if wanted.topic_id != Uuid::nil() && version >= IDS_SINCE {
+        return match image.topic_by_id(&TopicId(wanted.topic_id)) {
             Some(topic) => found(topic),
-            None if version < IDS_SINCE || wanted.topic_id == Uuid::nil() => {
-                missing(KafkaCode::InvalidRequest, None, wanted.topic_id, version)
-            }
             None => missing(KafkaCode::UnknownTopicId, None, wanted.topic_id, version),
         };
+    }
+    let Some(name) = wanted.name else {
+        return missing(KafkaCode::InvalidRequest, None, wanted.topic_id, version);
     };
     if let Some(topic) = image.topic_by_name(&name) {
         return found(topic);
@@ -204,6 +205,7 @@ mod tests {
         let name = |name: &str| Some(name.to_owned());
         assert_eq!(ask(Some("a"), 0, 0), (0, name("a"), 7));
         assert_eq!(ask(None, 7, 12), (0, name("a"), 7));
+        assert_eq!(ask(Some(""), 7, 12), (0, name("a"), 7), "as kafka-clients 4.1 asks");
         assert_eq!(ask(None, 8, 12), (100, None, 8));
         assert_eq!(ask(None, 0, 12), (42, None, 0));
         assert_eq!(ask(None, 7, 11), (42, name(""), 7));

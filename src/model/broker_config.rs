@@ -211,7 +211,9 @@ impl Reader {
                 let setting = setting.clone();
                 self.errors.push(BrokerConfigError::Refused { setting, reason });
             }
-            Err(ConfigError::UnknownTopicKey { .. }) => unreachable!("the key was looked up"),
+            Err(ConfigError::UnknownTopicKey { .. } | ConfigError::Conflict { .. }) => {
+                unreachable!("one known key was read")
+            }
         }
         self.settings.insert(name.to_owned(), setting.clone());
     }

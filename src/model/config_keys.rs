@@ -105,8 +105,10 @@ pub enum ConfigError {
     UnknownTopicKey { key: String },
     #[error("Invalid value {value} for configuration {key}: {fault}")]
     Invalid { key: &'static str, value: String, fault: Fault },
-    #[error("Invalid value {value} for configuration {key}: {reason}")]
+    #[error("{reason}")]
     Refused { key: &'static str, value: String, reason: &'static str },
+    #[error("conflict topic config setting {low} ({low_value}) > {high} ({high_value})")]
+    Conflict { low: &'static str, low_value: i64, high: &'static str, high_value: i64 },
 }
 
 /// What is wrong with a value.
@@ -118,6 +120,8 @@ pub enum Fault {
     BelowMin(String),
     #[error("Value must be no more than {0}")]
     AboveMax(String),
+    #[error("Value must be between {min} and {max} or equal to -1")]
+    NotALevel { min: i64, max: i64 },
     #[error("Expected value to be either true or false")]
     NotABool,
     #[error("String must be one of: {0}")]
@@ -224,7 +228,12 @@ impl ConfigKind {
             | ConfigKind::Long { min, max } => self.parse_number(text, min, max),
             ConfigKind::Level { min, max } => match text {
                 "-1" => Ok(ConfigValue::Number(-1)),
-                _ => self.parse_number(text, min, max),
+                _ => match self.parse_number(text, min, max) {
+                    Err(Fault::BelowMin(_) | Fault::AboveMax(_)) => {
+                        Err(Fault::NotALevel { min, max })
+                    }
+                    parsed => parsed,
+                },
             },
             ConfigKind::Double { min, max } => {
                 let number = text
@@ -439,7 +448,7 @@ mod tests {
         assert_eq!(level.parse(" -1 "), Ok(ConfigValue::Number(-1)));
         assert_eq!(
             level.parse("0").unwrap_err().to_string(),
-            "Invalid value 0 for configuration compression.gzip.level: Value must be at least 1"
+            "Invalid value 0 for configuration compression.gzip.level: Value must be between 1 and 9 or equal to -1"
         );
     }
 

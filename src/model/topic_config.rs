@@ -148,7 +148,9 @@ impl TopicConfig {
                 None => errors.push(ConfigError::UnknownTopicKey { key: key.clone() }),
             }
         }
-        (Values { overrides, defaults }.config(), errors)
+        let values = Values { overrides, defaults };
+        errors.extend(values.conflict());
+        (values.config(), errors)
     }
 }
 
@@ -190,6 +192,18 @@ impl<'a> Values<'a> {
             segment_jitter_ms: self.number("segment.jitter.ms"),
             segment_ms: self.number("segment.ms"),
         }
+    }
+
+    /// Two keys that contradict each other.
+    fn conflict(&self) -> Option<ConfigError> {
+        let (low, high) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+        let (low_value, high_value) = (self.number(low), self.number(high));
+        (low_value > high_value).then_some(ConfigError::Conflict {
+            low,
+            low_value,
+            high,
+            high_value,
+        })
     }
 
     fn cleanup(&self) -> CleanupPolicy {
@@ -314,10 +328,19 @@ mod tests {
             [
                 "Invalid value shred for configuration cleanup.policy: String must be one of: compact, delete",
                 "Unknown topic config name: no.such.key",
-                "Invalid value true for configuration remote.storage.enable: Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.",
+                "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.",
                 "Invalid value -2 for configuration retention.ms: Value must be at least -1",
                 "Invalid value abc for configuration segment.bytes: Not a number of type INT",
             ]
+        );
+    }
+
+    #[test]
+    fn lags_of_compaction_may_not_contradict_each_other() {
+        let lags = [("min.compaction.lag.ms", "5"), ("max.compaction.lag.ms", "2")];
+        assert_eq!(
+            resolve(&lags, &[]).1,
+            ["conflict topic config setting min.compaction.lag.ms (5) > max.compaction.lag.ms (2)"]
         );
     }
 

@@ -151,7 +151,8 @@ async fn list_offset<D: Disk>(
         let at = |offset: Offset| FoundOffset {
             timestamp_ms: -1,
             offset: offset.to_wire(),
-            leader_epoch: partition.log.epoch_at(offset).map_or(-1, |epoch| epoch.0),
+            // A log that never held a batch answers with its leader's epoch, as Kafka does.
+            leader_epoch: partition.log.epoch_at(offset).unwrap_or(partition.leader_epoch).0,
         };
         let lookup = match query {
             OffsetQuery::Latest => return Ok(at(end)),

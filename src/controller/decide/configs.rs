@@ -84,7 +84,10 @@ impl ResourceName {
                 }
                 match image.topic_by_name(name) {
                     Some(topic) => Ok(ConfigResource::Topic(topic.id)),
-                    None => Err(KafkaCode::UnknownTopicOrPartition.into()),
+                    None => Err(Refusal::new(
+                        KafkaCode::UnknownTopicOrPartition,
+                        format!("The topic '{name}' does not exist."),
+                    )),
                 }
             }
             ResourceName::Broker(id) if *id == image.local() => Ok(ConfigResource::Broker(*id)),

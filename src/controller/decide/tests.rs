@@ -368,8 +368,9 @@ fn topics_are_deleted_by_name_or_by_id() {
         [
             "a gone".to_owned(),
             "b gone".to_owned(),
-            refused(&KafkaCode::UnknownTopicOrPartition.into()),
-            refused(&KafkaCode::UnknownTopicId.into()),
+            "UNKNOWN_TOPIC_OR_PARTITION: This server does not host this topic-partition."
+                .to_owned(),
+            "UNKNOWN_TOPIC_ID: This server does not host this topic ID.".to_owned(),
             "INVALID_REQUEST: Topic name and topic ID can not both be specified.".to_owned(),
             "INVALID_REQUEST: Neither topic name nor id were specified.".to_owned(),
             "INVALID_REQUEST: Duplicate topic name.".to_owned(),

@@ -314,10 +314,8 @@ fn find<'a>(image: &'a MetadataImage, wanted: &TopicRef) -> Result<&'a TopicImag
                 "Neither topic name nor id were specified.",
             ));
         }
-        (Some(name), false) => {
-            image.topic_by_name(name).ok_or(KafkaCode::UnknownTopicOrPartition)?
-        }
-        (None, true) => image.topic_by_id(&wanted.id).ok_or(KafkaCode::UnknownTopicId)?,
+        (Some(name), false) => image.topic_by_name(name).ok_or_else(unknown_name)?,
+        (None, true) => image.topic_by_id(&wanted.id).ok_or_else(unknown_id)?,
     };
     Ok(topic)
 }
@@ -353,7 +351,7 @@ fn grow(
     placement: &mut Placement<'_>,
     added_so_far: usize,
 ) -> Result<Vec<MetadataRecord>, Refusal> {
-    let topic = image.topic_by_name(&wanted.name).ok_or(KafkaCode::UnknownTopicOrPartition)?;
+    let topic = image.topic_by_name(&wanted.name).ok_or_else(unknown_name)?;
     let now = topic.partition_count();
     if wanted.count == now {
         let message = format!("Topic already has {now} partition(s).");
@@ -394,6 +392,17 @@ fn grow(
         }
     };
     Ok(partition_records(topic.id, now, states).collect())
+}
+
+fn unknown_name() -> Refusal {
+    Refusal::new(
+        KafkaCode::UnknownTopicOrPartition,
+        "This server does not host this topic-partition.",
+    )
+}
+
+fn unknown_id() -> Refusal {
+    Refusal::new(KafkaCode::UnknownTopicId, "This server does not host this topic ID.")
 }
 
 fn partition_records(

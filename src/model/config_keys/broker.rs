@@ -43,7 +43,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("controller.listener.names", ConfigKind::Text, "", "Listeners of the controller; they are not opened, the controller is built in.").unset(),
     key("controller.quorum.bootstrap.servers", ConfigKind::List(&[]), "", "Controllers to start from.").no_effect(NO_CLUSTER),
     key("controller.quorum.voters", ConfigKind::List(&[]), "", "Controllers of the quorum.").no_effect(NO_CLUSTER),
-    key("default.replication.factor", short(1), "1", "Replicas of a topic that does not say."),
+    key("default.replication.factor", ConfigKind::Int { min: 1, max: 32_767 }, "1", "Replicas of a topic that does not say."),
     key("delete.topic.enable", ConfigKind::Bool, "true", "Whether topics may be deleted."),
     key("fetch.max.bytes", int(1024), "57671680", "Most bytes one Fetch may answer."),
     key("group.consumer.heartbeat.interval.ms", int(1), "5000", "Heartbeat interval of members of the consumer protocol.").no_effect(NO_GROUP),
