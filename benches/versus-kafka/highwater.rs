@@ -20,5 +20,5 @@ pub(crate) fn start(binary: &Path, data: &Path, core: usize) -> Result<Server, F
     ] {
         command.arg("--override").arg(format!("{key}={value}"));
     }
-    Server::start(Broker::Highwater, address, &mut command, &data.with_extension("log"))
+    Server::start(Broker::Highwater, address, &mut command, data)
 }

@@ -120,7 +120,7 @@ impl Kafka {
         let mut command = self.java(command);
         command.arg("kafka.Kafka").arg(&properties);
         let address = format!("127.0.0.1:{port}");
-        Server::start(Broker::Kafka, address, &mut command, &data.with_extension("log"))
+        Server::start(Broker::Kafka, address, &mut command, data)
     }
 
     fn java(&self, mut command: Command) -> Command {

@@ -30,6 +30,8 @@ pub(crate) struct Sample {
     pub(crate) client_busy_percent: f64,
     /// Requests refused or not answered.
     pub(crate) errors: f64,
+    /// Tasks that wanted to run, broker and generator included, averaged over the last minute.
+    pub(crate) load: f64,
 }
 
 impl fmt::Display for Sample {
@@ -161,5 +163,11 @@ fn sample(summary: &Value) -> Sample {
         cpu_us_per_request: number(&summary["server"]["cpu_microseconds_per_request"]),
         client_busy_percent: number(&summary["generator"]["busy_percent"]),
         errors: errors + number(&summary["unanswered"]),
+        load: load_average(),
     }
+}
+
+fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
 }

@@ -10,6 +10,9 @@ use crate::server::Broker;
 /// From here on the generator, not the broker, may have set the figure.
 const CLIENT_BUSY_MAX: f64 = 90.0;
 
+/// Broker, generator and a kernel thread each may want to run; more is somebody else's work.
+const LOAD_MAX: f64 = 3.5;
+
 /// All samples of one broker in one row.
 #[derive(Debug)]
 pub(crate) struct Measured {
@@ -96,9 +99,9 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "\n| row | workload | Kafka | Highwater | ratio | bar | goal | p99 Kafka | p99 Highwater \
-             | CPU Kafka | CPU Highwater | client busy | note |"
+             | CPU Kafka | CPU Highwater | CPU ratio | client busy | note |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
         for (row, measured) in &self.rows {
             writeln!(f, "{}", table_line(row, measured))?;
         }
@@ -141,58 +144,70 @@ impl Report {
     }
 }
 
+/// Reads one figure of a sample, and its unit.
+type Reading = (&'static str, fn(&Sample) -> f64);
+
+fn readings(figure: Figure) -> (Reading, Reading) {
+    let per_request: Reading = ("us/request", |sample| sample.cpu_us_per_request);
+    match figure {
+        Figure::RequestRate => (("requests/s", |sample| sample.requests_per_second), per_request),
+        Figure::MedianLatency => (("us", |sample| sample.p50_us), per_request),
+        Figure::MegabyteRate => (
+            ("MB/s", |sample| sample.megabytes_per_second),
+            ("s/GB", |sample| sample.cpu_seconds_per_gigabyte),
+        ),
+    }
+}
+
 fn table_line(row: &Row, measured: &[Measured]) -> String {
-    let of = |broker: Broker, figure: &dyn Fn(&Sample) -> f64| {
+    let of = |broker: Broker, figure: fn(&Sample) -> f64| {
         let samples = measured.iter().filter(|one| one.broker == broker);
         Spread::of(samples.flat_map(|one| one.samples.iter().map(figure)).collect())
     };
-    let (unit, figure): (&str, &dyn Fn(&Sample) -> f64) = match row.figure {
-        Figure::RequestRate => ("requests/s", &|sample| sample.requests_per_second),
-        Figure::MegabyteRate => ("MB/s", &|sample| sample.megabytes_per_second),
-        Figure::MedianLatency => ("us", &|sample| sample.p50_us),
-    };
-    let cpu: &dyn Fn(&Sample) -> f64 = match row.figure {
-        Figure::MegabyteRate => &|sample| sample.cpu_seconds_per_gigabyte,
-        Figure::RequestRate | Figure::MedianLatency => &|sample| sample.cpu_us_per_request,
-    };
-    let cpu_unit = match row.figure {
-        Figure::MegabyteRate => "s/GB",
-        Figure::RequestRate | Figure::MedianLatency => "us/request",
-    };
-    let both = [Broker::Kafka, Broker::Highwater];
-    let [kafka, own] = both.map(|broker| of(broker, figure));
-    let [kafka_p99, own_p99] = both.map(|broker| of(broker, &|sample| sample.p99_us / 1e3));
-    let [kafka_cpu, own_cpu] = both.map(|broker| of(broker, cpu));
-    let busy = both.map(|broker| of(broker, &|sample| sample.client_busy_percent));
-    let errors = both.map(|broker| of(broker, &|sample| sample.errors));
-    format!(
-        "| {} | {}; {} | {} {unit} | {} {unit} | **{}** | {} | {} | {} ms | {} ms | {} {cpu_unit} | {} \
-         {cpu_unit} | {:.0} / {:.0} % | {} |",
-        row.id,
-        row.title,
-        row.durability,
-        cell(kafka, 0),
-        cell(own, 0),
-        ratio_text(kafka, own, 2),
-        row.bar,
-        row.goal,
-        cell(kafka_p99, 2),
-        cell(own_p99, 2),
-        cell(kafka_cpu, 2),
-        cell(own_cpu, 2),
-        busy[0].map_or(0.0, |spread| spread.most),
-        busy[1].map_or(0.0, |spread| spread.most),
-        note(busy, errors)
-    )
+    let ((unit, figure), (cpu_unit, cpu)) = readings(row.figure);
+    let both = |figure| [of(Broker::Kafka, figure), of(Broker::Highwater, figure)];
+    let [kafka, own] = both(figure);
+    let [kafka_p99, own_p99] = both(|sample| sample.p99_us / 1e3);
+    let [kafka_cpu, own_cpu] = both(cpu);
+    let busy = both(|sample| sample.client_busy_percent)
+        .map(|spread| spread.map_or(0.0, |spread| spread.most));
+    let cells = [
+        row.id.to_owned(),
+        format!("{}; {}", row.title, row.durability),
+        format!("{} {unit}", cell(kafka, 0)),
+        format!("{} {unit}", cell(own, 0)),
+        format!("**{}**", ratio_text(kafka, own, 2)),
+        format!("{}x", row.bar),
+        format!("{}x", row.goal),
+        format!("{} ms", cell(kafka_p99, 2)),
+        format!("{} ms", cell(own_p99, 2)),
+        format!("{} {cpu_unit}", cell(kafka_cpu, 2)),
+        format!("{} {cpu_unit}", cell(own_cpu, 2)),
+        ratio_text(kafka_cpu, own_cpu, 2),
+        format!("{:.0} / {:.0} %", busy[0], busy[1]),
+        notes(measured),
+    ];
+    format!("| {} |", cells.join(" | "))
 }
 
-fn note(busy: [Option<Spread>; 2], errors: [Option<Spread>; 2]) -> String {
+/// What makes a row count less, or not at all.
+fn notes(measured: &[Measured]) -> String {
+    let most = |figure: fn(&Sample) -> f64| {
+        let samples = measured.iter().flat_map(|one| &one.samples);
+        samples.map(figure).fold(0.0, f64::max)
+    };
     let mut notes = Vec::new();
-    if busy.iter().flatten().any(|spread| spread.most > CLIENT_BUSY_MAX) {
-        notes.push("CLIENT SATURATED: does not count");
+    if most(|sample| sample.client_busy_percent) > CLIENT_BUSY_MAX {
+        notes.push("CLIENT SATURATED: does not count".to_owned());
     }
-    if errors.iter().flatten().any(|spread| spread.most > 0.0) {
-        notes.push("errors");
+    if most(|sample| sample.load) > LOAD_MAX {
+        notes.push(format!(
+            "BOX BUSY (load {:.0}): only the CPU columns compare",
+            most(|sample| sample.load)
+        ));
+    }
+    if most(|sample| sample.errors) > 0.0 {
+        notes.push("errors".to_owned());
     }
     notes.join(", ")
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -38,30 +38,31 @@ pub(crate) fn pinned(program: &Path, core: usize) -> Command {
     command
 }
 
-/// A running broker; dropped, it is stopped.
+/// A running broker; dropped, it is stopped and its data is removed.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) broker: Broker,
     pub(crate) address: String,
     process: Child,
+    data: PathBuf,
 }
 
 impl Server {
-    /// Starts `command` with its output in `log`.
+    /// Starts `command`, which keeps its data in `data`; its output goes beside it.
     pub(crate) fn start(
         broker: Broker,
         address: String,
         command: &mut Command,
-        log: &Path,
+        data: &Path,
     ) -> Result<Server, Failure> {
-        let output = File::create(log)?;
+        let output = File::create(data.with_extension("log"))?;
         let process = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
             .map_err(|source| not_runnable(command, source))?;
-        Ok(Server { broker, address, process })
+        Ok(Server { broker, address, process, data: data.to_owned() })
     }
 
     /// The process id; `taskset` replaces itself by the broker.
@@ -78,8 +79,8 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
+impl Server {
+    fn stop(&mut self) {
         let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             let _ = kill_process(pid, Signal::TERM);
@@ -93,6 +94,14 @@ impl Drop for Server {
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        // What cannot be removed is overwritten by the next run.
+        let _ = std::fs::remove_dir_all(&self.data);
     }
 }
 
