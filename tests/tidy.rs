@@ -4,17 +4,17 @@
 //! the fault it is for. docs/style.md says why the rules are what they are.
 
 mod tidy {
-    pub mod constructs;
-    pub mod documentation;
-    pub mod layers;
-    pub mod modules;
-    pub mod names;
-    pub mod pages;
-    pub mod promises;
-    pub mod rust;
-    pub mod sizes;
-    pub mod text;
-    pub mod tree;
+    pub(crate) mod constructs;
+    pub(crate) mod documentation;
+    pub(crate) mod layers;
+    pub(crate) mod modules;
+    pub(crate) mod names;
+    pub(crate) mod pages;
+    pub(crate) mod promises;
+    pub(crate) mod rust;
+    pub(crate) mod sizes;
+    pub(crate) mod text;
+    pub(crate) mod tree;
 }
 
 use highwater::model::config_keys::{BROKER_KEYS, Effect, TOPIC_KEYS};

@@ -60,7 +60,7 @@ const BANS_EVERYWHERE: [Ban; 3] = [
     ban("allow(dead_code)", &[], "delete the code"),
 ];
 
-pub fn constructs(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn constructs(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, source) in shipped_files(tree) {
         findings.extend(banned(path, &shipped(&views(source).code), &BANS));
@@ -93,7 +93,7 @@ fn banned(path: &str, code: &str, bans: &[Ban]) -> Vec<Finding> {
 
 /// A test waits for a condition with a deadline; only the function that polls
 /// may sleep, and the one that kills at a chosen moment.
-pub fn sleeps(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn sleeps(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, source) in tree.rust_files() {
         let is_test_file = path.contains("tests/") || path.ends_with("_tests.rs");
@@ -121,7 +121,7 @@ pub fn sleeps(tree: &Tree) -> Vec<Finding> {
 }
 
 /// A new variant must choose its Kafka code, so tables of codes have no catch-all.
-pub fn code_tables(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn code_tables(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, source) in tree.rust_files() {
         let code = views(source).code;

@@ -11,7 +11,7 @@ const ITEMS: [&str; 8] =
 const SHORT_LINES: usize = 3;
 
 /// Test modules beside their source are spared: the header of the source speaks for them.
-pub fn module_headers(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn module_headers(tree: &Tree) -> Vec<Finding> {
     let reached = reached(tree);
     let is_sibling_test =
         |path: &str| path.contains("src/") && reached.get(path) == Some(&Reach::Tests);
@@ -22,7 +22,7 @@ pub fn module_headers(tree: &Tree) -> Vec<Finding> {
 }
 
 /// Fields and variants are left out on purpose: their names must say it.
-pub fn public_items(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn public_items(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, source) in shipped_files(tree) {
         let code = shipped(&views(source).code);

@@ -27,7 +27,7 @@ const LAYERS: [(&str, u8); 14] = [
 /// What the members of the workspace may use of the library.
 const MEMBERS: [(&str, &[&str]); 2] = [("loadgen", &["model", "protocol"]), ("tuning", &["model"])];
 
-pub fn layers(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn layers(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, source) in shipped_files(tree) {
         let code = shipped(&views(source).code);

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 /// How a file is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
+pub(crate) enum Reach {
     Shipped,
     /// Only through a `#[cfg(test)] mod`, or as an integration test or bench.
     Tests,
 }
 
 /// Every Rust file that a crate root leads to.
-pub fn reached(tree: &Tree) -> BTreeMap<String, Reach> {
+pub(crate) fn reached(tree: &Tree) -> BTreeMap<String, Reach> {
     let mut reached = BTreeMap::new();
     for (path, _) in tree.rust_files() {
         if let Some(reach) = root(path) {
@@ -24,7 +24,7 @@ pub fn reached(tree: &Tree) -> BTreeMap<String, Reach> {
 }
 
 /// Files that no crate root leads to.
-pub fn dead_files(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn dead_files(tree: &Tree) -> Vec<Finding> {
     let reached = reached(tree);
     tree.rust_files()
         .filter(|(path, _)| !reached.contains_key(*path) && !path.starts_with("fuzz/"))
@@ -130,13 +130,13 @@ fn inline_modules_around(code: &str, position: usize) -> Vec<&str> {
 }
 
 /// Rust that ships: path and text of each file.
-pub fn shipped_files(tree: &Tree) -> Vec<(&str, &str)> {
+pub(crate) fn shipped_files(tree: &Tree) -> Vec<(&str, &str)> {
     let reached = reached(tree);
     tree.rust_files().filter(|(path, _)| reached.get(*path) == Some(&Reach::Shipped)).collect()
 }
 
 /// Folders of the library that later become modules need an owner in `lib.rs`.
-pub fn empty_files(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn empty_files(tree: &Tree) -> Vec<Finding> {
     tree.files()
         .filter(|(path, text)| text.trim().is_empty() && !is_below(path, "tests/golden"))
         .map(|(path, text)| {

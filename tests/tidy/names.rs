@@ -24,7 +24,7 @@ const KNOWN: [&str; 1] = ["log4j2"];
 const FORBIDDEN_ENDINGS: [&str; 8] =
     ["_new", "_old", "_v2", "_v3", "_manager", "_utils", "_helpers", "_final"];
 
-pub fn file_names(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn file_names(tree: &Tree) -> Vec<Finding> {
     tree.files()
         .filter_map(|(path, _)| {
             let fault = path.split('/').find_map(fault)?;

@@ -12,7 +12,7 @@ const README_MAP: &str = "## Where things are";
 const DECISION_LINES_MAX: usize = 100;
 
 /// The README's table of folders names each of them, and none that is gone.
-pub fn readme_map(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn readme_map(tree: &Tree) -> Vec<Finding> {
     let Some(readme) = tree.get("README.md") else {
         return missing(tree, "README.md");
     };
@@ -51,7 +51,7 @@ fn folders(tree: &Tree) -> BTreeSet<String> {
 }
 
 /// `Type::function`, `module::function` and paths in backticks name things that exist.
-pub fn architecture_names(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn architecture_names(tree: &Tree) -> Vec<Finding> {
     let Some(page) = tree.get("ARCHITECTURE.md") else {
         return missing(tree, "ARCHITECTURE.md");
     };
@@ -106,7 +106,7 @@ fn missing(tree: &Tree, path: &str) -> Vec<Finding> {
     }
 }
 
-pub fn changelog(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn changelog(tree: &Tree) -> Vec<Finding> {
     let Some(page) = tree.get("CHANGELOG.md") else {
         return vec![finding("CHANGELOG.md", 0, "is missing")];
     };
@@ -117,7 +117,7 @@ pub fn changelog(tree: &Tree) -> Vec<Finding> {
 }
 
 /// docs/decisions/NNN-title.md: numbered from 001 without gaps, dated, at most a page.
-pub fn decisions(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn decisions(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     let pages = tree.files().filter(|(path, _)| path.starts_with("docs/decisions/"));
     for (index, (path, text)) in pages.enumerate() {
@@ -135,7 +135,7 @@ pub fn decisions(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-pub fn generated_pages(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn generated_pages(tree: &Tree) -> Vec<Finding> {
     GENERATED
         .into_iter()
         .filter(|path| tree.get(path).is_some_and(|text| text.trim().is_empty()))
@@ -144,7 +144,7 @@ pub fn generated_pages(tree: &Tree) -> Vec<Finding> {
 }
 
 /// A page that names another page in `docs/` names one that is there.
-pub fn links(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn links(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files().filter(|(path, _)| path.ends_with(".md")) {
         for (number, line) in numbered(text) {
@@ -161,7 +161,7 @@ pub fn links(tree: &Tree) -> Vec<Finding> {
 }
 
 /// Every dependency says why it is here, on its own line.
-pub fn dependencies(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn dependencies(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files().filter(|(path, _)| path.ends_with("Cargo.toml")) {
         let mut is_list = false;

@@ -10,7 +10,7 @@ const ASSERTS_PER_1000_LINES_MIN: usize = 15;
 const LINES_FOR_A_RATIO: usize = 300;
 
 /// Each key that is acted upon is named, in quotes, in code that is not the table itself.
-pub fn dead_keys(tree: &Tree, acted_upon: &[&str]) -> Vec<Finding> {
+pub(crate) fn dead_keys(tree: &Tree, acted_upon: &[&str]) -> Vec<Finding> {
     let is_table = |path: &str| path.starts_with("src/model/config_keys");
     let sources: Vec<String> = shipped_files(tree)
         .into_iter()
@@ -42,7 +42,7 @@ fn without_test_items(source: &str) -> String {
     lines.join("\n")
 }
 
-pub fn assertions(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn assertions(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for folder in ASSERTED {
         let (mut lines, mut asserts) = (0, 0);

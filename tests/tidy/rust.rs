@@ -7,21 +7,22 @@ use super::tree::line_of;
 use std::ops::Range;
 
 /// Mark what is compiled for tests only. The simulator itself is held to all rules.
-pub const TEST_ATTRIBUTES: [&str; 2] = ["#[cfg(test)]", "#[cfg(any(test, feature = \"sim\"))]"];
+pub(crate) const TEST_ATTRIBUTES: [&str; 2] =
+    ["#[cfg(test)]", "#[cfg(any(test, feature = \"sim\"))]"];
 
-pub struct Views {
+pub(crate) struct Views {
     /// Without comments and without the contents of strings and character literals.
-    pub code: String,
+    pub(crate) code: String,
     /// Comments only.
-    pub comments: String,
+    pub(crate) comments: String,
 }
 
-pub struct Function {
-    pub name: String,
+pub(crate) struct Function {
+    pub(crate) name: String,
     /// From `fn` to the closing brace, in bytes.
-    pub range: Range<usize>,
-    pub first_line: usize,
-    pub line_count: usize,
+    pub(crate) range: Range<usize>,
+    pub(crate) first_line: usize,
+    pub(crate) line_count: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -31,7 +32,7 @@ enum Part {
     Literal,
 }
 
-pub fn views(source: &str) -> Views {
+pub(crate) fn views(source: &str) -> Views {
     let parts = split(source.as_bytes());
     let only = |wanted: Part| {
         let keep = |(byte, part): (u8, &Part)| match (byte, *part == wanted) {
@@ -132,7 +133,7 @@ fn is_word(byte: u8) -> bool {
 }
 
 /// Positions at which `word` stands by itself.
-pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+pub(crate) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word).map(|(at, _)| at).filter(move |at| {
         let bytes = code.as_bytes();
         let before = at.checked_sub(1).is_none_or(|before| !is_word(bytes[before]));
@@ -140,13 +141,13 @@ pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 
     })
 }
 
-pub fn identifier(code: &str) -> &str {
+pub(crate) fn identifier(code: &str) -> &str {
     let end = code.bytes().position(|byte| !is_word(byte)).unwrap_or(code.len());
     &code[..end]
 }
 
 /// Every function with a body, nested ones too.
-pub fn functions(code: &str) -> Vec<Function> {
+pub(crate) fn functions(code: &str) -> Vec<Function> {
     words(code, "fn")
         .filter_map(|start| {
             let name = identifier(code[start + 2..].trim_start());
@@ -163,7 +164,7 @@ pub fn functions(code: &str) -> Vec<Function> {
 }
 
 /// From `start` to the end of the item there: its `;`, or the end of its block.
-pub fn item(code: &str, start: usize) -> Range<usize> {
+pub(crate) fn item(code: &str, start: usize) -> Range<usize> {
     let mut depth = 0;
     for (at, byte) in code.bytes().enumerate().skip(start) {
         match byte {
@@ -178,7 +179,7 @@ pub fn item(code: &str, start: usize) -> Range<usize> {
 }
 
 /// Just behind the brace that closes the one at `open`.
-pub fn block_end(code: &str, open: usize) -> usize {
+pub(crate) fn block_end(code: &str, open: usize) -> usize {
     let mut depth = 0;
     for (at, byte) in code.bytes().enumerate().skip(open) {
         match byte {
@@ -194,7 +195,7 @@ pub fn block_end(code: &str, open: usize) -> usize {
 }
 
 /// The code that ships: items under a test attribute are blanked.
-pub fn shipped(code: &str) -> String {
+pub(crate) fn shipped(code: &str) -> String {
     let mut bytes = code.as_bytes().to_vec();
     for (at, _) in code.match_indices("#[cfg(") {
         // Contents of strings are blank in this view, so the condition is known by its length.

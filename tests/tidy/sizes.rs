@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const COLUMNS_MAX: usize = 100;
 
 /// Inline tests count: they move to a sibling file when the file gets long.
-pub fn file_sizes(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn file_sizes(tree: &Tree) -> Vec<Finding> {
     let limit = |path: &str| match L2.iter().any(|folder| is_below(path, folder)) {
         true => FILE_LINES_MAX_L2,
         false => FILE_LINES_MAX,
@@ -26,7 +26,7 @@ pub fn file_sizes(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-pub fn function_sizes(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn function_sizes(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.rust_files() {
         for function in functions(&views(text).code) {
@@ -44,7 +44,7 @@ pub fn function_sizes(tree: &Tree) -> Vec<Finding> {
 
 /// rustfmt leaves comments alone, so this looks for itself. A line with quoted text is spared,
 /// because a message is easier to find in one piece; so is a link.
-pub fn columns(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn columns(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.rust_files() {
         for (number, line) in numbered(text) {

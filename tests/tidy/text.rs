@@ -47,7 +47,7 @@ fn names_the_words(path: &str) -> bool {
     path.starts_with("tests/tidy") || path == "docs/style.md"
 }
 
-pub fn words(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn words(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files().filter(|(path, _)| !names_the_words(path)) {
         let prose = match path.rsplit_once('.').map(|(_, ending)| ending) {
@@ -85,7 +85,7 @@ fn is_emoji(char: char) -> bool {
 }
 
 /// A mark for later is a promise nobody reads: write the test that shows today's behaviour.
-pub fn marks(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn marks(tree: &Tree) -> Vec<Finding> {
     let is_source = |path: &str| {
         let ending = path.rsplit_once('.').map_or("", |(_, ending)| ending);
         ["rs", "py", "js", "go", "java", "sh", "toml"].contains(&ending) || path == ".ci/run"
@@ -101,7 +101,7 @@ pub fn marks(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-pub fn foreign_strings(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn foreign_strings(tree: &Tree) -> Vec<Finding> {
     let mut forbidden: Vec<String> =
         FOREIGN.iter().map(|(head, tail)| format!("{head}{tail}").to_lowercase()).collect();
     forbidden.extend(HOSTS.map(str::to_owned));

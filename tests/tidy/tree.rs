@@ -16,20 +16,20 @@ const SKIPPED: [&str; 6] = [
 /// Of the names that begin with a dot, these are part of the project.
 const DOT_NAMES: [&str; 2] = [".ci", ".gitignore"];
 
-pub struct Tree {
+pub(crate) struct Tree {
     files: BTreeMap<String, String>,
 }
 
 /// One violated rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    pub path: String,
+pub(crate) struct Finding {
+    pub(crate) path: String,
     /// From 1; 0 where the file as a whole is meant.
-    pub line: usize,
-    pub text: String,
+    pub(crate) line: usize,
+    pub(crate) text: String,
 }
 
-pub fn finding(path: &str, line: usize, text: impl Into<String>) -> Finding {
+pub(crate) fn finding(path: &str, line: usize, text: impl Into<String>) -> Finding {
     Finding { path: path.to_owned(), line, text: text.into() }
 }
 
@@ -40,7 +40,7 @@ impl std::fmt::Display for Finding {
 }
 
 impl Tree {
-    pub fn read(root: &Path) -> Tree {
+    pub(crate) fn read(root: &Path) -> Tree {
         let mut tree = Tree { files: BTreeMap::new() };
         tree.add_folder(root, "");
         assert!(tree.files.contains_key("Cargo.toml"), "{} is no repository", root.display());
@@ -48,7 +48,7 @@ impl Tree {
     }
 
     /// A tree that exists only in a test.
-    pub fn planted(files: &[(&str, &str)]) -> Tree {
+    pub(crate) fn planted(files: &[(&str, &str)]) -> Tree {
         let own = |(path, text): &(&str, &str)| ((*path).to_owned(), (*text).to_owned());
         Tree { files: files.iter().map(own).collect() }
     }
@@ -71,43 +71,43 @@ impl Tree {
     }
 
     /// Text files with their contents; binary files are left out.
-    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
-    pub fn rust_files(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn rust_files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files().filter(|(path, _)| path.ends_with(".rs"))
     }
 
-    pub fn get(&self, path: &str) -> Option<&str> {
+    pub(crate) fn get(&self, path: &str) -> Option<&str> {
         self.files.get(path).map(String::as_str)
     }
 
-    pub fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.files.contains_key(path)
     }
 
     /// Whether any file lies below `folder`, which is named without the last slash.
-    pub fn has_folder(&self, folder: &str) -> bool {
+    pub(crate) fn has_folder(&self, folder: &str) -> bool {
         self.files.keys().any(|path| is_below(path, folder))
     }
 
     /// Some pages are written last. From the day the broker can be started they must be there.
-    pub fn is_grown(&self) -> bool {
+    pub(crate) fn is_grown(&self) -> bool {
         self.has("src/cli/start.rs")
     }
 }
 
-pub fn is_below(path: &str, folder: &str) -> bool {
+pub(crate) fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Line numbers from 1.
-pub fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(index, line)| (index + 1, line))
 }
 
 /// The line, from 1, on which a byte lies.
-pub fn line_of(text: &str, position: usize) -> usize {
+pub(crate) fn line_of(text: &str, position: usize) -> usize {
     text[..position].bytes().filter(|byte| *byte == b'\n').count() + 1
 }
