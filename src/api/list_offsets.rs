@@ -45,7 +45,7 @@ async fn find_all<D: Disk>(
     for some in wanted.partitions.chunks(QUESTIONS_AT_ONCE) {
         let asks = some.iter().map(|partition| async move {
             let found = find(context, image, topic, partition, isolation).await;
-            answer(partition.partition_index, found)
+            answer(partition.partition_index, found, context.version)
         });
         partitions.extend(join_all(asks).await);
     }
@@ -89,6 +89,7 @@ fn query(timestamp: i64, version: i16) -> Result<Option<OffsetQuery>, KafkaCode>
 fn answer(
     partition_index: i32,
     found: Result<FoundOffset, KafkaCode>,
+    version: i16,
 ) -> ListOffsetsPartitionResponse {
     let code = found.err().unwrap_or(KafkaCode::None);
     let found = found.unwrap_or(NONE);
@@ -97,7 +98,8 @@ fn answer(
         error_code: code.number(),
         timestamp: found.timestamp_ms,
         offset: found.offset,
-        leader_epoch: found.leader_epoch,
+        // Versions before KIP-320 have no room for it; kafkajs and aiokafka ask in v3.
+        leader_epoch: if version >= 4 { found.leader_epoch } else { -1 },
     }
 }
 

@@ -310,6 +310,9 @@ impl CheckedBatch {
     ///
     /// For batches that a leader already accepted: from a peer, or from our own log.
     ///
+    /// The checksum comes first: a flipped bit is CORRUPT_MESSAGE, which clients retry, and not a
+    /// count that makes no sense, which they do not.
+    ///
     /// # Errors
     /// `bytes` is untouched, and [`BatchError::Truncated`] says when more bytes could help.
     pub fn check_first(bytes: &mut Bytes) -> Result<CheckedBatch, BatchError> {
@@ -318,13 +321,13 @@ impl CheckedBatch {
         if size > bytes.len() {
             return Err(BatchError::Truncated { needed: size, left: bytes.len() });
         }
-        header.attributes().compression()?;
-        header.check_count()?;
         let expected = header.crc();
         let actual = crc32c::crc32c(&bytes[CRC_START..size]);
         if expected != actual {
             return Err(BatchError::Crc { expected, actual });
         }
+        header.attributes().compression()?;
+        header.check_count()?;
         Ok(CheckedBatch { bytes: bytes.split_to(size) })
     }
 

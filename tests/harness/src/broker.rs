@@ -1,6 +1,6 @@
 //! The real `highwater` binary as a process.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -97,7 +97,10 @@ impl Broker {
             (ended.is_some() || answers_api_versions(port)).then_some(())
         });
         let Some(status) = ended else {
-            return answered.unwrap_or_else(|what| panic!("{what}\n{}", self.report()));
+            return answered.unwrap_or_else(|what| {
+                let threads = threads_of(self.process_id());
+                panic!("{what}\nthreads: {threads}\n{}", self.report())
+            });
         };
         self.child = None;
         panic!("the broker ended with {status}\n{}", self.report());
@@ -166,6 +169,19 @@ impl Drop for Broker {
             end(child);
         }
     }
+}
+
+/// What each thread of a process does: its name, its state and where in the kernel it waits.
+fn threads_of(process: u32) -> String {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return String::new() };
+    let line = |task: PathBuf| {
+        let name = text_of(&task.join("comm"));
+        let status = text_of(&task.join("status"));
+        let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or_default();
+        format!("{} {} {}", name.trim(), state.trim(), text_of(&task.join("wchan")))
+    };
+    let lines: Vec<String> = tasks.flatten().map(|entry| line(entry.path())).collect();
+    lines.join(", ")
 }
 
 /// A port that nothing listened on a moment ago.

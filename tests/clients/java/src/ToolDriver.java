@@ -24,6 +24,7 @@ import org.apache.kafka.common.utils.Exit;
  */
 public final class ToolDriver {
     private static final long PATIENCE_MS = 60_000;
+    private static final long HOOK_PATIENCE_MS = 10_000;
 
     /** The status of the run that is under way. */
     private static volatile CompletableFuture<Integer> ended = new CompletableFuture<>();
@@ -43,16 +44,18 @@ public final class ToolDriver {
         PrintStream answers = System.out;
         BufferedReader runs =
             new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        // One stream for all runs: Scala's console keeps the first one that it sees.
+        ByteArrayOutputStream captured = new ByteArrayOutputStream();
+        PrintStream output = new PrintStream(captured, true, StandardCharsets.UTF_8);
+        System.setOut(output);
+        System.setErr(output);
         Exit.setExitProcedure(ToolDriver::exit);
         Exit.setHaltProcedure(ToolDriver::exit);
         Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
         String line;
         while ((line = runs.readLine()) != null) {
             String[] parts = line.split("\u001f", -1);
-            ByteArrayOutputStream captured = new ByteArrayOutputStream();
-            PrintStream output = new PrintStream(captured, true, StandardCharsets.UTF_8);
-            System.setOut(output);
-            System.setErr(output);
+            captured.reset();
             byte[] input = parts[0].replace("\\n", "\n").getBytes(StandardCharsets.UTF_8);
             System.setIn(new ByteArrayInputStream(input));
             int status = run(parts[1], Arrays.copyOfRange(parts, 2, parts.length));
@@ -93,7 +96,7 @@ public final class ToolDriver {
             Thread thread = new Thread(hook, "hook");
             thread.setDaemon(true);
             thread.start();
-            thread.join(PATIENCE_MS);
+            thread.join(HOOK_PATIENCE_MS);
         }
         HOOKS.clear();
     }
