@@ -133,5 +133,7 @@ pub async fn persist_log_starts<D: Disk>(shard: &ShardRef<D>) -> Result<(), Kafk
     checkpoint::write(&disk, &dir, &points).await.map_err(|error| {
         tracing::error!(%error, "recovery points");
         KafkaCode::KafkaStorageError
-    })
+    })?;
+    shard.borrow_mut().on_points_durable(&points);
+    Ok(())
 }

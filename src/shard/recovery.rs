@@ -50,6 +50,15 @@ impl<D: Disk> Shard<D> {
         topic.join(id.partition.0.to_string())
     }
 
+    /// Tells the logs which recovery points a crash would find from now on.
+    pub fn on_points_durable(&mut self, points: &RecoveryPoints) {
+        for (_, partition) in &mut self.partitions {
+            if let Some(point) = points.get(&partition.id) {
+                partition.log.on_recovery_point_durable(*point);
+            }
+        }
+    }
+
     /// Where recovery may begin in each open partition of this core.
     pub fn recovery_points(&self) -> RecoveryPoints {
         self.partitions.iter().map(|(_, p)| (p.id, p.log.recovery_point())).collect()

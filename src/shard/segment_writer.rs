@@ -247,6 +247,7 @@ pub async fn release_journal<D: Disk>(shard: &ShardRef<D>) {
     match checkpoint::write(&disk, &dir, &points).await {
         Ok(()) => {
             let mut shard = shard.borrow_mut();
+            shard.on_points_durable(&points);
             shard.journal.release(&files);
             shard.signals.room.raise();
         }

@@ -339,7 +339,9 @@ impl Disk for SimDisk {
             if self.draw_error(faults.write_errors) {
                 return Err(error("write", &file.path, io::ErrorKind::Other));
             }
-            if !self.take_room(part.len()) {
+            let end = position + part.len();
+            let growth = end.saturating_sub(file.state.borrow().bytes.len());
+            if !self.take_room(growth) {
                 return Err(error("write", &file.path, io::ErrorKind::StorageFull));
             }
             file.state.borrow_mut().write(position, &part);

@@ -66,6 +66,9 @@ pub async fn write<D: Disk>(
 
 /// Reads the recovery points in `dir`; none when there is no intact file.
 ///
+/// What was read is durable afterwards: a killed process may have left it in the page cache only,
+/// and a recovery removes what these points no longer need.
+///
 /// # Errors
 /// The file is there and cannot be read.
 pub async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<RecoveryPoints, StorageError> {
@@ -77,6 +80,8 @@ pub async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<RecoveryPoints, Stora
         }
         Err(error) => return Err(error.into()),
     };
+    disk.sync(&file).await?;
+    disk.sync_dir(dir).await?;
     let size = usize::try_from(disk.size(&file).await?).unwrap_or(usize::MAX);
     let bytes = disk.read_at(&file, 0, size).await?;
     Ok(decode(&bytes).unwrap_or_default())

@@ -292,6 +292,12 @@ impl<D: Disk> Journal<D> {
         assert!(self.spares.len() + self.files.len() <= self.file_count);
     }
 
+    /// `NewJournalFile::execute` failed: another attempt may be planned later.
+    pub fn file_failed(&mut self) {
+        assert!(self.file_count > self.spares.len() + self.files.len());
+        self.file_count -= 1;
+    }
+
     /// Makes `spare` the file being written; returns its header block, to be written at 0.
     fn begin_file(&mut self, spare: SpareFile<D>) -> Bytes {
         let generation = self.next_generation;

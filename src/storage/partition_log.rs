@@ -48,6 +48,7 @@ mod read;
 mod timestamps;
 
 pub use crate::storage::recovery::{OpenLog, RecoveryReport};
+pub(super) use drain::write_snapshot;
 pub use drain::{DrainDone, DrainPlan, SyncDone, SyncPlan};
 pub use read::{FileRead, ReadPlan};
 pub use timestamps::{FoundTimestamp, TimestampLookup, TimestampSearch};
@@ -59,8 +60,10 @@ pub struct Damage {
     /// Offset behind the last one.
     pub end: Offset,
     pub file: PathBuf,
-    /// Where in the file, in bytes.
+    /// Where in the file it begins, in bytes.
     pub position: u64,
+    /// Where in the file intact batches go on, in bytes.
+    pub end_position: u64,
 }
 
 /// What became of an append.
@@ -103,12 +106,12 @@ pub struct PartitionLog<D: Disk> {
     pub(super) is_epoch_file_due: bool,
     pub(super) producers: ProducerState,
     pub(super) snapshots: drain::Snapshots,
+    /// The recovery point that a crash would find.
+    pub(super) durable_point: RecoveryPoint,
     pub(super) damage: Vec<Damage>,
     unsynced_bytes: u64,
     is_draining: bool,
     is_syncing: bool,
-    /// True when a segment file was made whose name no sync of the folder covers.
-    is_dir_unsynced: bool,
     pub(super) hints: read::ReadHints<D>,
     pub(super) opened_at: Now,
     pub(super) deletions: super::retention::Deletions,
@@ -135,11 +138,11 @@ impl<D: Disk> PartitionLog<D> {
             is_epoch_file_due: false,
             producers: ProducerState::default(),
             snapshots: drain::Snapshots::default(),
+            durable_point: open.point,
             damage: Vec::new(),
             unsynced_bytes: 0,
             is_draining: false,
             is_syncing: false,
-            is_dir_unsynced: false,
             hints: read::ReadHints::default(),
             opened_at: open.now,
             deletions: super::retention::Deletions::default(),
@@ -469,6 +472,15 @@ impl<D: Disk> PartitionLog<D> {
             producers_from,
             has_snapshot,
         }
+    }
+
+    /// The recovery point was written and synced: files that only older ones need may go. The caller
+    /// writes recovery points one after the other, each taken after the last was written.
+    pub fn on_recovery_point_durable(&mut self, point: RecoveryPoint) {
+        assert!(point.log_start <= self.log_start);
+        assert!(point.recovery_offset <= self.synced_end);
+        assert!(point.recovery_offset >= self.durable_point.recovery_offset);
+        self.durable_point = point;
     }
 
     /// Adds everything that nothing has written yet to a journal write being made, as one entry.

@@ -107,7 +107,7 @@ impl<D: Disk> PartitionLog<D> {
         drop_deleted(disk, &open, &mut folder).await?;
         let mut recovery = Recovery {
             disk,
-            log: PartitionLog::empty(&open, open.point.log_start.max(open.point.recovery_offset)),
+            log: PartitionLog::empty(&open, open.point.recovery_offset),
             open: &open,
             trusted: open.point.recovery_offset,
             report: RecoveryReport::default(),
@@ -115,7 +115,10 @@ impl<D: Disk> PartitionLog<D> {
         };
         recovery.load_state(&folder).await?;
         if folder.logs.is_empty() {
-            recovery.note_missing(open.point.log_start);
+            // What was safe in it is gone, unless all of it had been deleted.
+            let missing = (open.point.log_start, recovery.trusted);
+            recovery.log.log_start = open.point.log_start;
+            recovery.add_damage(missing, Offset::ZERO, (0, 0));
         } else {
             recovery.load_segments(&folder).await?;
         }
@@ -210,11 +213,10 @@ impl<D: Disk> Recovery<'_, D> {
         let scan_from = self.trusted.min(self.notes_from);
         let first_scanned = bases.partition_point(|base| *base <= scan_from).saturating_sub(1);
         self.log.segments.clear();
-        self.log.log_start = self.open.point.log_start;
-        if bases[0] > self.open.point.log_start {
-            let end = bases[0].min(self.trusted);
-            self.add_damage(self.open.point.log_start, end, bases[0], 0);
-        }
+        let log_start = self.open.point.log_start;
+        let is_front_missing = log_start < bases[0].min(self.trusted);
+        self.log.log_start = if is_front_missing { log_start } else { log_start.max(bases[0]) };
+        self.add_damage((log_start, bases[0].min(self.trusted)), bases[0], (0, 0));
         for (index, base) in bases.iter().enumerate() {
             let next = bases.get(index + 1).copied();
             let size = folder.logs[base];
@@ -352,17 +354,19 @@ impl<D: Disk> Recovery<'_, D> {
         Ok(())
     }
 
-    /// A log without any segment file: what was safe in it is gone.
-    fn note_missing(&mut self, log_start: Offset) {
-        self.add_damage(log_start, self.trusted, log_start, 0);
-    }
-
-    fn add_damage(&mut self, first: Offset, end: Offset, base: Offset, position: u64) {
+    /// Notes damage to the offsets of a range, if there are any, and where in the file of `base` it
+    /// begins and intact batches go on.
+    fn add_damage(
+        &mut self,
+        (first, end): (Offset, Offset),
+        base: Offset,
+        (position, end_position): (u64, u64),
+    ) {
         if first >= end {
             return;
         }
         let file = segment_path(&self.open.dir, base, "log");
-        self.log.damage.push(Damage { first, end, file, position });
+        self.log.damage.push(Damage { first, end, file, position, end_position });
     }
 }
 
@@ -394,14 +398,16 @@ async fn list_folder<D: Disk>(disk: &D, dir: &Path) -> Result<Folder, StorageErr
     Ok(folder)
 }
 
-/// Removes segments that lie below the log start, and indexes without a log.
+/// Removes segments that lie below the log start and that no state must be read from, and indexes
+/// without a log.
 async fn drop_deleted<D: Disk>(
     disk: &D,
     open: &OpenLog,
     folder: &mut Folder,
 ) -> Result<(), StorageError> {
+    let needed_from = open.point.log_start.min(open.point.producers_from);
     while let Some((first, next)) = first_two(&folder.logs) {
-        if next > open.point.log_start {
+        if next > needed_from {
             break;
         }
         folder.logs.remove(&first);

@@ -1,19 +1,21 @@
 //! Which records leave a log, by age, by size, or because a client said so, and how their files go.
 //!
 //! In three steps, each of them safe to die in: the log start moves in memory; the caller makes it
-//! durable (recovery points); the files are removed `file.delete.delay.ms` later, when readers that
-//! were planned before have finished.
+//! durable (recovery points) and says so; the files are removed `file.delete.delay.ms` later, when
+//! readers that were planned before have finished.
 //!
 //! Invariants
 //! - Only whole, closed segments go, and only when synced and below the high watermark.
-//! - A file is removed only after the log start above it is durable.
+//! - A file is removed only when the durable recovery point needs it no more: neither for records
+//!   nor for the producers' state that follows from them.
 
 use crate::model::clock::Now;
 use crate::model::ids::Offset;
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
-use crate::storage::partition_log::PartitionLog;
+use crate::storage::partition_log::{PartitionLog, write_snapshot};
 use crate::storage::segment::{Segment, segment_path};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy)]
 struct Deletion {
     base_offset: Offset,
+    end_offset: Offset,
     due_us: u64,
 }
 
@@ -28,8 +31,6 @@ struct Deletion {
 #[derive(Debug, Default)]
 pub(super) struct Deletions {
     queue: VecDeque<Deletion>,
-    /// Log start that is known to be durable.
-    durable_start: Offset,
 }
 
 /// The order to remove files of dropped segments.
@@ -37,19 +38,19 @@ pub(super) struct Deletions {
 pub struct RetentionPlan {
     dir: PathBuf,
     due: Vec<Offset>,
+    snapshot: Option<(Offset, Bytes)>,
     moves_log_start: bool,
-    log_start: Offset,
 }
 
 /// A removal that is complete.
 #[derive(Debug)]
 pub struct RetentionDone {
     removed: usize,
-    log_start: Offset,
+    snapshot: Option<Offset>,
 }
 
 impl RetentionPlan {
-    /// True when recovery points must be written before `execute`.
+    /// True when recovery points should be written before `execute`: files wait for that.
     pub fn moves_log_start(&self) -> bool {
         self.moves_log_start
     }
@@ -62,10 +63,14 @@ impl RetentionPlan {
         for base_offset in &self.due {
             remove_segment(disk, &self.dir, *base_offset).await?;
         }
-        if !self.due.is_empty() {
-            disk.sync_dir(&self.dir).await?;
+        if let Some((offset, content)) = &self.snapshot {
+            write_snapshot(disk, &self.dir, *offset, content.clone()).await?;
         }
-        Ok(RetentionDone { removed: self.due.len(), log_start: self.log_start })
+        disk.sync_dir(&self.dir).await?;
+        Ok(RetentionDone {
+            removed: self.due.len(),
+            snapshot: self.snapshot.map(|(offset, _)| offset),
+        })
     }
 }
 
@@ -100,27 +105,41 @@ impl<D: Disk> PartitionLog<D> {
         while self.should_drop_oldest(now, high_watermark) {
             let dropped = self.segments.pop_front().expect("checked by should_drop_oldest");
             self.raise_log_start(dropped.end_offset);
-            let base_offset = dropped.base_offset;
-            self.deletions.queue.push_back(Deletion { base_offset, due_us });
+            let (base_offset, end_offset) = (dropped.base_offset, dropped.end_offset);
+            self.deletions.queue.push_back(Deletion { base_offset, end_offset, due_us });
         }
-        let is_due = |deletion: &&Deletion| deletion.due_us <= now.monotonic_us;
+        self.plan_removal(now)
+    }
+
+    /// Which files a recovery needs no more, and what must happen before others can go.
+    fn plan_removal(&mut self, now: Now) -> Option<RetentionPlan> {
+        let newest_end = self.deletions.queue.back()?.end_offset;
+        let (durable, current) = (self.durable_point, self.recovery_point());
+        let is_due = |deletion: &&Deletion| {
+            deletion.due_us <= now.monotonic_us
+                && deletion.end_offset <= durable.log_start.min(durable.producers_from)
+        };
         let due = self.deletions.queue.iter().take_while(is_due);
         let due: Vec<Offset> = due.map(|deletion| deletion.base_offset).collect();
-        let has_waiting = !self.deletions.queue.is_empty();
-        let moves_log_start = has_waiting && self.log_start > self.deletions.durable_start;
-        if due.is_empty() && !moves_log_start {
+        let snapshot = match newest_end > current.producers_from {
+            true => self.plan_snapshot_now(),
+            false => None,
+        };
+        let moves_log_start = newest_end > durable.log_start
+            || newest_end > durable.producers_from && newest_end <= current.producers_from;
+        if due.is_empty() && !moves_log_start && snapshot.is_none() {
             return None;
         }
-        let (dir, log_start) = (self.dir.clone(), self.log_start);
-        Some(RetentionPlan { dir, due, moves_log_start, log_start })
+        Some(RetentionPlan { dir: self.dir.clone(), due, snapshot, moves_log_start })
     }
 
     /// A removal is complete.
     pub fn retained(&mut self, done: RetentionDone) {
         assert!(done.removed <= self.deletions.queue.len());
-        assert!(done.log_start <= self.log_start);
         self.deletions.queue.drain(..done.removed);
-        self.deletions.durable_start = self.deletions.durable_start.max(done.log_start);
+        if let Some(offset) = done.snapshot {
+            self.snapshots.publish(offset);
+        }
     }
 
     fn droppable_end(&self, high_watermark: Offset) -> Offset {

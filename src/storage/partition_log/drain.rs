@@ -7,13 +7,13 @@
 use super::PartitionLog;
 use crate::model::ids::Offset;
 use crate::storage::checkpoint::replace_file;
-use crate::storage::disk::{Disk, OpenMode};
+use crate::storage::disk::{Disk, DiskError, OpenMode};
 use crate::storage::epoch_cache::EPOCH_FILE;
 use crate::storage::error::StorageError;
 use crate::storage::index::{OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
 use crate::storage::segment::segment_path;
 use bytes::Bytes;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Most bytes that one drain writes, so that a plan never holds a whole journal's worth of parts.
 const DRAIN_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -28,12 +28,14 @@ pub(in crate::storage) struct Snapshots {
     began_at: Option<Offset>,
     /// Offset of the newest snapshot file that is durable.
     published: Option<Offset>,
-    /// The one before, kept for recovery points that name it still.
-    previous: Option<Offset>,
+    /// Older ones, kept until no recovery point names them.
+    older: Vec<Offset>,
     /// State at an offset that is not synced yet.
     captured: Option<(Offset, Bytes)>,
     /// Bytes appended when the last one was captured.
     captured_at_bytes: u64,
+    /// True when files wait to be removed that only an older state needs.
+    is_wanted: bool,
 }
 
 impl Snapshots {
@@ -46,6 +48,21 @@ impl Snapshots {
     pub(in crate::storage) fn loaded(&mut self, offset: Offset) {
         self.began_at = Some(offset);
         self.published = Some(offset);
+    }
+
+    /// Notes that the snapshot at `offset` is durable.
+    pub(in crate::storage) fn publish(&mut self, offset: Offset) {
+        self.is_wanted = false;
+        if self.published.is_none_or(|published| published < offset) {
+            self.older.extend(self.published.replace(offset));
+        }
+    }
+
+    /// Snapshots that nothing needs once recovery begins at `needed_from` at the earliest.
+    fn take_stale(&mut self, needed_from: Offset) -> Vec<Offset> {
+        let (stale, kept) = self.older.drain(..).partition(|offset| *offset < needed_from);
+        self.older = kept;
+        stale
     }
 
     /// Where a recovery finds the state: the offset, and whether a file has it.
@@ -79,7 +96,6 @@ pub struct DrainPlan<D: Disk> {
 pub struct DrainDone<D: Disk> {
     files: Vec<(Offset, D::File, u64)>,
     end: Offset,
-    has_new_file: bool,
 }
 
 impl<D: Disk> DrainPlan<D> {
@@ -88,27 +104,29 @@ impl<D: Disk> DrainPlan<D> {
         self.writes.iter().map(|write| write.size).sum()
     }
 
-    /// Writes; makes segment files that are not there. Not durable yet.
+    /// Writes; makes segment files that are not there. The names are durable then, the bytes not.
     ///
     /// # Errors
     /// The disk's. After "no space" the same batches may be planned again once there is room;
     /// after anything else the log directory must go offline.
     pub async fn execute(self, disk: &D) -> Result<DrainDone<D>, StorageError> {
         let mut files = Vec::with_capacity(self.writes.len());
-        let mut has_new_file = false;
         for write in self.writes {
             let file = match write.file {
                 Some(file) => file,
                 None => {
-                    has_new_file = true;
                     let path = segment_path(&self.dir, write.base_offset, "log");
-                    disk.open(&path, OpenMode::ReadWrite).await?
+                    let file = disk.open(&path, OpenMode::ReadWrite).await?;
+                    // Before the next segment is made: a crash must not keep a later name and
+                    // lose an earlier one, or the log would seem to begin there.
+                    disk.sync_dir(&self.dir).await?;
+                    file
                 }
             };
             disk.write_at(&file, write.position, write.parts).await?;
             files.push((write.base_offset, file, write.position + write.size));
         }
-        Ok(DrainDone { files, end: self.end, has_new_file })
+        Ok(DrainDone { files, end: self.end })
     }
 }
 
@@ -131,15 +149,16 @@ pub struct SyncPlan<D: Disk> {
     segments: Vec<SegmentSync<D>>,
     epochs: Option<String>,
     snapshot: Option<(Offset, Bytes)>,
-    /// A snapshot that no recovery point names any more.
-    stale_snapshot: Option<Offset>,
-    is_dir_due: bool,
+    /// Snapshots that no recovery point names any more.
+    stale_snapshots: Vec<Offset>,
     end: Offset,
     bytes: u64,
 }
 
 /// A sync that is complete.
 pub struct SyncDone {
+    /// False when something beside the segments had no space.
+    is_complete: bool,
     closed: Vec<Offset>,
     indexed: Vec<(Offset, (usize, usize))>,
     snapshot: Option<Offset>,
@@ -150,55 +169,73 @@ pub struct SyncDone {
 impl<D: Disk> SyncPlan<D> {
     /// Syncs segments in order, then what lies beside them, then the folder's names.
     ///
+    /// When there is no space for the small files, nothing counts as done and the same is planned
+    /// again; the segments themselves have their space already.
+    ///
     /// # Errors
     /// The disk's. Never try again: the log directory must go offline.
     pub async fn execute(self, disk: &D) -> Result<SyncDone, StorageError> {
-        let mut closed = Vec::new();
-        let mut indexed = Vec::with_capacity(self.segments.len());
-        for segment in self.segments {
+        for segment in &self.segments {
             disk.sync(&segment.file).await?;
-            let base_offset = segment.base_offset;
-            write_index(disk, &self.dir, &segment).await?;
-            indexed.push((base_offset, segment.indexed));
-            if segment.is_closed {
-                closed.push(base_offset);
-            }
         }
-        if let Some(text) = self.epochs {
-            let path = self.dir.join(EPOCH_FILE);
-            let path_new = self.dir.join(format!("{EPOCH_FILE}.tmp"));
-            replace_file(disk, &path_new, &path, Bytes::from(text)).await?;
-        }
-        let mut is_dir_due = self.is_dir_due || !closed.is_empty();
-        if let Some((offset, content)) = &self.snapshot {
-            let path = segment_path(&self.dir, *offset, "snapshot");
-            let file = disk.open(&path, OpenMode::ReadWrite).await?;
-            disk.truncate(&file, 0).await?;
-            disk.write_at(&file, 0, vec![content.clone()]).await?;
-            disk.sync(&file).await?;
-            is_dir_due = true;
-        }
-        if is_dir_due {
-            disk.sync_dir(&self.dir).await?;
-        }
-        if let Some(offset) = self.stale_snapshot {
-            disk.remove(&segment_path(&self.dir, offset, "snapshot")).await?;
-        }
+        let is_complete = match self.write_beside(disk).await {
+            Ok(()) => true,
+            Err(error) if error.is_no_space() => false,
+            Err(error) => return Err(error.into()),
+        };
+        let closed = self.segments.iter().filter(|segment| segment.is_closed);
         Ok(SyncDone {
-            closed,
-            indexed,
+            is_complete,
+            closed: closed.map(|segment| segment.base_offset).collect(),
+            indexed: self.segments.iter().map(|s| (s.base_offset, s.indexed)).collect(),
             snapshot: self.snapshot.map(|(offset, _)| offset),
             end: self.end,
             bytes: self.bytes,
         })
     }
+
+    async fn write_beside(&self, disk: &D) -> Result<(), DiskError> {
+        for segment in &self.segments {
+            write_index(disk, &self.dir, segment).await?;
+        }
+        if let Some(text) = &self.epochs {
+            let path = self.dir.join(EPOCH_FILE);
+            let path_new = self.dir.join(format!("{EPOCH_FILE}.tmp"));
+            replace_file(disk, &path_new, &path, Bytes::from(text.clone())).await?;
+        }
+        if let Some((offset, content)) = &self.snapshot {
+            write_snapshot(disk, &self.dir, *offset, content.clone()).await?;
+        }
+        let has_closed = self.segments.iter().any(|segment| segment.is_closed);
+        if has_closed || self.snapshot.is_some() {
+            disk.sync_dir(&self.dir).await?;
+        }
+        for offset in &self.stale_snapshots {
+            disk.remove(&segment_path(&self.dir, *offset, "snapshot")).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes and syncs a snapshot; its name is durable after the next sync of the folder.
+pub(in crate::storage) async fn write_snapshot<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    offset: Offset,
+    content: Bytes,
+) -> Result<(), DiskError> {
+    let file = disk.open(&segment_path(dir, offset, "snapshot"), OpenMode::ReadWrite).await?;
+    let size = content.len() as u64;
+    disk.write_at(&file, 0, vec![content]).await?;
+    disk.truncate(&file, size).await?;
+    disk.sync(&file).await
 }
 
 async fn write_index<D: Disk>(
     disk: &D,
-    dir: &std::path::Path,
+    dir: &Path,
     segment: &SegmentSync<D>,
-) -> Result<(), StorageError> {
+) -> Result<(), DiskError> {
     let files = [("index", &segment.offsets), ("timeindex", &segment.times)];
     for (kind, (position, bytes)) in files {
         if bytes.is_empty() && !segment.is_closed {
@@ -275,7 +312,6 @@ impl<D: Disk> PartitionLog<D> {
             segment.written = written;
             segment.file = Some(file);
         }
-        self.is_dir_unsynced |= done.has_new_file;
         self.drained_end = self.drained_end.max(done.end);
         self.written_end = self.written_end.max(done.end);
         self.check_invariants();
@@ -320,9 +356,8 @@ impl<D: Disk> PartitionLog<D> {
             dir: self.dir.clone(),
             segments,
             epochs,
-            stale_snapshot: snapshot.as_ref().and(self.snapshots.previous),
+            stale_snapshots: self.snapshots.take_stale(self.durable_point.producers_from),
             snapshot,
-            is_dir_due: std::mem::take(&mut self.is_dir_unsynced),
             end: self.drained_end,
             bytes: self.unsynced_bytes,
         })
@@ -332,7 +367,8 @@ impl<D: Disk> PartitionLog<D> {
     fn plan_snapshot(&mut self, interval_bytes: u64) -> Option<(Offset, Bytes)> {
         self.snapshots.began_at?;
         let appended = self.tail.appended_bytes();
-        let is_due = appended - self.snapshots.captured_at_bytes >= interval_bytes;
+        let is_due = self.snapshots.is_wanted
+            || appended - self.snapshots.captured_at_bytes >= interval_bytes;
         let is_new = self.snapshots.published != Some(self.log_end());
         if self.snapshots.captured.is_none() && is_due && is_new {
             self.snapshots.captured = Some((self.log_end(), self.producers.encode()));
@@ -341,11 +377,22 @@ impl<D: Disk> PartitionLog<D> {
         self.snapshots.captured.take_if(|(offset, _)| *offset <= self.drained_end)
     }
 
+    /// State to write at once, when the log end is synced; else it comes with the next sync.
+    pub(in crate::storage) fn plan_snapshot_now(&mut self) -> Option<(Offset, Bytes)> {
+        self.snapshots.is_wanted = true;
+        let is_idle = self.synced_end == self.log_end() && !self.is_syncing;
+        is_idle.then(|| (self.log_end(), self.producers.encode()))
+    }
+
     /// A sync is complete.
     pub fn synced(&mut self, done: SyncDone) {
         assert!(self.is_syncing);
         assert!(done.end >= self.synced_end);
         self.is_syncing = false;
+        if !done.is_complete {
+            self.is_epoch_file_due = true;
+            return;
+        }
         for (base_offset, indexed) in done.indexed {
             let Some(segment) = self.segments.iter_mut().find(|s| s.base_offset == base_offset)
             else {
@@ -359,7 +406,7 @@ impl<D: Disk> PartitionLog<D> {
             }
         }
         if let Some(offset) = done.snapshot {
-            self.snapshots.previous = self.snapshots.published.replace(offset);
+            self.snapshots.publish(offset);
         }
         self.unsynced_bytes -= done.bytes;
         self.synced_end = done.end;
@@ -388,10 +435,10 @@ impl<D: Disk> PartitionLog<D> {
             self.synced(done);
         }
         assert!(self.synced_end == self.log_end());
-        self.write_snapshot(disk).await
+        self.close_snapshot(disk).await
     }
 
-    async fn write_snapshot(&mut self, disk: &D) -> Result<(), StorageError> {
+    async fn close_snapshot(&mut self, disk: &D) -> Result<(), StorageError> {
         self.snapshots.captured = None;
         let Some((offset, content)) = self.plan_snapshot(0) else { return Ok(()) };
         let plan: SyncPlan<D> = SyncPlan {
@@ -399,8 +446,7 @@ impl<D: Disk> PartitionLog<D> {
             segments: Vec::new(),
             epochs: None,
             snapshot: Some((offset, content)),
-            stale_snapshot: self.snapshots.previous,
-            is_dir_due: false,
+            stale_snapshots: Vec::new(),
             end: self.synced_end,
             bytes: 0,
         };

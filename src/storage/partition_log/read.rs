@@ -107,6 +107,8 @@ pub(super) struct SegmentFile<D: Disk> {
 pub struct FileRead<D: Disk> {
     segment: SegmentFile<D>,
     start: Start,
+    /// Behind the last damage before the offset: no walk may lead through it.
+    start_min: u64,
     from: Offset,
     up_to: Offset,
     max_bytes: usize,
@@ -171,7 +173,8 @@ impl<D: Disk> PartitionLog<D> {
     ) -> FileRead<D> {
         let segment = self.segment_of(from);
         let mut file = self.segment_file(segment);
-        let relative = segment.relative(from);
+        // The front of the log may be missing: the damage says so.
+        let relative = segment.relative(from.max(segment.base_offset));
         let mut start = start_in(segment.index.as_ref(), relative);
         if let Some(hint) = self.hints.take(from, segment.base_offset) {
             start = Start::Position(hint.position);
@@ -179,9 +182,15 @@ impl<D: Disk> PartitionLog<D> {
         }
         let damage = self.damage.iter().find(|damage| damage.end > from);
         let damaged_from = damage.map_or(up_to, |damage| damage.first.max(from));
+        let before = self
+            .damage
+            .iter()
+            .rev()
+            .find(|damage| damage.end <= from && damage.first >= segment.base_offset);
         FileRead {
             segment: file,
             start,
+            start_min: before.map_or(0, |damage| damage.end_position),
             from,
             up_to: up_to.min(damaged_from.max(from.advance(1))),
             max_bytes,
@@ -233,6 +242,7 @@ impl<D: Disk> FileRead<D> {
             Start::Position(position) => position,
             Start::Indexed => self.segment.look_up(disk, &file, self.from).await?,
         };
+        let position = position.max(self.start_min);
         let len = (self.max_bytes.saturating_add(READ_BYTES_MIN)).min(READ_BYTES_MAX);
         let walk = Walk { disk, segment: &self.segment, file: &file };
         let (found, bytes) = walk.find(position, self.from, len).await?;

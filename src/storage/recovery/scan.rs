@@ -69,7 +69,7 @@ impl<D: Disk> Recovery<'_, D> {
     ) -> Result<(u64, Offset), StorageError> {
         let base = segment.base_offset;
         let front = (0, base);
-        if start == base {
+        if start <= base {
             return Ok(front);
         }
         let path = |kind| segment_path(&self.open.dir, base, kind);
@@ -131,11 +131,11 @@ impl<D: Disk> Recovery<'_, D> {
             let position = scan.position;
             let found = self.find_behind(scan, expected).await?;
             let end = found.unwrap_or(scan.next.unwrap_or(self.trusted).min(self.trusted));
-            self.add_damage(expected, end, scan.base, position);
-            scan.expected = Some(end);
             if found.is_none() {
                 scan.position = scan.size;
             }
+            self.add_damage((expected, end), scan.base, (position, scan.position));
+            scan.expected = Some(end);
         }
         Ok(self.ends_well(scan))
     }
@@ -145,7 +145,7 @@ impl<D: Disk> Recovery<'_, D> {
         let end = scan.expected.unwrap_or(scan.base);
         let Some(next) = scan.next else {
             if end < self.trusted {
-                self.add_damage(end, self.trusted, scan.base, scan.size);
+                self.add_damage((end, self.trusted), scan.base, (scan.size, scan.size));
             }
             return true;
         };
@@ -154,7 +154,8 @@ impl<D: Disk> Recovery<'_, D> {
             return true;
         }
         if end < self.trusted {
-            self.add_damage(end, next.min(self.trusted), scan.base, scan.size);
+            let lost = (end, next.min(self.trusted));
+            self.add_damage(lost, scan.base, (scan.size, scan.size));
         }
         next <= self.trusted
     }

@@ -1,0 +1,91 @@
+//! What a partition should hold, kept as simply as can be: a list of batches.
+
+use highwater::model::ids::{Offset, ProducerEpoch, ProducerId};
+use std::collections::BTreeMap;
+
+/// Who produced a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sequence {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) first: i32,
+    pub(crate) last: i32,
+}
+
+/// One batch as it must lie in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelBatch {
+    pub(crate) base: u64,
+    pub(crate) end: u64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sequence: Option<Sequence>,
+}
+
+/// One partition as its users were told.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) batches: Vec<ModelBatch>,
+    /// Everything below was promised to survive a power cut.
+    pub(crate) durable_end: u64,
+    /// Everything below was promised to survive the death of the process.
+    pub(crate) written_end: u64,
+    /// A log start that was promised.
+    pub(crate) log_start: u64,
+    /// A log start that was asked for, and may have come true.
+    pub(crate) log_start_max: u64,
+}
+
+/// A producer's epoch and its last five batches: first and last sequence, base and last offset.
+pub(crate) type ProducerView = (i16, Vec<(i32, i32, u64, u64)>);
+
+impl Model {
+    pub(crate) fn end(&self) -> u64 {
+        self.batches.last().map_or(0, |batch| batch.end)
+    }
+
+    /// Takes what the log says was lost; false when it may not have been.
+    pub(crate) fn recover_at(&mut self, end: u64, promised: u64) {
+        assert!(end >= promised, "the log ends at {end}, {promised} was promised");
+        assert!(end <= self.end(), "the log ends at {end}, behind all that was appended");
+        self.batches.retain(|batch| batch.end <= end);
+        assert!(self.end() == end, "the log ends at {end}, within a batch");
+        self.durable_end = end;
+        self.written_end = end;
+    }
+
+    /// Batches that a read from `offset` below `up_to` may return.
+    pub(crate) fn from(&self, offset: u64) -> &[ModelBatch] {
+        let index = self.batches.partition_point(|batch| batch.end <= offset);
+        &self.batches[index..]
+    }
+
+    pub(crate) fn producers(&self) -> BTreeMap<i64, ProducerView> {
+        let mut views: BTreeMap<i64, ProducerView> = BTreeMap::new();
+        for batch in &self.batches {
+            let Some(sequence) = batch.sequence else { continue };
+            let view = views.entry(sequence.id).or_insert((sequence.epoch, Vec::new()));
+            if sequence.epoch > view.0 {
+                *view = (sequence.epoch, Vec::new());
+            }
+            view.1.push((sequence.first, sequence.last, batch.base, batch.end - 1));
+            if view.1.len() > 5 {
+                view.1.remove(0);
+            }
+        }
+        views
+    }
+}
+
+/// The same view of a log's real producer state.
+pub(crate) fn producer_view(
+    state: &highwater::storage::producer_state::ProducerState,
+    id: i64,
+) -> Option<ProducerView> {
+    let (ProducerEpoch(epoch), spans) = state.spans(ProducerId(id))?;
+    let span = |span: &highwater::storage::producer_state::BatchSpan| {
+        let offset = |offset: Offset| offset.get();
+        let sequences = (span.first_sequence, span.last_sequence);
+        (sequences.0, sequences.1, offset(span.base_offset), offset(span.last_offset))
+    };
+    Some((epoch, spans.iter().map(span).collect()))
+}

@@ -1,0 +1,12 @@
+//! The log and the journal by behaviour, on a simulated disk: one rule a test.
+
+#[path = "storage/appends.rs"]
+mod appends;
+#[path = "storage/bench.rs"]
+mod bench;
+#[path = "storage/damage.rs"]
+mod damage;
+#[path = "storage/journal.rs"]
+mod journal;
+#[path = "storage/reads.rs"]
+mod reads;
