@@ -69,6 +69,12 @@ pub const HOST_MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// Descriptors below which a broker is of no use: some segments, some connections.
 pub const HOST_FILES_MIN: u64 = 256;
 
+/// Read buffers that a core keeps to use again.
+pub const READ_BUFFERS_MAX: usize = 32;
+
+/// Largest read buffer that is kept, in bytes.
+pub const READ_BUFFER_KEPT_BYTES: usize = 2 * 1024 * 1024;
+
 /// Room held back in the data directory and released when the file system is full, in bytes.
 pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
 

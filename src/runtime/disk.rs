@@ -16,6 +16,7 @@
 //! writes back and drops cached pages below a direct write (generic_file_direct_write).
 
 use super::direct;
+use super::read_pool::ReadPool;
 use crate::model::limits::DIRECT_WRITE_BYTES_MIN;
 use crate::storage::disk::{DirEntry, Disk, DiskError, OpenMode, Space};
 use bytes::{Bytes, BytesMut};
@@ -41,6 +42,7 @@ const ZEROS_BYTES: usize = 1024 * 1024;
 #[derive(Clone)]
 pub struct LocalDisk {
     data_dir: Rc<Path>,
+    read_pool: Rc<ReadPool>,
 }
 
 /// An open file; the last clone closes it through the ring.
@@ -70,7 +72,7 @@ impl AsFd for LocalFile {
 impl LocalDisk {
     /// A disk whose room is that of the file system below `data_dir`.
     pub fn new(data_dir: &Path) -> LocalDisk {
-        LocalDisk { data_dir: Rc::from(data_dir) }
+        LocalDisk { data_dir: Rc::from(data_dir), read_pool: Rc::default() }
     }
 }
 
@@ -106,12 +108,13 @@ impl Disk for LocalDisk {
         position: u64,
         len: usize,
     ) -> Result<Bytes, DiskError> {
-        let mut read = match read_cached(file.as_fd(), position, len) {
-            Ok(read) => read,
+        let mut read = self.read_pool.take(len);
+        match read_cached(file.as_fd(), position, len, &mut read) {
+            Ok(()) => {}
             // Not resident at all, or a file system without RWF_NOWAIT: the ring waits for it.
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => BytesMut::new(),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => {}
             Err(error) => return Err(error_of("read", &file.inner.path, error.into())),
-        };
+        }
         while read.len() < len {
             let missing = len - read.len();
             let from = position + read.len() as u64;
@@ -126,7 +129,9 @@ impl Disk for LocalDisk {
             }
             read.extend_from_slice(&piece);
         }
-        Ok(read.freeze())
+        let read = read.freeze();
+        self.read_pool.lend(&read);
+        Ok(read)
     }
 
     async fn write_at(
@@ -241,11 +246,17 @@ pub(super) fn io_error(error: GlommioError<()>) -> io::Error {
 
 /// Reads what the page cache holds; shorter than asked where residency ends or the file does.
 #[allow(unsafe_code)]
-fn read_cached(fd: BorrowedFd<'_>, position: u64, len: usize) -> Result<BytesMut, Errno> {
+fn read_cached(
+    fd: BorrowedFd<'_>,
+    position: u64,
+    len: usize,
+    buffer: &mut BytesMut,
+) -> Result<(), Errno> {
+    assert!(buffer.is_empty());
+    assert!(buffer.capacity() >= len);
     if len == 0 {
-        return Ok(BytesMut::new());
+        return Ok(());
     }
-    let mut buffer = BytesMut::with_capacity(len);
     let spare = buffer.spare_capacity_mut();
     // SAFETY: the slice covers memory that `buffer` owns; it is handed to the kernel, which only
     // writes to it, and is not read here before `set_len`. Checked by the disk contract.
@@ -255,7 +266,7 @@ fn read_cached(fd: BorrowedFd<'_>, position: u64, len: usize) -> Result<BytesMut
     assert!(read <= len);
     // SAFETY: the kernel has written the first `read` bytes.
     unsafe { buffer.set_len(read) };
-    Ok(buffer)
+    Ok(())
 }
 
 /// Writes all parts through the page cache, on this thread.

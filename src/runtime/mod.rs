@@ -8,6 +8,7 @@ pub mod disk;
 mod mesh;
 mod peer;
 pub mod probe;
+mod read_pool;
 mod run_shard;
 mod sockets;
 pub mod start;
