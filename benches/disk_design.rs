@@ -30,6 +30,9 @@ const SEGMENT_BYTES: usize = 512 * MIB;
 const OPERATIONS_PER_ROUND: usize = 20;
 const SYNC_THREADS: usize = 16;
 
+/// A letter for the command line, and what it measures.
+type Table = (char, fn(&Bench) -> io::Result<()>);
+
 fn main() -> io::Result<()> {
     let options = Options::parse();
     std::fs::create_dir_all(&options.directory)?;
@@ -37,7 +40,7 @@ fn main() -> io::Result<()> {
     std::fs::create_dir(&directory)?;
     println!("directory {}, {} rounds", directory.display(), options.rounds);
     let bench = Bench { directory: directory.clone(), rounds: options.rounds };
-    let tables: [(char, fn(&Bench) -> io::Result<()>); 7] = [
+    let tables: [Table; 7] = [
         ('a', group_commit),
         ('b', one_commit),
         ('c', large_appends),
@@ -193,7 +196,8 @@ struct Aligned {
 impl Aligned {
     fn new(size: usize) -> Aligned {
         let size = size.next_multiple_of(BLOCK);
-        let memory: Vec<u8> = (0..size + BLOCK).map(|index| (index % 251) as u8).collect();
+        let memory: Vec<u8> =
+            (0..size + BLOCK).map(|index| u8::try_from(index % 251).unwrap_or(0)).collect();
         let start = memory.as_ptr().align_offset(BLOCK);
         Aligned { memory, start, size }
     }

@@ -1,6 +1,7 @@
 //! Reference pages are written from the tables in the code and may not differ from them.
 //!
 //! `UPDATE_DOCS=1 cargo test --test docs` writes them anew.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use highwater::model::config_keys::{
     BROKER_KEYS, ConfigKey, Effect, TOPIC_KEYS, Update, nearest_broker_key,

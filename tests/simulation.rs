@@ -3,6 +3,7 @@
 //!
 //! One seed decides everything. A failure prints the command that repeats it.
 //! `HIGHWATER_SEED=n` runs that seed alone, `HIGHWATER_SEEDS=n` that many.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 #[path = "simulation/model.rs"]
 mod model;

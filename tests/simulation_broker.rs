@@ -3,6 +3,7 @@
 //!
 //! `HIGHWATER_SEED=n cargo test --test simulation_broker` replays one seed,
 //! `HIGHWATER_SEEDS=n` runs the first n.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test stops at the first surprise")]
 
 use bytes::Bytes;
 use highwater::controller::decide::{Change, ChangeReply, Mode, NewTopic};
@@ -26,7 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use uuid::Uuid;
 
-const SEEDS_DEFAULT: u64 = 300;
+const SEEDS_DEFAULT: u64 = 200;
 const LIVES: u64 = 4;
 const PARTITIONS: i32 = 3;
 const CLIENTS: i32 = 4;
@@ -138,8 +139,7 @@ fn run(seed: u64) -> u64 {
             moved.kill();
         }
     }
-    let acked = promises.borrow().acked;
-    acked
+    promises.borrow().acked
 }
 
 /// One seed is being looked at: tell more.
@@ -173,7 +173,8 @@ async fn produce(
     loop {
         let batch = next_batch(&handle, &mut producer.borrow_mut());
         let acks = if handle.random(|random| random.chance(60)) { -1 } else { 1 };
-        let answer = send(&mut client, topic, producer.borrow().id, &batch, acks).await;
+        let id = producer.borrow().id;
+        let answer = send(&mut client, topic, id, &batch, acks).await;
         let Some(answer) = answer else { return };
         let code = KafkaCode::from_number(answer.error_code).unwrap();
         assert_eq!(code, KafkaCode::None, "{:?}", answer.error_message);

@@ -1,4 +1,5 @@
 //! The log and the journal by behaviour, on a simulated disk: one rule a test.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 #[path = "storage/appends.rs"]
 mod appends;

@@ -270,10 +270,10 @@ fn stop(world: &World, executor: &mut SimExecutor, disk: &SimDisk, core: &CoreRe
     let models = Rc::clone(&world.models);
     executor.run_until(async move {
         let mut logs = std::mem::take(&mut core.borrow_mut().logs);
-        for (log, model) in logs.iter_mut().zip(models.borrow_mut().iter_mut()) {
+        for (index, log) in logs.iter_mut().enumerate() {
             log.close(&disk).await.expect("no faults");
             assert_eq!(log.durable_end(), log.log_end());
-            model.durable_end = log.durable_end().get();
+            models.borrow_mut()[index].durable_end = log.durable_end().get();
         }
         let points = recovery_points(&logs);
         checkpoint::write(&disk, Path::new(JOURNAL_DIR), &points).await.expect("no faults");
@@ -285,7 +285,8 @@ fn stop(world: &World, executor: &mut SimExecutor, disk: &SimDisk, core: &CoreRe
 fn check_everything(world: &World, executor: &mut SimExecutor, disk: &SimDisk, core: &CoreRef) {
     let (core, disk, models) = (Rc::clone(core), disk.clone(), Rc::clone(&world.models));
     executor.run_until(async move {
-        for index in 0..core.borrow().logs.len() {
+        let count = core.borrow().logs.len();
+        for index in 0..count {
             let (start, end) = {
                 let core = core.borrow();
                 (core.logs[index].log_start().get(), core.logs[index].log_end().get())

@@ -79,8 +79,12 @@ impl Bench {
         self.append_at(bytes, self.now())
     }
 
-    pub(crate) fn append_at(&mut self, bytes: Bytes, now: Now) -> Result<Appended, AppendError> {
-        let batch = CheckedBatch::check_first(&mut bytes.clone()).unwrap();
+    pub(crate) fn append_at(
+        &mut self,
+        mut bytes: Bytes,
+        now: Now,
+    ) -> Result<Appended, AppendError> {
+        let batch = CheckedBatch::check_first(&mut bytes).unwrap();
         let origin = AppendOrigin::Client;
         let context = AppendContext { leader_epoch: LeaderEpoch(7), now, origin };
         self.log.append(batch, context, &mut self.arena)

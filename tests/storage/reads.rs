@@ -106,6 +106,6 @@ fn closed_segments_leave_indexes_that_agree_with_their_log() {
     for entry in &times {
         assert_eq!(entry.timestamp_ms, i64::from(entry.relative) * 3);
     }
-    let epochs = bench.disk.content(&std::path::Path::new("/topic/0/leader-epoch-checkpoint"));
+    let epochs = bench.disk.content(std::path::Path::new("/topic/0/leader-epoch-checkpoint"));
     assert_eq!(epochs.unwrap(), b"0\n1\n7 0\n");
 }
