@@ -52,7 +52,12 @@ const RULES: [(&str, Rule); 24] = [
 ];
 
 fn dead_keys(tree: &Tree) -> Vec<Finding> {
-    let keys = BROKER_KEYS.iter().chain(TOPIC_KEYS);
+    // A broker key that only gives a topic key its default is read through the topic key.
+    let is_default = |name: &str| {
+        TOPIC_KEYS.iter().flat_map(|key| key.synonyms).any(|synonym| synonym.broker_key == name)
+    };
+    let broker_keys = BROKER_KEYS.iter().filter(|key| !is_default(key.name));
+    let keys = broker_keys.chain(TOPIC_KEYS);
     let acted_upon: Vec<&str> =
         keys.filter(|key| key.effect == Effect::Acted).map(|key| key.name).collect();
     // The keys are read by code that is written last.
