@@ -474,8 +474,8 @@ impl<D: Disk> PartitionLog<D> {
         }
     }
 
-    /// The recovery point was written and synced: files that only older ones need may go. The caller
-    /// writes recovery points one after the other, each taken after the last was written.
+    /// The recovery point was written and synced: files that only older ones need may go. The
+    /// caller writes recovery points one after the other, each taken after the last was written.
     pub fn on_recovery_point_durable(&mut self, point: RecoveryPoint) {
         assert!(point.log_start <= self.log_start);
         assert!(point.recovery_offset <= self.synced_end);

@@ -1,4 +1,4 @@
-//! What a partition should hold, kept as simply as can be: a list of batches.
+//! What a partition should hold, kept as a plain list of batches.
 
 use highwater::model::ids::{Offset, ProducerEpoch, ProducerId};
 use std::collections::BTreeMap;
