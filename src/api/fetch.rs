@@ -89,7 +89,8 @@ impl<D: Disk> Shard<D> {
             1 => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,
         };
-        let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
+        let bytes_max = self.config.fetch_bytes_max.min(FETCH_BYTES_MAX);
+        let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(bytes_max);
         Ok(FetchPlan {
             correlation_id,
             version,

@@ -68,7 +68,7 @@ impl<D: Disk> Shard<D> {
         let timeout_ms = u64::try_from(parked.request.timeout_ms()).unwrap_or(0);
         let acks = acks_of(parked.request.acks());
         let mut parts = std::mem::take(&mut self.part_buffer);
-        sort(&self.image, &mut parked, acks.is_some(), &mut parts);
+        sort(&self.image, &mut parked, acks, &mut parts);
         parked.slot = Some(slot);
         parked.correlation_id = correlation_id;
         parked.deadline_us = self.now.deadline_us(timeout_ms);
@@ -104,7 +104,7 @@ impl<D: Disk> Shard<D> {
 fn sort(
     image: &MetadataImage,
     parked: &mut ParkedProduce,
-    has_valid_acks: bool,
+    acks: Option<Acks>,
     parts: &mut Vec<(CoreId, AppendPart)>,
 ) {
     let ParkedProduce { request, outcomes, .. } = parked;
@@ -117,8 +117,10 @@ fn sort(
         };
         for data in topic.partitions() {
             let part = u32::try_from(outcomes.len()).expect("a frame holds fewer");
-            let owner = if has_valid_acks { found } else { Err(KafkaCode::InvalidRequiredAcks) };
-            match accept(owner, data.index, data.records) {
+            let checked = acks
+                .ok_or(KafkaCode::InvalidRequiredAcks)
+                .and_then(|acks| in_sync_partition(found?, data.index, acks));
+            match accept(checked, data.records) {
                 Ok((core, partition, batch)) => {
                     outcomes.push(None);
                     parts.push((core, AppendPart { partition, batch, part }));
@@ -129,18 +131,27 @@ fn sort(
     }
 }
 
-fn accept(
-    topic: Result<&Arc<TopicImage>, KafkaCode>,
+/// The partition, unless `acks` asks for more in-sync replicas than it has (min.insync.replicas).
+fn in_sync_partition(
+    topic: &TopicImage,
     partition: i32,
+    acks: Acks,
+) -> Result<(CoreId, TopicPartition), KafkaCode> {
+    let partition = PartitionId(partition);
+    let known = topic.partition(partition).ok_or(KafkaCode::UnknownTopicOrPartition)?;
+    let in_sync = u32::try_from(known.state.isr.len()).unwrap_or(u32::MAX);
+    if acks == Acks::All && in_sync < topic.config.min_insync_replicas {
+        return Err(KafkaCode::NotEnoughReplicas);
+    }
+    Ok((known.core, TopicPartition { topic: topic.id, partition }))
+}
+
+fn accept(
+    checked: Result<(CoreId, TopicPartition), KafkaCode>,
     records: Bytes,
 ) -> Result<(CoreId, TopicPartition, CheckedBatch), AppendOutcome> {
-    let refused = |code| AppendOutcome::refused(code, None);
-    let topic = topic.map_err(refused)?;
-    let partition = PartitionId(partition);
-    let known = topic.partition(partition);
-    let known = known.ok_or(KafkaCode::UnknownTopicOrPartition).map_err(refused)?;
-    let batch = check(records)?;
-    Ok((known.core, TopicPartition { topic: topic.id, partition }, batch))
+    let (core, partition) = checked.map_err(|code| AppendOutcome::refused(code, None))?;
+    Ok((core, partition, check(records)?))
 }
 
 fn check(records: Bytes) -> Result<CheckedBatch, AppendOutcome> {
@@ -330,4 +341,37 @@ fn old_answer(
     }
     let frame = body.finish().expect("no longer than the request that named its parts");
     Ok((acks != 0).then(|| frame.into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::records::{ConfigResource, MetadataRecord, PartitionState, Replica};
+    use crate::model::ids::BrokerId;
+    use uuid::Uuid;
+
+    #[test]
+    fn acks_all_needs_as_many_in_sync_replicas_as_the_topic_says() {
+        let mut image = MetadataImage::new(BrokerId(1), Arc::default());
+        let topic = TopicId(Uuid::from_u128(1));
+        let replica = Replica { broker: BrokerId(1), core: CoreId(0), directory: Uuid::nil() };
+        let isr = vec![BrokerId(1)];
+        let state = PartitionState { replicas: vec![replica], isr, ..PartitionState::default() };
+        let id = TopicPartition { topic, partition: PartitionId(0) };
+        let two = MetadataRecord::Config {
+            resource: ConfigResource::Topic(topic),
+            key: "min.insync.replicas".to_owned(),
+            value: Some("2".to_owned()),
+        };
+        image.apply(&MetadataRecord::Topic { id: topic, name: "a".to_owned() }).unwrap();
+        image.apply(&MetadataRecord::Partition { id, state }).unwrap();
+        let ask = |image: &MetadataImage, partition, acks| {
+            in_sync_partition(image.topic_by_name("a").unwrap(), partition, acks)
+        };
+        assert_eq!(ask(&image, 0, Acks::All), Ok((CoreId(0), id)));
+        image.apply(&two).unwrap();
+        assert_eq!(ask(&image, 0, Acks::All), Err(KafkaCode::NotEnoughReplicas));
+        assert_eq!(ask(&image, 0, Acks::Leader), Ok((CoreId(0), id)));
+        assert_eq!(ask(&image, 1, Acks::Leader), Err(KafkaCode::UnknownTopicOrPartition));
+    }
 }

@@ -77,10 +77,6 @@ pub struct BrokerConfig {
     pub connections_max_idle_ms: Option<u64>,
     /// Most bytes of one Fetch answer.
     pub fetch_bytes_max: usize,
-    /// Milliseconds between two looks for segments to drop.
-    pub retention_check_interval_ms: u64,
-    /// Milliseconds after which an idle producer's sequence numbers are forgotten.
-    pub producer_id_expiration_ms: i64,
     /// Every known key that somebody set, as text; secrets included.
     pub values: BTreeMap<String, String>,
 }
@@ -297,8 +293,6 @@ impl Reader {
             )
             .ok(),
             fetch_bytes_max: self.default_number("fetch.max.bytes"),
-            retention_check_interval_ms: self.default_number("log.retention.check.interval.ms"),
-            producer_id_expiration_ms: self.default_number("producer.id.expiration.ms"),
             values: self.values(),
         };
         Ok((config, self.warnings))
