@@ -30,7 +30,6 @@ use crate::shard::shard::{Finished, Shard, ShardRef};
 use crate::storage::disk::Disk;
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// First version that names topics by id (KIP-516).
 const FIRST_WITH_IDS: i16 = 13;
@@ -352,7 +351,7 @@ mod tests {
 
     #[test]
     fn acks_all_needs_as_many_in_sync_replicas_as_the_topic_says() {
-        let mut image = MetadataImage::new(BrokerId(1), Arc::default());
+        let mut image = MetadataImage::new(BrokerId(1), std::sync::Arc::default());
         let topic = TopicId(Uuid::from_u128(1));
         let replica = Replica { broker: BrokerId(1), core: CoreId(0), directory: Uuid::nil() };
         let isr = vec![BrokerId(1)];

@@ -9,10 +9,11 @@
 //! <data>/reserve           room given back to the file system when it is full
 //! ```
 
+use super::reserve;
 use crate::model::base64url::{decode_uuid, encode_uuid};
 use crate::model::ids::BrokerId;
 use crate::model::limits::RESERVE_FILE_BYTES;
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::FlockOperation;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,6 @@ const VERSION: u32 = 1;
 
 const META_FILE: &str = "meta.properties";
 const LOCK_FILE: &str = ".lock";
-const RESERVE_FILE: &str = "reserve";
 
 /// The directory is this process's own while this lives.
 #[derive(Debug)]
@@ -238,21 +238,21 @@ fn take_lock(dir: &Path) -> Result<File, DataDirError> {
     Ok(file)
 }
 
-/// Occupies the reserve, so that a full file system still has room for deletions to be logged.
 fn hold_reserve(dir: &Path) -> Result<(), DataDirError> {
-    let path = dir.join(RESERVE_FILE);
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = opened.map_err(|source| io_error("open", &path, source))?;
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVE_FILE_BYTES) {
-        // Where blocks cannot be reserved the free-space check alone has to do.
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-        Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+    match reserve::hold(dir) {
+        Ok(()) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ) =>
+        {
             let free_bytes = rustix::fs::statvfs(dir)
                 .map_or(0, |room| room.f_bavail.saturating_mul(room.f_frsize));
             let needed_bytes = RESERVE_FILE_BYTES;
             Err(DataDirError::NoSpace { path: dir.to_path_buf(), free_bytes, needed_bytes })
         }
-        Err(error) => Err(io_error("reserve", &path, error.into())),
+        Err(error) => Err(io_error("reserve room in", dir, error)),
     }
 }
 

@@ -9,6 +9,7 @@ mod mesh;
 mod peer;
 pub mod probe;
 mod read_pool;
+mod reserve;
 mod run_shard;
 mod sockets;
 pub mod start;

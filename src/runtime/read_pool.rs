@@ -4,7 +4,8 @@
 //! but that copy. The pool keeps a handle to what it gave out; when that handle is the only one
 //! left, the buffer is free.
 //!
-//! Invariant: at most `READ_BUFFERS_MAX` buffers are kept, each of at most `READ_BUFFER_KEPT_BYTES`.
+//! Invariant: at most `READ_BUFFERS_MAX` buffers are kept, each of at most
+//! `READ_BUFFER_KEPT_BYTES`.
 
 use crate::model::limits::{READ_BUFFER_KEPT_BYTES, READ_BUFFERS_MAX};
 use bytes::{Bytes, BytesMut};

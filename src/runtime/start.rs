@@ -14,6 +14,7 @@ use super::data_dir::{DataDir, DataDirError};
 use super::disk::LocalDisk;
 use super::mesh::{self, MeshEnds};
 use super::probe::{self, ProbeError, ProbeReport};
+use super::reserve;
 use super::run_shard::Driver;
 use super::sockets::{self, Acceptor, ListenError};
 use crate::controller::image::MetadataImage;
@@ -320,12 +321,13 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
         .await
         .map_err(|source| StartError::Journal { core: core.0, source })?;
     let (mesh, incoming) = parts.mesh.connect().await;
+    let data_dir = parts.data_dir;
     let shard = Rc::new(RefCell::new(Shard::new(ShardParts {
         core,
         cores: parts.cores,
         config: Arc::clone(&parts.config),
-        data_dir: parts.data_dir,
-        disk,
+        data_dir: data_dir.clone(),
+        disk: disk.clone(),
         journal,
         replay,
         image: MetadataImage::new(parts.config.node_id, Arc::new(parts.config.values.clone())),
@@ -341,6 +343,7 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
     }
     let is_leading = core == CoreId(0);
     if is_leading {
+        glommio::spawn_local(reserve::watch(Rc::clone(&shard), disk, data_dir)).detach();
         recovery::start_broker(&shard).await?;
         drop(parts.events.send(Event::Ready));
     }

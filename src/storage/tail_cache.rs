@@ -131,14 +131,36 @@ impl Tail {
 
     /// Bytes appended before the batch at `offset`, which must be a batch's base or the log end.
     pub(super) fn appended_before(&self, offset: Offset) -> u64 {
-        let index = self.batches.partition_point(|batch| batch.base_offset < offset);
+        let index = self.first_not(|batch| batch.base_offset < offset);
         self.batches.get(index).map_or(self.appended_bytes, |batch| batch.appended_before)
     }
 
     /// Batches from the one that holds `offset` on.
     pub(super) fn from(&self, offset: Offset) -> impl Iterator<Item = &TailBatch> {
-        let index = self.batches.partition_point(|batch| batch.end_offset <= offset);
+        let index = self.first_not(|batch| batch.end_offset <= offset);
         self.batches.range(index..)
+    }
+
+    /// Index of the first batch that does not come before what is sought. Looked for from the end,
+    /// in growing steps: a search over the whole tail cost a tenth of a core at 250,000 appends a
+    /// second, and almost every one is for the last few batches.
+    fn first_not(&self, is_before: impl Fn(&TailBatch) -> bool) -> usize {
+        let len = self.batches.len();
+        let mut step = 1;
+        while step <= len && !is_before(&self.batches[len - step]) {
+            step *= 2;
+        }
+        let mut low = len.saturating_sub(step);
+        let mut high = len - step / 2;
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if is_before(&self.batches[middle]) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// Drops batches below `drained_end` that the shard has no room for any more.
@@ -157,6 +179,30 @@ impl Tail {
         let end = drained_end.min(log_start);
         while self.batches.front().is_some_and(|first| first.end_offset <= end) {
             self.batches.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_batch_is_found_whatever_the_length_of_the_tail() {
+        let mut tail = Tail::default();
+        for count in 0..70u64 {
+            for sought in 0..=count * 10 {
+                let expected = tail.batches.partition_point(|b| b.end_offset.get() <= sought);
+                assert_eq!(tail.first_not(|b| b.end_offset.get() <= sought), expected);
+            }
+            tail.push(TailBatch {
+                base_offset: Offset::new(count * 10),
+                end_offset: Offset::new(count * 10 + 10),
+                position: 0,
+                appended_before: tail.appended_bytes(),
+                max_timestamp_ms: 0,
+                bytes: StoredBytes::whole(Bytes::from_static(b"batch")),
+            });
         }
     }
 }
