@@ -155,6 +155,7 @@ impl ProducerState {
         if batch.epoch > producer.epoch {
             producer.epoch = batch.epoch;
             producer.batch_count = 0;
+            producer.batches = Default::default();
         }
         if batch.first_sequence >= 0 {
             producer.push(BatchSpan {
@@ -184,6 +185,7 @@ impl ProducerState {
         if epoch > producer.epoch {
             producer.epoch = epoch;
             producer.batch_count = 0;
+            producer.batches = Default::default();
         }
         producer.coordinator_epoch = coordinator_epoch;
         producer.updated_ms = now_ms;
