@@ -1,8 +1,8 @@
 //! What no client should send, over real sockets: after each of it the broker serves a good client,
 //! and its memory has not grown by more than the bytes that were sent can explain.
 //!
-//! `HIGHWATER_PEER=kafka` shows what Apache Kafka makes of the same; the two agree on what is closed
-//! and what is answered. `HIGHWATER_FUZZ_SEED` repeats the fuzz run's inputs.
+//! `HIGHWATER_PEER=kafka` shows what Apache Kafka makes of the same; the two agree on what is
+//! closed and what is answered. `HIGHWATER_FUZZ_SEED` repeats the fuzz run's inputs.
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
 #![allow(clippy::print_stdout, reason = "the seed and the figures belong into a failure's output")]
 
@@ -288,7 +288,7 @@ fn damaged_batches_are_refused_and_the_connection_goes_on() {
         assert_ne!(produced.error_code, 0, "{what} was accepted");
         produced.error_code
     };
-    // Two bytes of attributes, which Kafka looks into before it checks the sum, and all that follows.
+    // Two bytes of attributes, which Kafka looks into before it checks the sum, and all behind.
     for at in 21..good.len() {
         let mut damaged = good.to_vec();
         damaged[at] ^= 0x10;

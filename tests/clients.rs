@@ -2,7 +2,7 @@
 //!
 //! Each program under tests/clients runs the same list of cases; `HIGHWATER_PEER=kafka` runs them
 //! against Apache Kafka instead, which is how the expectations were checked. `CASES=a,b` runs some.
-//! `HIGHWATER_CAPTURE=1` puts a recording proxy in between and writes tests/golden (see its README).
+//! `HIGHWATER_CAPTURE=1` puts a recording proxy in between and writes tests/golden, see its README.
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
 
 use std::env;
