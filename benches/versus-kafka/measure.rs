@@ -71,7 +71,8 @@ impl Loadgen {
     /// Milliseconds until `server` has accepted a first record.
     pub(crate) fn wait_until_ready(&self, server: &Server) -> Result<f64, Failure> {
         let mut command = self.command();
-        command.args(["first-produce", "--bootstrap", &server.address, "--topic", "first"]);
+        command.args(["first-produce", "--topic", "first", "--within", "3m"]);
+        command.args(["--bootstrap", &server.address]);
         let output = expect_success(&mut command)?;
         output.trim().parse().map_err(|_| Failure::NoSummary {
             program: "loadgen first-produce".to_owned(),
