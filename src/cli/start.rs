@@ -4,6 +4,7 @@ use crate::cli::args::StartOptions;
 use crate::cli::config_source::{self, SourceError};
 use crate::model::broker_config::{BrokerConfig, BrokerConfigError, ConfigWarning};
 use crate::runtime::start::{self, EXIT_CONFIGURATION, EXIT_IO, Facts, StartError};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
@@ -61,7 +62,12 @@ pub(crate) fn run(options: &StartOptions) -> Result<(), StartFailure> {
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_terminal)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn warn(warning: &ConfigWarning) {

@@ -103,9 +103,11 @@ async fn retain<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex) {
     let (plan, disk, id) = {
         let mut shard = shard.borrow_mut();
         let (now, disk) = (shard.now, shard.disk.clone());
+        let shard = &mut *shard;
         let Some(partition) = shard.partitions.get_mut(index) else { return };
         partition.log.expire_producers(now);
         partition.log.roll_if_old(now);
+        partition.log.trim_tail(&shard.arena);
         let high_watermark = partition.high_watermark();
         (partition.log.plan_retention(now, high_watermark), disk, partition.id)
     };

@@ -205,7 +205,10 @@ async fn add_journal_file<D: Disk>(shard: &ShardRef<D>) {
             shard.journal.add_file(file);
             shard.signals.room.raise();
         }
-        Err(error) => shard.on_drain_error(&StorageError::Disk(error)),
+        Err(error) => {
+            shard.journal.file_failed();
+            shard.on_drain_error(&StorageError::Disk(error));
+        }
     }
 }
 
