@@ -100,7 +100,7 @@ impl GroupHost {
         self.drop_coordinator(id);
     }
 
-    /// When [`Shard::tick_groups`] has something to do, in monotonic microseconds.
+    /// When `Shard::tick_groups` has something to do, in monotonic microseconds.
     pub fn next_deadline_us(&self) -> u64 {
         let active = self.hosted.values().filter(|hosted| hosted.gate.phase() == Phase::Active);
         active.map(|hosted| hosted.coordinator.next_deadline_us()).min().unwrap_or(u64::MAX)
