@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::port::Port;
 use crate::process::{end, exited, tail, text_of, wait_until};
 
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ pub struct Broker {
     binary: PathBuf,
     overrides: Vec<String>,
     directory: TempDir,
-    port: u16,
+    port: Port,
     child: Option<Child>,
 }
 
@@ -38,7 +39,7 @@ impl Broker {
             binary: PathBuf::from(binary),
             overrides: overrides.iter().map(|pair| String::from(*pair)).collect(),
             directory: crate::scratch_directory("broker"),
-            port: free_port(),
+            port: Port::take(),
             child: None,
         };
         broker.restart();
@@ -75,7 +76,7 @@ impl Broker {
 
     fn own_overrides(&self) -> Vec<String> {
         vec![
-            format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port),
+            format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port.number),
             format!("log.dirs={}", self.data_directory().display()),
         ]
     }
@@ -89,7 +90,7 @@ impl Broker {
     }
 
     fn wait_until_it_answers(&mut self) {
-        let port = self.port;
+        let port = self.port.number;
         let child = self.child.as_mut().expect("started above");
         let mut ended = None;
         let answered = wait_until("an answer to ApiVersions", START_PATIENCE, || {
@@ -108,12 +109,12 @@ impl Broker {
 
     /// `host:port` for a client.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number)
     }
 
     /// The port it listens on, the same after each restart.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// What `log.dirs` points to.
@@ -182,12 +183,6 @@ fn threads_of(process: u32) -> String {
     };
     let lines: Vec<String> = tasks.flatten().map(|entry| line(entry.path())).collect();
     lines.join(", ")
-}
-
-/// A port that nothing listened on a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("bound above").port()
 }
 
 /// Asks ApiVersions v0, written by hand: the one request whose form never changes.

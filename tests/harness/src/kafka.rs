@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::broker::{answers_api_versions, ask, free_port};
+use crate::broker::{answers_api_versions, ask};
+use crate::port::Port;
 use crate::process::{end, exited, run_to_end, tail, text_of, wait_until};
 use crate::toolchain::{Missing, kafka_jars};
 
@@ -41,7 +42,9 @@ impl Default for KafkaOptions {
 /// One KRaft node on loopback. Killed, and its directory removed, when dropped.
 pub struct ApacheKafka {
     directory: TempDir,
-    port: u16,
+    port: Port,
+    /// For the controller's listener.
+    _controller: Port,
     command: Command,
     child: Option<Child>,
 }
@@ -54,10 +57,13 @@ impl ApacheKafka {
     pub fn start(options: &KafkaOptions) -> Result<ApacheKafka, Missing> {
         let jars = kafka_jars()?;
         let directory = crate::scratch_directory("kafka");
-        let (port, controller) = (free_port(), free_port());
+        let (port, controller) = (Port::take(), Port::take());
         let properties = directory.path().join("server.properties");
-        fs::write(&properties, server_properties(directory.path(), port, controller, options))
-            .expect("a new file");
+        fs::write(
+            &properties,
+            server_properties(directory.path(), port.number, controller.number, options),
+        )
+        .expect("a new file");
         format_storage(&jars, &properties);
         let log = File::create(directory.path().join("kafka.log")).expect("a new file");
         let mut command = java(options, &jars);
@@ -67,7 +73,8 @@ impl ApacheKafka {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
-        let mut kafka = ApacheKafka { directory, port, command, child: None };
+        let mut kafka =
+            ApacheKafka { directory, port, _controller: controller, command, child: None };
         kafka.restart();
         Ok(kafka)
     }
@@ -75,7 +82,7 @@ impl ApacheKafka {
     /// Starts the process again on the same address and directory; it must have ended.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "Kafka still runs");
-        let port = self.port;
+        let port = self.port.number;
         let child = self.child.insert(self.command.spawn().expect("java ran for the format"));
         let settled = wait_until("Kafka and its group coordinator", START_PATIENCE, || {
             let ended = exited(child);
@@ -92,12 +99,12 @@ impl ApacheKafka {
 
     /// `host:port` for a client.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number)
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// What `log.dirs` points to.
