@@ -1,7 +1,7 @@
 //! Ports that stay a test's own, also while its broker is down between a kill and a restart.
 //!
 //! Taken from below the range that Linux gives to outgoing connections, since one of those may
-//! otherwise sit on the port when the broker comes back. A lock file keeps other test processes off.
+//! otherwise sit on the port when the broker comes back. A lock file keeps other tests off.
 
 use std::env;
 use std::fs::{self, File};
