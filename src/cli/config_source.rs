@@ -7,8 +7,11 @@ use crate::model::broker_config::{Origin, Setting};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Variables of Kafka's container images that configure a Java process or the image itself.
+/// Variables that are no configuration keys: those of Kafka's container images that configure a
+/// Java process or the image itself, and our own for logs and the command line.
 const FOREIGN_VARIABLES: &[&str] = &[
+    "HIGHWATER_BOOTSTRAP",
+    "HIGHWATER_LOG",
     "KAFKA_CLASSPATH",
     "KAFKA_DEBUG",
     "KAFKA_GC_LOG_OPTS",

@@ -24,6 +24,9 @@ use crate::protocol::messages::fetch::{
 use crate::protocol::primitive::{DecodeError, EncodeError, Reader, Sink};
 use crate::protocol::schema::{Context, Message, Wire, write_tagged};
 
+/// Smallest topic in any version: an empty compact name, an empty list, no tagged fields.
+const TOPIC_BYTES_MIN: usize = 3;
+
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_FROM: i16 = 13;
 /// First version with `ReplicaState` as a tagged field instead of the replica id (KIP-903).
@@ -105,11 +108,11 @@ impl FetchRequestView {
         }
         let context = Context::of_message(version, FetchRequest::FLEXIBLE_FROM);
         self.read_head(reader, version)?;
-        for _ in 0..reader.get_count(context.form(), 5)? {
+        for _ in 0..reader.get_count(context.form(), TOPIC_BYTES_MIN)? {
             self.read_topic(reader, context)?;
         }
         if version >= 7 {
-            for _ in 0..reader.get_count(context.form(), 5)? {
+            for _ in 0..reader.get_count(context.form(), TOPIC_BYTES_MIN)? {
                 self.read_forgotten_topic(reader, context)?;
             }
         }
