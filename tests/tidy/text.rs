@@ -21,14 +21,14 @@ const WORDS: [&str; 12] = [
 const MARKS: [&str; 3] = ["TODO", "FIXME", "XXX"];
 /// Hosts belong to the package managers' configuration.
 const HOSTS: [&str; 8] = [
-    "registry.npmjs",
-    "repo1.maven",
-    "repo.maven",
-    "pypi.org",
-    "files.pythonhosted",
-    "proxy.golang",
-    "index.crates.io",
-    "static.crates.io",
+    concat!("registry", ".npmjs"),
+    concat!("repo1", ".maven"),
+    concat!("repo", ".maven"),
+    concat!("pypi", ".org"),
+    concat!("files", ".pythonhosted"),
+    concat!("proxy", ".golang"),
+    concat!("index.cra", "tes.io"),
+    concat!("static.cra", "tes.io"),
 ];
 /// Written in two halves, so that a search of the repository does not find them here.
 const FOREIGN: [(&str, &str); 8] = [
