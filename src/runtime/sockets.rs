@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
+use std::time::Duration;
 
 /// Connections that the kernel keeps waiting for one listener; `net.core.somaxconn` caps it.
 const BACKLOG: i32 = 4096;
@@ -56,10 +57,14 @@ impl ListenError {
     }
 }
 
+/// How often, and at which distance, an address in use is tried again.
+const BIND_TRIES: u32 = 100;
+const BIND_PAUSE: Duration = Duration::from_millis(20);
+
 /// One bound socket per core for `address`; port 0 takes a free port, the same for all.
 pub(super) fn bind_all(address: SocketAddr, cores: usize) -> Result<Vec<Socket>, ListenError> {
     let explain = |source| ListenError::of(address, source);
-    let first = bind(address, false).map_err(explain)?;
+    let first = bind_patiently(address).map_err(explain)?;
     let bound = first.local_addr().map_err(explain)?;
     let bound = bound.as_socket().expect("bound to an internet address");
     drop(first);
@@ -70,6 +75,22 @@ pub(super) fn bind_all(address: SocketAddr, cores: usize) -> Result<Vec<Socket>,
             Ok(socket)
         })
         .collect()
+}
+
+/// Binds, waiting a little for a process that is going away: the kernel gives the sockets of a
+/// killed process back once its rings are torn down, which may be after its end was reported.
+#[allow(clippy::disallowed_methods)] // The main thread waits before any executor runs.
+fn bind_patiently(address: SocketAddr) -> io::Result<Socket> {
+    let mut tries = 0;
+    loop {
+        match bind(address, false) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < BIND_TRIES => {
+                tries += 1;
+                std::thread::sleep(BIND_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn bind(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
