@@ -3,3 +3,16 @@
 
 pub mod group;
 pub mod replayed;
+pub mod transaction;
+
+/// The partition of a coordinator's topic that holds `key`: a group or a transactional id.
+///
+/// Kafka's own rule, since its tools compute it too: Java's `String.hashCode` (over UTF-16 units)
+/// with the sign bit masked, modulo the number of partitions.
+pub fn partition_of(key: &str, partitions: u32) -> u32 {
+    assert!(partitions > 0);
+    let hash = key
+        .encode_utf16()
+        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
+    (hash & 0x7fff_ffff) % partitions
+}

@@ -11,7 +11,8 @@
 
 use crate::controller::image::{MetadataImage, OFFSETS_TOPIC};
 use crate::coordinator::group::records::GroupRecord;
-use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest, Step, partition_of};
+use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest, Step};
+use crate::coordinator::partition_of;
 use crate::coordinator::replayed::{Phase, Replayed, Waiter};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, Offset, PartitionId, TopicPartition};

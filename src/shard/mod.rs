@@ -23,6 +23,7 @@ pub mod shard; // the state of one core
 pub mod signal; // wake-ups under any executor
 pub mod stats; // counters of one core
 pub mod stop; // an orderly end
+pub mod transaction_host; // transaction coordinators of this core
 pub mod waiters; // who waits at a partition
 
 use crate::storage::disk::Disk;

@@ -6,6 +6,7 @@
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::{GroupAnswer, GroupRequest};
+use crate::coordinator::transaction::{TransactionAnswer, TransactionRequest};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
 use crate::shard::group_host;
@@ -14,6 +15,7 @@ use crate::shard::metadata;
 use crate::shard::reads::{check_epoch, readable_end};
 use crate::shard::recovery;
 use crate::shard::shard::{Shard, ShardRef};
+use crate::shard::transaction_host;
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::partition_log::TimestampLookup;
@@ -70,6 +72,11 @@ pub enum Question {
         partition: TopicPartition,
         request: Box<GroupRequest>,
     },
+    /// A request to the transaction coordinator that lives in `partition`.
+    Transaction {
+        partition: TopicPartition,
+        request: Box<TransactionRequest>,
+    },
     /// The core should make everything durable and stop taking connections.
     Stop,
 }
@@ -86,6 +93,7 @@ pub enum Reply {
     Change(ChangeReply),
     Replayed(Result<(), StorageError>),
     Group(Box<GroupAnswer>),
+    Transaction(Box<TransactionAnswer>),
     /// The image's partitions of this core are open.
     Applied,
     Stopped,
@@ -127,6 +135,9 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
         Question::Group { partition, request } => {
             Reply::Group(Box::new(group_host::answer_here(shard, partition, *request).await))
         }
+        Question::Transaction { partition, request } => Reply::Transaction(Box::new(
+            transaction_host::answer_here(shard, partition, *request).await,
+        )),
         Question::Stop => {
             super::stop::stop_core(shard).await;
             Reply::Stopped

@@ -28,15 +28,3 @@ mod tests;
 pub use calls::{GroupAnswer, GroupFilter, GroupRequest};
 pub use coordinator::GroupCoordinator;
 pub use turn::Step;
-
-/// The partition of `__consumer_offsets` that holds `group`.
-///
-/// Kafka's own rule, since its tools compute it too: Java's `String.hashCode` (over UTF-16 units)
-/// with the sign bit masked, modulo the number of partitions.
-pub fn partition_of(group: &str, partitions: u32) -> u32 {
-    assert!(partitions > 0);
-    let hash = group
-        .encode_utf16()
-        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
-    (hash & 0x7fff_ffff) % partitions
-}

@@ -8,7 +8,7 @@ mod refusals;
 mod script;
 mod static_members;
 
-use super::partition_of;
+use crate::coordinator::partition_of;
 
 #[test]
 fn a_group_lies_in_the_partition_that_kafkas_tools_compute() {
