@@ -8,6 +8,7 @@ pub mod group_commit; // one journal write and one sync for many partitions
 pub mod group_host; // group coordinators of this core
 mod group_load; // their replay
 pub mod housekeeping; // retention, rolling by time, free space, expiry
+pub mod markers; // ends of transactions in this core's partitions
 pub mod mesh; // what cores say to each other
 pub mod metadata; // the metadata log, and its image on every core
 pub mod outbox; // what leaves the shard

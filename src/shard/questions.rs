@@ -10,6 +10,7 @@ use crate::coordinator::transaction::{TransactionAnswer, TransactionRequest};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
 use crate::shard::group_host;
+use crate::shard::markers::{self, MarkerOrder};
 use crate::shard::mesh::{Isolation, ShardMessage};
 use crate::shard::metadata;
 use crate::shard::reads::{check_epoch, readable_end};
@@ -77,6 +78,11 @@ pub enum Question {
         partition: TopicPartition,
         request: Box<TransactionRequest>,
     },
+    /// Ends a producer's transaction in a partition.
+    WriteMarker {
+        partition: TopicPartition,
+        marker: MarkerOrder,
+    },
     /// The core should make everything durable and stop taking connections.
     Stop,
 }
@@ -94,6 +100,8 @@ pub enum Reply {
     Replayed(Result<(), StorageError>),
     Group(Box<GroupAnswer>),
     Transaction(Box<TransactionAnswer>),
+    /// NONE once the marker is committed.
+    MarkerWritten(KafkaCode),
     /// The image's partitions of this core are open.
     Applied,
     Stopped,
@@ -138,6 +146,9 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
         Question::Transaction { partition, request } => Reply::Transaction(Box::new(
             transaction_host::answer_here(shard, partition, *request).await,
         )),
+        Question::WriteMarker { partition, marker } => {
+            Reply::MarkerWritten(markers::write_here(shard, partition, marker).await)
+        }
         Question::Stop => {
             super::stop::stop_core(shard).await;
             Reply::Stopped
