@@ -6,11 +6,12 @@
 use crate::api::context::RequestContext;
 use crate::controller::decide::Change;
 use crate::controller::image::OFFSETS_TOPIC;
+use crate::coordinator::group::GroupCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
-use crate::shard::group_host::coordinator_of;
+use crate::shard::coordinator_host::coordinator_of;
 use crate::shard::metadata;
 use crate::storage::disk::Disk;
 
@@ -78,7 +79,7 @@ async fn find<D: Disk>(
 }
 
 fn is_coordinated<D: Disk>(context: &RequestContext<D>, group: &str) -> bool {
-    coordinator_of(&context.shard.borrow().image, group).is_some()
+    coordinator_of::<GroupCoordinator>(&context.shard.borrow().image, group).is_some()
 }
 
 fn this_broker<D: Disk>(context: &RequestContext<D>, key: String) -> Coordinator {

@@ -2,10 +2,11 @@
 //! (KIP-518) and type (KIP-848).
 
 use crate::api::context::RequestContext;
-use crate::coordinator::group::{GroupAnswer, GroupFilter, GroupRequest};
+use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupFilter, GroupRequest};
 use crate::model::errors::KafkaCode;
 use crate::protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
-use crate::shard::group_host::{ask_coordinator, coordinators};
+use crate::shard::coordinator_host::coordinators;
+use crate::shard::group_host::ask_coordinator;
 use crate::storage::disk::Disk;
 
 /// Answers ListGroups. A coordinator that is still being loaded makes the whole list incomplete,
@@ -15,7 +16,7 @@ pub async fn handle<D: Disk>(
     request: ListGroupsRequest,
 ) -> ListGroupsResponse {
     let filter = GroupFilter { states: request.states_filter, types: request.types_filter };
-    let owners = coordinators(&context.shard.borrow().image);
+    let owners = coordinators::<GroupCoordinator>(&context.shard.borrow().image);
     let mut groups = Vec::new();
     for owner in owners {
         let request = GroupRequest::List(filter.clone());

@@ -8,6 +8,9 @@
 //! keeping a second copy (Kafka's CoordinatorRuntime, KIP-848, keeps timeline snapshots instead).
 //! With nothing in flight the rule costs nothing: the answer leaves at once.
 //!
+//! The same rule holds for what else a step sets off ([`Effect::Order`]): markers of a transaction
+//! leave once the decision behind them is committed.
+//!
 //! When an append fails, the memory is ahead of the log and worth nothing: the owner calls
 //! [`Replayed::fail`], drops the state and replays the partition from its log start.
 //!
@@ -16,6 +19,7 @@
 //! - Parked answers are ordered by the end offset they wait for; each leaves once.
 
 use crate::model::ids::Offset;
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// A request that waits for an answer: a number its owner chose, unique while it waits.
@@ -33,30 +37,57 @@ pub enum Phase {
     Failed,
 }
 
-struct Parked<A> {
+/// Key and value of a coordinator's record as they lie in the log; no value is a tombstone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: Bytes,
+    pub value: Option<Bytes>,
+}
+
+/// Something that happens once all that the state held when it was decided is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect<A, O> {
+    Answer(Waiter, A),
+    Order(O),
+}
+
+/// What one step of a coordinator wants done: append the records, and let the effects happen once
+/// these, and all before them, are committed. The coordinator's memory already reflects them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step<R, A, O> {
+    pub records: Vec<R>,
+    pub effects: Vec<Effect<A, O>>,
+}
+
+impl<R, A, O> Default for Step<R, A, O> {
+    fn default() -> Self {
+        Step { records: Vec::new(), effects: Vec::new() }
+    }
+}
+
+struct Parked<E> {
     /// Everything below must be committed.
     end: Offset,
-    waiter: Waiter,
-    answer: A,
+    effect: E,
 }
 
 /// The gate between a coordinator's steps and its clients. One per coordinator partition.
-pub struct Replayed<A> {
+pub struct Replayed<E> {
     phase: Phase,
     /// One past the last record that the memory reflects.
     appended_end: Offset,
     /// One past the last record known to be committed.
     committed_end: Offset,
-    parked: VecDeque<Parked<A>>,
+    parked: VecDeque<Parked<E>>,
 }
 
-impl<A> Default for Replayed<A> {
+impl<E> Default for Replayed<E> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<A> Replayed<A> {
+impl<E> Replayed<E> {
     /// A gate whose coordinator has replayed nothing yet.
     pub fn new() -> Self {
         Replayed {
@@ -87,17 +118,12 @@ impl<A> Replayed<A> {
         self.appended_end = end;
     }
 
-    /// Parks a step's answers behind everything appended so far. Call after
-    /// [`Replayed::on_appended`] of the same step; collect with [`Replayed::take_committed`].
-    pub fn park(&mut self, answers: Vec<(Waiter, A)>) {
+    /// What a step sets off: it waits for everything appended up to here.
+    pub fn park(&mut self, effects: Vec<E>) {
         assert!(self.phase == Phase::Active);
         let end = self.appended_end;
         assert!(self.parked.back().is_none_or(|last| last.end <= end));
-        self.parked.extend(answers.into_iter().map(|(waiter, answer)| Parked {
-            end,
-            waiter,
-            answer,
-        }));
+        self.parked.extend(effects.into_iter().map(|effect| Parked { end, effect }));
     }
 
     /// The partition's high watermark is `end`. Older news than the last are ignored.
@@ -109,23 +135,23 @@ impl<A> Replayed<A> {
         assert!(self.committed_end <= self.appended_end);
     }
 
-    /// The answers that may leave now, in the order of their steps.
-    pub fn take_committed(&mut self) -> Vec<(Waiter, A)> {
+    /// What may happen now, in the order of its steps.
+    pub fn take_committed(&mut self) -> Vec<E> {
         let committed_end = self.committed_end;
         let count = self.parked.partition_point(|parked| parked.end <= committed_end);
-        self.parked.drain(..count).map(|parked| (parked.waiter, parked.answer)).collect()
+        self.parked.drain(..count).map(|parked| parked.effect).collect()
     }
 
-    /// True when an answer waits for records to be committed.
+    /// True when something waits for records to be committed.
     pub fn has_parked(&self) -> bool {
         !self.parked.is_empty()
     }
 
-    /// The memory is no longer the log's image. Every parked waiter is returned: the owner tells
-    /// each that this is not its coordinator, and begins again with [`Replayed::new`].
-    pub fn fail(&mut self) -> Vec<Waiter> {
+    /// The memory is no longer the log's image. All that was parked is returned: the owner tells
+    /// each waiter that this is not its coordinator, and begins again with [`Replayed::new`].
+    pub fn fail(&mut self) -> Vec<E> {
         self.phase = Phase::Failed;
-        self.parked.drain(..).map(|parked| parked.waiter).collect()
+        self.parked.drain(..).map(|parked| parked.effect).collect()
     }
 }
 
@@ -142,8 +168,8 @@ mod tests {
     #[test]
     fn with_nothing_in_flight_an_answer_leaves_at_once() {
         let mut replayed = loaded_at(7);
-        replayed.park(vec![(Waiter(1), "read")]);
-        assert_eq!(replayed.take_committed(), [(Waiter(1), "read")]);
+        replayed.park(vec!["read"]);
+        assert_eq!(replayed.take_committed(), ["read"]);
         assert!(!replayed.has_parked());
     }
 
@@ -151,28 +177,28 @@ mod tests {
     fn a_read_behind_an_uncommitted_write_waits_for_it() {
         let mut replayed = loaded_at(0);
         replayed.on_appended(Offset::new(2));
-        replayed.park(vec![(Waiter(1), "write")]);
-        replayed.park(vec![(Waiter(2), "read")]);
+        replayed.park(vec!["write"]);
+        replayed.park(vec!["read"]);
         replayed.on_appended(Offset::new(3));
-        replayed.park(vec![(Waiter(3), "later write")]);
+        replayed.park(vec!["later write"]);
 
         replayed.on_committed(Offset::new(1));
-        assert_eq!(replayed.take_committed(), []);
+        assert!(replayed.take_committed().is_empty());
         replayed.on_committed(Offset::new(2));
-        assert_eq!(replayed.take_committed(), [(Waiter(1), "write"), (Waiter(2), "read")]);
+        assert_eq!(replayed.take_committed(), ["write", "read"]);
         replayed.on_committed(Offset::new(1));
-        assert_eq!(replayed.take_committed(), []);
+        assert!(replayed.take_committed().is_empty());
         replayed.on_committed(Offset::new(9));
-        assert_eq!(replayed.take_committed(), [(Waiter(3), "later write")]);
+        assert_eq!(replayed.take_committed(), ["later write"]);
     }
 
     #[test]
-    fn a_failure_gives_back_every_waiter_once() {
+    fn a_failure_gives_back_all_that_was_parked_once() {
         let mut replayed = loaded_at(0);
         replayed.on_appended(Offset::new(1));
-        replayed.park(vec![(Waiter(1), "a"), (Waiter(2), "b")]);
-        assert_eq!(replayed.fail(), [Waiter(1), Waiter(2)]);
-        assert_eq!(replayed.fail(), []);
+        replayed.park(vec!["a", "b"]);
+        assert_eq!(replayed.fail(), ["a", "b"]);
+        assert!(replayed.fail().is_empty());
         assert_eq!(replayed.phase(), Phase::Failed);
     }
 }

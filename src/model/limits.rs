@@ -101,10 +101,10 @@ pub const GROUP_MEMBERS_MAX: usize = 10_000;
 pub const GROUP_TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes of records that a coordinator puts into one batch; a longer step takes several batches.
-pub const GROUP_BATCH_BYTES: usize = 512 * 1024;
+pub const COORDINATOR_BATCH_BYTES: usize = 512 * 1024;
 
 /// Bytes that one read of a coordinator's replay asks for.
-pub const GROUP_LOAD_BYTES: usize = 1024 * 1024;
+pub const COORDINATOR_LOAD_BYTES: usize = 1024 * 1024;
 
 /// Groups whose deadlines a coordinator looks at in one turn.
 pub const GROUPS_WOKEN_PER_TURN: usize = 64;

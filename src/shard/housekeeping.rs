@@ -3,6 +3,7 @@
 //! The driver calls `tick` as often as deadlines need; the slow work runs in a loop of its own that
 //! the tick wakes, so that a tick never waits for the disk.
 
+use crate::coordinator::group::GroupCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::limits::{HOUSEKEEPING_INTERVAL_MS, RESERVE_BYTES};
 use crate::shard::parked::FetchPhase;
@@ -28,7 +29,7 @@ impl<D: Disk> Shard<D> {
                 self.finished.push(Finished::Produce(index));
             }
         }
-        self.tick_groups();
+        self.tick_coordinators::<GroupCoordinator>();
         if now_us >= self.housekeeping_due_us {
             self.housekeeping_due_us = self.now.deadline_us(HOUSEKEEPING_INTERVAL_MS);
             self.signals.housekeeping.raise();

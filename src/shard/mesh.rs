@@ -26,8 +26,8 @@ pub enum PartToken {
     Request { core: CoreId, key: ParkedKey, part: u32 },
     /// A task of the owning core itself.
     Task { id: u64 },
-    /// The group coordinator that lives in this partition.
-    Group { partition: TopicPartition },
+    /// The coordinator that lives in this partition.
+    Coordinator { partition: TopicPartition },
 }
 
 /// When a produce is answered (`acks` of Produce).

@@ -2,11 +2,12 @@
 
 pub mod appends; // batches into this core's partitions
 pub mod connection; // bytes in, answers out in request order; no socket
+pub mod coordinator_host; // coordinators of this core
+mod coordinator_load; // their replay
 pub mod fetch_plan; // a fetch with its names resolved
 pub mod fetch_session; // what clients fetch, remembered (KIP-227)
 pub mod group_commit; // one journal write and one sync for many partitions
-pub mod group_host; // group coordinators of this core
-mod group_load; // their replay
+pub mod group_host; // group coordinators among them, and the way to one
 pub mod housekeeping; // retention, rolling by time, free space, expiry
 pub mod markers; // ends of transactions in this core's partitions
 pub mod mesh; // what cores say to each other

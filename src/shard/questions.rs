@@ -5,11 +5,11 @@
 
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
-use crate::coordinator::group::{GroupAnswer, GroupRequest};
+use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest};
 use crate::coordinator::transaction::{TransactionAnswer, TransactionRequest};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
-use crate::shard::group_host;
+use crate::shard::coordinator_host;
 use crate::shard::markers::{self, MarkerOrder};
 use crate::shard::mesh::{Isolation, ShardMessage};
 use crate::shard::metadata;
@@ -140,9 +140,9 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
         Question::Replay { image } => {
             Reply::Replayed(recovery::replay_journals(shard, &image).await)
         }
-        Question::Group { partition, request } => {
-            Reply::Group(Box::new(group_host::answer_here(shard, partition, *request).await))
-        }
+        Question::Group { partition, request } => Reply::Group(Box::new(
+            coordinator_host::answer_here::<D, GroupCoordinator>(shard, partition, *request).await,
+        )),
         Question::Transaction { partition, request } => Reply::Transaction(Box::new(
             transaction_host::answer_here(shard, partition, *request).await,
         )),

@@ -9,10 +9,11 @@
 
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
+use crate::coordinator::group::GroupCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::DRAINS_AT_ONCE;
-use crate::shard::group_load;
+use crate::shard::coordinator_load;
 use crate::shard::metadata::{self, CONTROLLER_CORE, MetadataError};
 use crate::shard::partition::Partition;
 use crate::shard::questions::{Question, Reply, ask};
@@ -211,8 +212,9 @@ pub async fn apply_image<D: Disk>(shard: &ShardRef<D>, image: Arc<MetadataImage>
         remove_partition(shard, id).await;
     }
     let before = shard.borrow_mut().take_image(image);
-    shard.borrow_mut().on_topics_deleted(&before);
-    group_load::start_all(shard);
+    shard.borrow_mut().drop_orphans::<GroupCoordinator>();
+    shard.borrow_mut().forget_offsets_of_deleted(&before);
+    coordinator_load::start_all::<D, GroupCoordinator>(shard);
 }
 
 async fn open_partitions<D: Disk>(

@@ -5,13 +5,14 @@
 //! the bytes, and drains the outbox. So the same code runs under `runtime/` and under `sim/`.
 
 use crate::controller::image::MetadataImage;
+use crate::coordinator::group::GroupCoordinator;
 use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::CONNECTIONS_MAX;
 use crate::shard::connection::{Connection, ConnectionId, SlotId};
+use crate::shard::coordinator_host::Host;
 use crate::shard::fetch_session::FetchSessions;
-use crate::shard::group_host::GroupHost;
 use crate::shard::mesh::{AppendOutcome, AppendPart, ParkedKey, PartToken, ShardMessage};
 use crate::shard::outbox::Outbox;
 use crate::shard::parked::{ParkedFetch, ParkedProduce, ParkedTable};
@@ -101,7 +102,7 @@ pub struct Shard<D: Disk> {
     pub sessions: FetchSessions,
     pub finished: Vec<Finished>,
     pub stats: Stats,
-    pub groups: GroupHost,
+    pub groups: Host<GroupCoordinator>,
     pub commit: super::group_commit::GroupCommit,
     pub metadata: super::metadata::MetadataLog<D>,
     pub is_stopping: bool,
@@ -173,7 +174,7 @@ impl<D: Disk> Shard<D> {
             sessions: FetchSessions::default(),
             finished: Vec::new(),
             stats: Stats::default(),
-            groups: GroupHost::default(),
+            groups: Host::default(),
             commit: super::group_commit::GroupCommit::default(),
             metadata: super::metadata::MetadataLog::default(),
             is_stopping: false,
@@ -308,7 +309,9 @@ impl<D: Disk> Shard<D> {
                 self.outbox.appended(core, token, outcome);
             }
             PartToken::Request { key, part, .. } => self.on_appended(key, part, outcome),
-            PartToken::Group { partition } => self.on_group_appended(partition, outcome.code),
+            PartToken::Coordinator { partition } => {
+                self.on_coordinator_appended::<GroupCoordinator>(partition, outcome.code);
+            }
             PartToken::Task { id } => {
                 if let Some(sender) = self.append_tasks.remove(&id) {
                     let _ = sender.send(outcome); // The task was dropped: nobody waits.

@@ -21,6 +21,7 @@
 //! that this broker does not serve.
 
 use super::member::Member;
+use crate::coordinator::replayed::KeyValue;
 use crate::protocol::primitive::{DecodeError, EncodeError, LengthForm, Reader, Sink, Writer};
 use bytes::Bytes;
 
@@ -98,13 +99,6 @@ impl MemberMetadata {
 
 fn clamp(timeout_ms: u64) -> i32 {
     i32::try_from(timeout_ms).unwrap_or(i32::MAX)
-}
-
-/// Key and value as they lie in the log; no value is a tombstone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyValue {
-    pub key: Bytes,
-    pub value: Option<Bytes>,
 }
 
 impl GroupRecord {

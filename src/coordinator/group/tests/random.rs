@@ -5,8 +5,9 @@ use crate::coordinator::group::calls::{
     CommitOffsets, CommitPartition, CommitTopic, FetchOffsets, Heartbeat, Join, Leave,
     LeavingMember, Protocol, Sync,
 };
-use crate::coordinator::group::records::{GroupRecord, KeyValue};
+use crate::coordinator::group::records::GroupRecord;
 use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest, Step};
+use crate::coordinator::replayed::KeyValue;
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;

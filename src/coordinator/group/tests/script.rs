@@ -20,8 +20,9 @@ use crate::coordinator::group::calls::{
     CommitOffsets, CommitPartition, CommitTopic, DeleteOffsets, FetchOffsets, Heartbeat, Join,
     Leave, LeavingMember, Protocol, Sync,
 };
-use crate::coordinator::group::records::{GroupRecord, KeyValue};
+use crate::coordinator::group::records::GroupRecord;
 use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupFilter, GroupRequest, Step};
+use crate::coordinator::replayed::KeyValue;
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;

@@ -1,22 +1,19 @@
 //! Replay of a coordinator's partition: at start, and after a failed append.
 //!
 //! The whole partition is read from its log start, in order, up to the high watermark. Until log
-//! compaction exists that is every commit ever made to it.
+//! compaction exists that is every record ever written to it.
 
-use crate::coordinator::group::GroupCoordinator;
-use crate::coordinator::group::records::GroupRecord;
-use crate::model::group_config::GroupConfig;
 use crate::model::ids::{Offset, TopicPartition};
-use crate::model::limits::GROUP_LOAD_BYTES;
+use crate::model::limits::COORDINATOR_LOAD_BYTES;
 use crate::protocol::record_batch::{BatchError, CheckedBatch};
-use crate::shard::group_host::coordinators;
+use crate::shard::coordinator_host::{Birth, Hosted, coordinators};
 use crate::shard::shard::{Shard, ShardRef};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::partition_log::ReadPlan;
 use bytes::Bytes;
 
-/// Bytes of a batch besides the one record that a group's metadata is.
+/// Bytes of a batch besides the one record that is as large as allowed.
 const BATCH_OVERHEAD_BYTES: usize = 2048;
 
 /// Why a coordinator's partition could not be replayed.
@@ -41,7 +38,7 @@ struct Loaded {
 }
 
 /// Starts the replay of a partition of this core. False when the partition is not open here.
-pub(super) fn start<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) -> bool {
+pub(super) fn start<D: Disk, C: Hosted>(shard: &ShardRef<D>, id: TopicPartition) -> bool {
     let mut borrowed = shard.borrow_mut();
     let Some(index) = borrowed.partition_index(&id) else { return false };
     let log = &borrowed.partitions[index].log;
@@ -50,53 +47,57 @@ pub(super) fn start<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) -> bool {
         return true;
     }
     let max_message_bytes = usize::try_from(log.config().max_message_bytes).unwrap_or(usize::MAX);
-    let config = GroupConfig {
+    let coordinator = C::begin(Birth {
+        config: &borrowed.config,
         record_bytes_max: max_message_bytes.saturating_sub(BATCH_OVERHEAD_BYTES),
-        ..borrowed.config.groups
-    };
-    if borrowed.groups.begin_load(id, GroupCoordinator::new(config)) {
-        borrowed.outbox.spawn(load(shard.clone(), id));
+        leader_epoch: borrowed.partitions[index].leader_epoch,
+    });
+    if C::host(&mut borrowed).begin_load(id, coordinator) {
+        borrowed.outbox.spawn(load::<D, C>(shard.clone(), id));
     }
     true
 }
 
-/// Starts the replay of every coordinator partition of this core that is not hosted yet.
-pub(super) fn start_all<D: Disk>(shard: &ShardRef<D>) {
+/// Starts the replay of every coordinator of a kind on this core that is not hosted yet.
+pub(super) fn start_all<D: Disk, C: Hosted>(shard: &ShardRef<D>) {
     let own: Vec<TopicPartition> = {
         let shard = shard.borrow();
-        let all = coordinators(&shard.image).into_iter();
+        let all = coordinators::<C>(&shard.image).into_iter();
         all.filter(|(_, core)| *core == shard.core).map(|(id, _)| id).collect()
     };
     for id in own {
-        start(shard, id);
+        start::<D, C>(shard, id);
     }
 }
 
-async fn load<D: Disk>(shard: ShardRef<D>, id: TopicPartition) {
-    match replay(&shard, id).await {
-        Ok(loaded) => report(id, &loaded),
+async fn load<D: Disk, C: Hosted>(shard: ShardRef<D>, id: TopicPartition) {
+    match replay::<D, C>(&shard, id).await {
+        Ok(loaded) => report::<C>(id, &loaded),
         Err(error) => {
-            tracing::error!(%error, partition = %id, "group coordinator cannot be loaded");
-            shard.borrow_mut().groups.abandon_load(&id);
+            tracing::error!(%error, partition = %id, "{} cannot be loaded", C::NAME);
+            C::host(&mut shard.borrow_mut()).abandon_load(&id);
         }
     }
 }
 
-fn report(id: TopicPartition, loaded: &Loaded) {
+fn report<C: Hosted>(id: TopicPartition, loaded: &Loaded) {
     let Loaded { records, unreadable } = *loaded;
     if unreadable > 0 {
-        tracing::warn!(partition = %id, records, unreadable, "group coordinator: records left out");
+        tracing::warn!(partition = %id, records, unreadable, "{}: records left out", C::NAME);
     } else if records > 0 {
-        tracing::info!(partition = %id, records, "group coordinator loaded");
+        tracing::info!(partition = %id, records, "{} loaded", C::NAME);
     }
 }
 
-async fn replay<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) -> Result<Loaded, LoadError> {
+async fn replay<D: Disk, C: Hosted>(
+    shard: &ShardRef<D>,
+    id: TopicPartition,
+) -> Result<Loaded, LoadError> {
     let disk = shard.borrow().disk.clone();
     let mut loaded = Loaded::default();
-    let mut next = shard.borrow_mut().group_log_start(id)?;
+    let mut next = shard.borrow_mut().coordinator_log_start(id)?;
     loop {
-        let plan = shard.borrow_mut().group_read(id, next)?;
+        let plan = shard.borrow_mut().coordinator_read(id, next)?;
         let parts = match plan {
             ReadPlan::Empty => break,
             ReadPlan::OutOfRange => return Err(LoadError::OutOfRange { offset: next }),
@@ -106,7 +107,7 @@ async fn replay<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) -> Result<Load
         let before = next;
         for part in parts {
             let mut shard = shard.borrow_mut();
-            let coordinator = shard.groups.loading(&id).ok_or(LoadError::Closed)?;
+            let coordinator = C::host(&mut shard).loading(&id).ok_or(LoadError::Closed)?;
             next = apply(coordinator, part, next, &mut loaded)?;
         }
         if next == before {
@@ -115,14 +116,16 @@ async fn replay<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) -> Result<Load
     }
     let mut shard = shard.borrow_mut();
     let now = shard.now;
-    shard.groups.loading(&id).ok_or(LoadError::Closed)?.on_loaded(now);
-    shard.groups.end_load(&id, next);
+    let host = C::host(&mut shard);
+    let step = host.loading(&id).ok_or(LoadError::Closed)?.on_loaded(now);
+    host.end_load(&id, next);
+    shard.take_step::<C>(id, step);
     Ok(loaded)
 }
 
 /// Replays the batches in `part` that lie at or behind `next`; returns the offset after them.
-fn apply(
-    coordinator: &mut GroupCoordinator,
+fn apply<C: Hosted>(
+    coordinator: &mut C,
     mut part: Bytes,
     mut next: Offset,
     loaded: &mut Loaded,
@@ -140,10 +143,8 @@ fn apply(
                 let key = record.key.map(Bytes::copy_from_slice).unwrap_or_default();
                 let value = record.value.map(Bytes::copy_from_slice);
                 loaded.records += 1;
-                match GroupRecord::decode(&key, value.as_ref()) {
-                    Ok(Some(record)) => coordinator.replay(record),
-                    Ok(None) => {}
-                    Err(_) => loaded.unreadable += 1,
+                if coordinator.replay(&key, value.as_ref()).is_err() {
+                    loaded.unreadable += 1;
                 }
             }
         }
@@ -153,17 +154,21 @@ fn apply(
 }
 
 impl<D: Disk> Shard<D> {
-    fn group_log_start(&mut self, id: TopicPartition) -> Result<Offset, LoadError> {
+    fn coordinator_log_start(&mut self, id: TopicPartition) -> Result<Offset, LoadError> {
         let index = self.partition_index(&id).ok_or(LoadError::Closed)?;
         Ok(self.partitions[index].log.log_start())
     }
 
-    fn group_read(&mut self, id: TopicPartition, from: Offset) -> Result<ReadPlan<D>, LoadError> {
+    fn coordinator_read(
+        &mut self,
+        id: TopicPartition,
+        from: Offset,
+    ) -> Result<ReadPlan<D>, LoadError> {
         let index = self.partition_index(&id).ok_or(LoadError::Closed)?;
         let up_to = self.partitions[index].high_watermark();
         if from >= up_to {
             return Ok(ReadPlan::Empty);
         }
-        Ok(self.partitions[index].log.read(from, GROUP_LOAD_BYTES, up_to, true))
+        Ok(self.partitions[index].log.read(from, COORDINATOR_LOAD_BYTES, up_to, true))
     }
 }
