@@ -185,7 +185,7 @@ impl Peer {
             Answer::Once(answer) => {
                 let tail = self.tail.split().freeze();
                 self.outbox.extend(std::iter::once(tail).filter(|tail| !tail.is_empty()));
-                self.outbox.extend(answer.parts);
+                self.outbox.extend(answer.memory().cloned());
             }
             Answer::Repeatable(answer) => {
                 let bytes = answer.into_bytes();

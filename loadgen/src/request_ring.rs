@@ -93,7 +93,7 @@ impl RequestRing {
     fn push_slot(&mut self, frame: &Frame) {
         self.slot_starts.push(self.own.len());
         let pieces_before = self.pieces.len();
-        for part in &frame.parts {
+        for part in frame.memory() {
             let is_shared = part.len() >= SHARED_BYTES_MIN;
             let bytes = if is_shared {
                 PieceBytes::Shared(part.clone())
@@ -221,8 +221,8 @@ mod tests {
     use std::net::TcpListener;
 
     fn frame(parts: &[&[u8]]) -> Frame {
-        let parts: Vec<Bytes> = parts.iter().map(|part| Bytes::copy_from_slice(part)).collect();
-        let size = parts.iter().map(Bytes::len).sum();
+        let size = parts.iter().map(|part| part.len()).sum();
+        let parts = parts.iter().map(|part| Bytes::copy_from_slice(part).into()).collect();
         Frame { parts, size }
     }
 

@@ -11,8 +11,8 @@ use crate::protocol::api_key::ApiKey;
 use crate::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
+use crate::protocol::part::Part;
 use crate::storage::disk::Disk;
-use bytes::Bytes;
 
 /// Kafka's feature that says which metadata records and RPCs a cluster may use.
 const METADATA_VERSION: &str = "metadata.version";
@@ -58,7 +58,7 @@ pub async fn handle<D: Disk>(
 }
 
 /// The answer to a version that we do not know.
-pub fn unsupported(correlation_id: i32) -> Vec<Bytes> {
+pub fn unsupported(correlation_id: i32) -> Vec<Part> {
     let own = SERVED.iter().filter(|range| range.key == ApiKey::ApiVersions);
     let api_keys = own.map(|range| ApiVersion {
         api_key: range.key.number(),

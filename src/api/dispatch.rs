@@ -16,6 +16,7 @@ use crate::api::{
 use crate::model::limits::FRAME_BYTES_MAX;
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
+use crate::protocol::part::Part;
 use crate::protocol::primitive::{DecodeError, EncodeError, Reader};
 use crate::protocol::schema::{Message, Request};
 use crate::shard::connection::{ConnectionId, SlotId};
@@ -44,7 +45,7 @@ macro_rules! serve {
             $( ApiRange { key: ApiKey::$key, min: $min, max: $max }, )*
         ];
 
-        async fn answer<D: Disk>(call: Call<D>) -> Result<Vec<Bytes>, CallError> {
+        async fn answer<D: Disk>(call: Call<D>) -> Result<Vec<Part>, CallError> {
             match call.key {
                 $( ApiKey::$key => run(call, $module::handle).await, )*
                 _ => Err(CallError::NotServed),
@@ -258,7 +259,7 @@ async fn run_task<D: Disk>(call: Call<D>, slot: SlotId) {
 async fn run<D: Disk, R: Request>(
     call: Call<D>,
     handler: impl AsyncFnOnce(RequestContext<D>, R) -> R::Response,
-) -> Result<Vec<Bytes>, CallError> {
+) -> Result<Vec<Part>, CallError> {
     let version = call.context.version;
     let correlation_id = call.correlation_id;
     let body = call.frame.slice(call.body_at..);
@@ -272,7 +273,7 @@ pub fn encode<M: Message>(
     response: &M,
     version: i16,
     correlation_id: i32,
-) -> Result<Vec<Bytes>, CallError> {
+) -> Result<Vec<Part>, CallError> {
     Ok(frame::encode_response(response, version, correlation_id)?.parts)
 }
 

@@ -13,6 +13,7 @@ use crate::protocol::frame::RequestHeader;
 use crate::protocol::messages::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
+use crate::protocol::part::Part;
 use crate::protocol::primitive::Reader;
 use crate::protocol::schema::Message;
 use crate::shard::connection::{ConnectionId, SlotId};
@@ -25,7 +26,6 @@ use crate::shard::parked::{FetchPhase, ParkedFetch, TopicName};
 use crate::shard::reads;
 use crate::shard::shard::{Finished, Shard, ShardRef};
 use crate::storage::disk::Disk;
-use bytes::Bytes;
 
 /// Starts a fetch: it is parked and its first pass is on its way when this returns.
 pub fn start<D: Disk>(
@@ -374,7 +374,7 @@ fn watch<D: Disk>(shard: &ShardRef<D>, key: ParkedKey) {
     }
 }
 
-fn encode(response: &FetchResponse, version: i16, correlation_id: i32) -> Vec<Bytes> {
+fn encode(response: &FetchResponse, version: i16, correlation_id: i32) -> Vec<Part> {
     dispatch::encode(response, version, correlation_id)
         .expect("names came from a frame of this version, and FETCH_BYTES_MAX bounds the rest")
 }

@@ -19,6 +19,7 @@ use crate::protocol::frame::{RequestHeader, ResponseHeader};
 use crate::protocol::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
+use crate::protocol::part::Part;
 use crate::protocol::primitive::{DecodeError, LengthForm, Reader, Sink, Writer};
 use crate::protocol::produce_view::{ProduceResult, write_produce_response};
 use crate::protocol::record_batch::CheckedBatch;
@@ -230,7 +231,7 @@ pub fn finish<D: Disk>(shard: &ShardRef<D>, index: usize) {
     }
 }
 
-fn encode(produce: &ParkedProduce) -> Vec<Bytes> {
+fn encode(produce: &ParkedProduce) -> Vec<Part> {
     let has_words = produce.outcomes.iter().flatten().any(|outcome| outcome.message.is_some());
     if has_words {
         return encode_with_words(produce);
@@ -255,7 +256,7 @@ fn encode(produce: &ParkedProduce) -> Vec<Bytes> {
 }
 
 /// The answer with the texts that explain refusals (KIP-467).
-fn encode_with_words(produce: &ParkedProduce) -> Vec<Bytes> {
+fn encode_with_words(produce: &ParkedProduce) -> Vec<Part> {
     let mut outcomes = produce.outcomes.iter();
     let responses = produce.request.topics().map(|topic| {
         let partitions = topic.partitions().map(|partition| partition.index).collect::<Vec<_>>();
@@ -298,7 +299,7 @@ fn refuse_old<D: Disk>(
     match old_answer(header, reader) {
         Ok(Some(answer)) => {
             let slot = dispatch::open_slot(shard, id);
-            shard.borrow_mut().fill(slot, vec![answer]);
+            shard.borrow_mut().fill(slot, vec![answer.into()]);
         }
         Ok(None) => shard.borrow_mut().close_connection(id),
         Err(error) => dispatch::refuse(shard, id, &error),

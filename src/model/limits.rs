@@ -69,6 +69,9 @@ pub const HOST_MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// Descriptors below which a broker is of no use: some segments, some connections.
 pub const HOST_FILES_MIN: u64 = 256;
 
+/// Stored bytes from here on go to the socket without passing through our memory.
+pub const LEND_BYTES_MIN: usize = 64 * 1024;
+
 /// Read buffers that a core keeps to use again.
 pub const READ_BUFFERS_MAX: usize = 32;
 

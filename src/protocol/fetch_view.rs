@@ -21,6 +21,7 @@ use crate::protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse,
     LeaderIdAndEpoch, NodeEndpoint, ReplicaState,
 };
+use crate::protocol::part::Part;
 use crate::protocol::primitive::{DecodeError, EncodeError, Reader, Sink};
 use crate::protocol::schema::{Context, Message, Wire, write_tagged};
 
@@ -452,7 +453,7 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
     pub fn partition(
         &mut self,
         head: &FetchPartitionHead<'_>,
-        records: &[Bytes],
+        records: &[Part],
     ) -> Result<(), EncodeError> {
         assert!(self.partitions_left > 0);
         self.partitions_left -= 1;
@@ -477,10 +478,10 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
         if context.version >= 11 {
             self.sink.put_i32(head.preferred_read_replica);
         }
-        let size = records.iter().map(Bytes::len).sum();
+        let size = records.iter().map(Part::len).sum();
         self.sink.put_length(Some(size), context.form())?;
         for part in records {
-            self.sink.put_bytes_shared(part);
+            self.sink.put_part(part);
         }
         self.end_partition(head)?;
         if self.partitions_left == 0 {

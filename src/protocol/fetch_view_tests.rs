@@ -142,9 +142,9 @@ fn large_records_are_passed_on_by_reference() {
     let mut response = FetchResponseWriter::start(&mut writer, 17, &head, 1).unwrap();
     response.topic("", Uuid::nil(), 1).unwrap();
     let partition = FetchPartitionHead::refused(0, KafkaCode::None);
-    response.partition(&partition, std::slice::from_ref(&records)).unwrap();
+    response.partition(&partition, &[records.clone().into()]).unwrap();
     response.finish(&[]).unwrap();
     let frame = writer.finish().unwrap();
     assert_eq!(frame.parts.len(), 3);
-    assert_eq!(frame.parts[1].as_ptr(), records.as_ptr());
+    assert_eq!(frame.parts[1].memory().unwrap().as_ptr(), records.as_ptr());
 }

@@ -8,6 +8,7 @@ pub mod compression;
 pub mod fetch_view;
 pub mod frame;
 pub mod messages;
+pub mod part;
 pub mod primitive;
 pub mod produce_view;
 pub mod record;

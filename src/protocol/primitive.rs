@@ -11,6 +11,7 @@
 //! - `Bytes` that are read are slices of the frame, `Bytes` that are written are shared from
 //!   [`SHARED_BYTES_MIN`] on: payload is not copied by the codec.
 
+use crate::protocol::part::{FileRange, Part, join};
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
@@ -361,6 +362,16 @@ pub trait Sink {
     /// Payload: may be kept by reference instead of copied.
     fn put_bytes_shared(&mut self, bytes: &Bytes);
 
+    /// Payload that stays in its file.
+    fn put_file(&mut self, range: &FileRange);
+
+    fn put_part(&mut self, part: &Part) {
+        match part {
+            Part::Memory(bytes) => self.put_bytes_shared(bytes),
+            Part::File(range) => self.put_file(range),
+        }
+    }
+
     #[inline]
     fn put_bool(&mut self, value: bool) {
         self.put_i8(i8::from(value));
@@ -541,30 +552,31 @@ impl Sink for SizeCounter {
     fn put_bytes_shared(&mut self, bytes: &Bytes) {
         self.size += bytes.len();
     }
+
+    fn put_file(&mut self, range: &FileRange) {
+        self.size += range.len;
+    }
 }
 
 /// What goes to the socket: the parts in order, for one vectored write.
 #[derive(Clone, Debug, Default)]
 pub struct Frame {
     /// In order; the first begins with the length prefix when the writer had one.
-    pub parts: Vec<Bytes>,
+    pub parts: Vec<Part>,
     /// Sum of the parts' lengths, in bytes.
     pub size: usize,
 }
 
 impl Frame {
-    /// All parts in one piece. Copies when there is more than one; for tests and cold paths.
-    pub fn into_bytes(mut self) -> Bytes {
-        if self.parts.len() == 1
-            && let Some(only) = self.parts.pop()
-        {
-            return only;
-        }
-        let mut whole = BytesMut::with_capacity(self.size);
-        for part in &self.parts {
-            whole.extend_from_slice(part);
-        }
-        whole.freeze()
+    /// The parts of a frame that a client made: all of them are in memory.
+    pub fn memory(&self) -> impl Iterator<Item = &Bytes> {
+        self.parts.iter().map(|part| part.memory().expect("a client's frame has no file in it"))
+    }
+
+    /// All parts in one piece. Copies when there is more than one; for tests and cold paths, whose
+    /// parts are in memory.
+    pub fn into_bytes(self) -> Bytes {
+        join(self.parts)
     }
 }
 
@@ -574,7 +586,7 @@ pub struct Writer {
     /// The first copied run. Kept apart because the length prefix in it is filled in last.
     head: Option<BytesMut>,
     /// What follows `head`.
-    parts: Vec<Bytes>,
+    parts: Vec<Part>,
     current: BytesMut,
     size: usize,
     has_length_prefix: bool,
@@ -612,7 +624,7 @@ impl Writer {
         if self.head.is_none() && self.parts.is_empty() {
             self.head = Some(run);
         } else {
-            self.parts.push(run.freeze());
+            self.parts.push(run.freeze().into());
         }
     }
 
@@ -629,7 +641,7 @@ impl Writer {
         }
         let mut parts = self.parts;
         if let Some(head) = self.head {
-            parts.insert(0, head.freeze());
+            parts.insert(0, head.freeze().into());
         }
         Ok(Frame { parts, size: self.size })
     }
@@ -649,8 +661,14 @@ impl Sink for Writer {
             return;
         }
         self.seal_current();
-        self.parts.push(bytes.clone());
+        self.parts.push(bytes.clone().into());
         self.size += bytes.len();
+    }
+
+    fn put_file(&mut self, range: &FileRange) {
+        self.seal_current();
+        self.parts.push(Part::File(range.clone()));
+        self.size += range.len;
     }
 }
 

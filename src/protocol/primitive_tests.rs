@@ -1,3 +1,6 @@
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -78,7 +81,7 @@ proptest! {
         prop_assert_eq!(writer.size(), counter.size());
         let frame = writer.finish().unwrap();
         prop_assert_eq!(frame.size, counter.size());
-        prop_assert_eq!(frame.parts.iter().map(Bytes::len).sum::<usize>(), frame.size);
+        prop_assert_eq!(frame.parts.iter().map(Part::len).sum::<usize>(), frame.size);
     }
 }
 
@@ -188,8 +191,8 @@ fn a_frame_begins_with_its_length_and_shares_large_payload() {
     let frame = writer.finish().unwrap();
     assert_eq!(frame.size, 4 + 2 + 1024 + 1023 + 2);
     assert_eq!(frame.parts.len(), 3);
-    assert_eq!(frame.parts[0][..], [0, 0, 8, 3, 0, 1]);
-    assert_eq!(frame.parts[1].as_ptr(), payload.as_ptr());
+    assert_eq!(frame.parts[0].memory().unwrap()[..], [0, 0, 8, 3, 0, 1]);
+    assert_eq!(frame.parts[1].memory().unwrap().as_ptr(), payload.as_ptr());
     assert_eq!(frame.into_bytes().len(), 2055);
 }
 
@@ -201,8 +204,8 @@ fn payload_first_needs_no_copied_head() {
     writer.put_i8(1);
     let frame = writer.finish().unwrap();
     assert_eq!(frame.parts.len(), 2);
-    assert_eq!(frame.parts[0], payload);
-    assert_eq!(frame.parts[1][..], [1]);
+    assert_eq!(frame.parts[0].memory(), Some(&payload));
+    assert_eq!(frame.parts[1].memory().unwrap()[..], [1]);
 }
 
 #[test]
@@ -212,4 +215,19 @@ fn strings_above_an_int16_are_refused_in_both_forms() {
         let refused = Writer::new().put_nullable_str(Some(&long), form);
         assert_eq!(refused, Err(EncodeError::TooLong { length: 32_768, length_max: 32_767 }));
     }
+}
+
+#[test]
+fn a_range_of_a_file_is_counted_and_kept_in_its_place() {
+    let file = Arc::new(OwnedFd::from(tempfile::tempfile().unwrap()));
+    let range = FileRange { file, position: 5, len: 70_000 };
+    let mut writer = Writer::for_frame();
+    writer.put_i16(1);
+    writer.put_part(&range.into());
+    writer.put_i16(2);
+    let frame = writer.finish().unwrap();
+    assert_eq!(frame.size, 4 + 2 + 70_000 + 2);
+    assert_eq!(frame.parts[0].memory().unwrap()[..], [0, 1, 17, 116, 0, 1]);
+    assert!(matches!(&frame.parts[1], Part::File(range) if range.position == 5));
+    assert_eq!(frame.parts[2].memory().unwrap()[..], [0, 2]);
 }

@@ -18,6 +18,7 @@ use zerocopy::IntoBytes;
 
 use crate::model::limits::DECOMPRESSED_BYTES_MAX;
 use crate::protocol::compression::{Compression, compress, decompress};
+use crate::protocol::part::FileRange;
 use crate::protocol::primitive::{DecodeError, Reader, Sink, SizeCounter};
 use crate::protocol::record_batch::{
     Attributes, BATCH_HEADER_SIZE, BatchError, BatchHeader, CheckedBatch, HeaderFields,
@@ -376,6 +377,10 @@ impl Sink for BufferSink<'_> {
 
     fn put_bytes_shared(&mut self, bytes: &Bytes) {
         self.0.extend_from_slice(bytes);
+    }
+
+    fn put_file(&mut self, _: &FileRange) {
+        unreachable!("a record holds no batches");
     }
 }
 

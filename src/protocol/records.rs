@@ -3,7 +3,8 @@
 //! Why a type of its own: records are batches as stored, possibly in several slices of the log's
 //! memory. They are passed on by reference and never looked into by the message codec.
 
-use bytes::{Bytes, BytesMut};
+use crate::protocol::part::{Part, join};
+use bytes::Bytes;
 
 /// Batches as they lie in the log, in one or more parts.
 ///
@@ -11,41 +12,36 @@ use bytes::{Bytes, BytesMut};
 /// logs an error for a null in a Fetch response.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
-    parts: Vec<Bytes>,
+    parts: Vec<Part>,
 }
 
 impl Records {
     /// Bytes of all parts together.
     pub fn len(&self) -> usize {
-        self.parts.iter().map(Bytes::len).sum()
+        self.parts.iter().map(Part::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.parts.iter().all(Bytes::is_empty)
+        self.parts.iter().all(Part::is_empty)
     }
 
     /// Adds batches after those already here, by reference.
-    pub fn push(&mut self, part: Bytes) {
+    pub fn push(&mut self, part: impl Into<Part>) {
+        let part = part.into();
         if !part.is_empty() {
             self.parts.push(part);
         }
     }
 
     /// The parts in order; none is empty.
-    pub fn parts(&self) -> &[Bytes] {
+    pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// All parts in one piece. Copies only when there is more than one.
-    pub fn into_bytes(mut self) -> Bytes {
-        if self.parts.len() <= 1 {
-            return self.parts.pop().unwrap_or_default();
-        }
-        let mut whole = BytesMut::with_capacity(self.len());
-        for part in &self.parts {
-            whole.extend_from_slice(part);
-        }
-        whole.freeze()
+    /// All parts in one piece, for records that a client received. Copies only when there is more
+    /// than one.
+    pub fn into_bytes(self) -> Bytes {
+        join(self.parts)
     }
 }
 
@@ -57,8 +53,8 @@ impl From<Bytes> for Records {
     }
 }
 
-impl FromIterator<Bytes> for Records {
-    fn from_iter<I: IntoIterator<Item = Bytes>>(parts: I) -> Records {
+impl<P: Into<Part>> FromIterator<P> for Records {
+    fn from_iter<I: IntoIterator<Item = P>>(parts: I) -> Records {
         let mut records = Records::default();
         for part in parts {
             records.push(part);
@@ -67,10 +63,17 @@ impl FromIterator<Bytes> for Records {
     }
 }
 
-/// Equal when the bytes are, however they are cut into parts.
+/// Equal when the bytes are, however they are cut into parts. What lies in a file equals nothing.
 impl PartialEq for Records {
     fn eq(&self, other: &Records) -> bool {
-        self.len() == other.len() && self.parts.iter().flatten().eq(other.parts.iter().flatten())
+        let is_in_memory = |part: &Part| part.memory().is_some();
+        let bytes = |records: &Records| {
+            let parts = records.parts.iter().filter_map(Part::memory);
+            parts.flatten().copied().collect::<Vec<u8>>()
+        };
+        self.len() == other.len()
+            && self.parts.iter().chain(&other.parts).all(is_in_memory)
+            && bytes(self) == bytes(other)
     }
 }
 

@@ -423,7 +423,7 @@ impl Wire for Records {
     fn write<S: Sink>(&self, sink: &mut S, context: Context) -> Result<(), EncodeError> {
         sink.put_length(Some(self.len()), context.form())?;
         for part in self.parts() {
-            sink.put_bytes_shared(part);
+            sink.put_part(part);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! - Large writes to growing files (segments) go around the page cache (direct.rs): first touch of
 //!   a new page-cache page costs several times what the device needs.
 //! - fdatasync always goes through the ring and never holds the core.
+//! - Large reads of what is in the page cache need not be made: the kernel sends such a range itself.
 //! - Reads try the page cache without waiting (`RWF_NOWAIT`); what is not there comes through the
 //!   ring.
 //! - Names, folders and everything else that may wait runs on glommio's blocking pool, whose
@@ -16,8 +17,10 @@
 //! writes back and drops cached pages below a direct write (generic_file_direct_write).
 
 use super::direct;
+use super::page_cache;
 use super::read_pool::ReadPool;
 use crate::model::limits::DIRECT_WRITE_BYTES_MIN;
+use crate::protocol::part::FileRange;
 use crate::storage::disk::{DirEntry, Disk, DiskError, OpenMode, Space};
 use bytes::{Bytes, BytesMut};
 use glommio::GlommioError;
@@ -56,6 +59,8 @@ struct FileState {
     file: BufferedFile,
     /// Preallocated, written in place, always through the page cache.
     is_in_place: Cell<bool>,
+    /// The same file for other cores to send from; made when it is first lent.
+    lent: OnceCell<Option<Arc<OwnedFd>>>,
     /// The same file opened around the page cache; `None` where the file system cannot.
     direct: OnceCell<Option<Arc<OwnedFd>>>,
 }
@@ -97,6 +102,7 @@ impl Disk for LocalDisk {
             path: path.to_path_buf(),
             file,
             is_in_place: Cell::new(false),
+            lent: OnceCell::new(),
             direct: OnceCell::new(),
         };
         Ok(LocalFile { inner: Rc::new(state) })
@@ -132,6 +138,16 @@ impl Disk for LocalDisk {
         let read = read.freeze();
         self.read_pool.lend(&read);
         Ok(read)
+    }
+
+    fn lend(&self, file: &LocalFile, position: u64, len: usize) -> Option<FileRange> {
+        if !page_cache::holds(file.as_fd(), position, len) {
+            return None;
+        }
+        // Out of descriptors: the caller reads instead.
+        let own = || rustix::io::fcntl_dupfd_cloexec(file.as_fd(), 0).ok().map(Arc::new);
+        let file = Arc::clone(file.inner.lent.get_or_init(own).as_ref()?);
+        Some(FileRange { file, position, len })
     }
 
     async fn write_at(

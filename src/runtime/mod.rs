@@ -6,6 +6,7 @@ pub mod data_dir;
 mod direct;
 pub mod disk;
 mod mesh;
+mod page_cache;
 mod peer;
 pub mod probe;
 mod read_pool;
@@ -14,6 +15,8 @@ mod run_shard;
 mod sockets;
 pub mod start;
 
+#[cfg(test)]
+mod lending_tests;
 #[cfg(test)]
 pub(crate) mod tests {
     use glommio::{LocalExecutorBuilder, Placement};

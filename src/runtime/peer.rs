@@ -5,19 +5,20 @@
 //! cut out of it; a large frame gets a buffer of exactly its size once its length is known, so its
 //! bytes are not copied again and pin nothing else. An idle connection holds no buffer.
 //!
-//! Writing tries `sendmsg` at once with all parts of all answers that are ready; only what the
-//! socket does not take waits, for a writer task of its own.
+//! Writing tries `sendmsg` at once with all parts of all answers that are ready, and `sendfile` for
+//! parts that lie in files; only what the socket does not take waits, for a writer task of its own.
 //!
 //! Invariant: parts leave in the order given. `unsent` is empty or a writer task runs.
 
+use crate::protocol::part::{FileRange, Part};
 use crate::shard::connection::ConnectionId;
 use crate::shard::signal::Signal;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -37,6 +38,9 @@ const GROW_BYTES: usize = 2 * 1024 * 1024;
 
 /// Least room in the core's buffer worth a receive.
 const RECEIVE_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes of a file that are read to wait for a full socket with.
+const FILE_PIECE_BYTES: usize = 16 * 1024;
 
 /// Slices handed to one `sendmsg`.
 const SLICES_MAX: usize = 64;
@@ -99,7 +103,7 @@ impl Inbox {
 pub(super) struct Peer {
     pub(super) id: ConnectionId,
     stream: RefCell<TcpStream>,
-    unsent: RefCell<VecDeque<Bytes>>,
+    unsent: RefCell<VecDeque<Part>>,
     unsent_bytes: Cell<usize>,
     is_closing: Cell<bool>,
     is_broken: Cell<bool>,
@@ -212,10 +216,10 @@ impl Peer {
     }
 
     /// Sends parts now as far as the socket takes them, behind those that wait already.
-    pub(super) fn send(&self, parts: Vec<Bytes>) -> Sent {
+    pub(super) fn send(&self, parts: Vec<Part>) -> Sent {
         let mut unsent = self.unsent.borrow_mut();
         let has_writer = !unsent.is_empty();
-        let added: usize = parts.iter().map(Bytes::len).sum();
+        let added: usize = parts.iter().map(Part::len).sum();
         unsent.extend(parts.into_iter().filter(|part| !part.is_empty()));
         self.unsent_bytes.set(self.unsent_bytes.get() + added);
         drop(unsent);
@@ -227,24 +231,19 @@ impl Peer {
     }
 
     /// Hands as much to the socket as it takes without waiting.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "glommio's stream has no borrow of its descriptor")]
     fn send_now(&self) {
         let stream = self.stream.borrow();
         // SAFETY: the stream owns the descriptor and outlives this borrow.
         let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
         let mut unsent = self.unsent.borrow_mut();
-        while !unsent.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut offered = 0;
-            let mut count = 0;
-            for (slice, part) in slices.iter_mut().zip(unsent.iter()) {
-                *slice = IoSlice::new(part);
-                offered += part.len();
-                count += 1;
-            }
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            let mut nothing = SendAncillaryBuffer::default();
-            match rustix::net::sendmsg(socket, &slices[..count], &mut nothing, flags) {
+        while let Some(first) = unsent.front() {
+            let (offered, result) = match first {
+                Part::Memory(_) => send_memory(socket, &unsent),
+                Part::File(range) => (range.len, send_file(socket, range)),
+            };
+            match result {
+                Ok(0) if offered > 0 => return self.give_up(unsent, stream), // The file was cut.
                 Ok(sent) => {
                     self.unsent_bytes.set(self.unsent_bytes.get() - sent);
                     drop_front(&mut unsent, sent);
@@ -254,21 +253,27 @@ impl Peer {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
-                Err(_) => {
-                    drop(unsent);
-                    drop(stream);
-                    return self.break_off();
-                }
+                Err(_) => return self.give_up(unsent, stream),
             }
         }
+    }
+
+    fn give_up(&self, unsent: RefMut<'_, VecDeque<Part>>, stream: Ref<'_, TcpStream>) {
+        drop(unsent);
+        drop(stream);
+        self.break_off();
     }
 
     /// Sends the rest as the socket takes it; ends when nothing waits any more.
     pub(super) async fn write_rest(&self, room_bytes: usize) {
         loop {
             let Some(first) = self.unsent.borrow().front().cloned() else { break };
+            let Ok(bytes) = in_memory(first) else {
+                self.break_off();
+                continue;
+            };
             let written = poll_fn(|context| {
-                Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, &first)
+                Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, &bytes)
             })
             .await;
             match written {
@@ -321,8 +326,51 @@ impl Peer {
     }
 }
 
+/// Sends the parts in memory at the front of the queue; what was offered, and what was taken.
+fn send_memory(
+    socket: BorrowedFd<'_>,
+    unsent: &VecDeque<Part>,
+) -> (usize, rustix::io::Result<usize>) {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let mut offered = 0;
+    let mut count = 0;
+    for (slice, bytes) in slices.iter_mut().zip(unsent.iter().map_while(Part::memory)) {
+        *slice = IoSlice::new(bytes);
+        offered += bytes.len();
+        count += 1;
+    }
+    let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    if count < unsent.len() {
+        flags |= SendFlags::MORE; // A file's bytes follow: no segment of its own for the head.
+    }
+    let mut nothing = SendAncillaryBuffer::default();
+    (offered, rustix::net::sendmsg(socket, &slices[..count], &mut nothing, flags))
+}
+
+/// Has the kernel move a range of a file to the socket, which never waits (see `Acceptor`).
+fn send_file(socket: BorrowedFd<'_>, range: &FileRange) -> rustix::io::Result<usize> {
+    let mut position = range.position;
+    rustix::fs::sendfile(socket, &range.file, Some(&mut position), range.len)
+}
+
+/// The bytes to wait with for the socket: of a file only the first, the rest follows by itself.
+fn in_memory(part: Part) -> rustix::io::Result<Bytes> {
+    match part {
+        Part::Memory(bytes) => Ok(bytes),
+        Part::File(range) => {
+            let mut bytes = vec![0; range.len.min(FILE_PIECE_BYTES)];
+            let read = rustix::io::pread(&range.file, &mut bytes, range.position)?;
+            if read == 0 {
+                return Err(Errno::IO); // The file was cut.
+            }
+            bytes.truncate(read);
+            Ok(bytes.into())
+        }
+    }
+}
+
 /// Drops the first `len` bytes of the queue.
-fn drop_front(queue: &mut VecDeque<Bytes>, mut len: usize) {
+fn drop_front(queue: &mut VecDeque<Part>, mut len: usize) {
     while len > 0 {
         let front = queue.front_mut().expect("no more is sent than was offered");
         if front.len() > len {

@@ -4,8 +4,9 @@ use super::*;
 use crate::runtime::tests::on_executor;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream as BlockingStream};
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 fn pair() -> (BlockingStream, BlockingStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -15,6 +16,7 @@ fn pair() -> (BlockingStream, BlockingStream) {
 
 /// Only on an executor.
 fn peer_on(server: BlockingStream) -> Rc<Peer> {
+    server.set_nonblocking(true).unwrap();
     // SAFETY: the descriptor was just given up by its owner.
     #[allow(unsafe_code)]
     let stream = unsafe { TcpStream::from_raw_fd(server.into_raw_fd()) };
@@ -81,6 +83,10 @@ fn what_the_socket_does_not_take_at_once_leaves_later_in_order() {
     const PARTS: usize = 1000;
     const PART_BYTES: usize = 20_000;
     let (mut client, server) = pair();
+    let mut file = tempfile::tempfile().unwrap();
+    for byte in 0..=255 {
+        file.write_all(&[byte; PART_BYTES]).unwrap();
+    }
     let (go, may_read) = std::sync::mpsc::channel::<()>();
     let reader = std::thread::spawn(move || {
         may_read.recv().unwrap();
@@ -90,11 +96,22 @@ fn what_the_socket_does_not_take_at_once_leaves_later_in_order() {
     });
     on_executor(move || async move {
         let peer = peer_on(server);
-        let part = |index: usize| Bytes::from(vec![u8::try_from(index % 256).unwrap(); PART_BYTES]);
-        let first: Vec<Bytes> = (0..PARTS - 1).map(part).collect();
+        let file = Arc::new(OwnedFd::from(file));
+        let part = |index: usize| -> Part {
+            let byte = u8::try_from(index % 256).unwrap();
+            match index % 3 {
+                0 => Part::File(FileRange {
+                    file: Arc::clone(&file),
+                    position: u64::from(byte) * PART_BYTES as u64,
+                    len: PART_BYTES,
+                }),
+                _ => Bytes::from(vec![byte; PART_BYTES]).into(),
+            }
+        };
+        let first: Vec<Part> = (0..PARTS - 1).map(part).collect();
         assert_eq!(peer.send(first), Sent::NeedsWriter);
         assert!(peer.unsent_bytes() > PART_BYTES);
-        assert_eq!(peer.send(vec![part(PARTS - 1), Bytes::new()]), Sent::Queued);
+        assert_eq!(peer.send(vec![part(PARTS - 1), Bytes::new().into()]), Sent::Queued);
         peer.close();
         go.send(()).unwrap();
         peer.write_rest(0).await;
@@ -103,8 +120,8 @@ fn what_the_socket_does_not_take_at_once_leaves_later_in_order() {
     });
     let received = reader.join().unwrap();
     assert_eq!(received.len(), PARTS * PART_BYTES);
-    for (index, byte) in received.iter().step_by(PART_BYTES).enumerate() {
-        assert_eq!(usize::from(*byte), index % 256);
+    for (index, part) in received.chunks(PART_BYTES).enumerate() {
+        assert!(part.iter().all(|byte| usize::from(*byte) == index % 256), "part {index}");
     }
 }
 
@@ -113,13 +130,30 @@ fn a_client_that_is_gone_frees_what_waits_for_it() {
     on_executor(move || async move {
         let (client, server) = pair();
         let peer = peer_on(server);
-        let parts = (0..1000).map(|_| Bytes::from(vec![0; 20_000])).collect();
+        let parts = (0..1000).map(|_| Bytes::from(vec![0; 20_000]).into()).collect();
         assert_eq!(peer.send(parts), Sent::NeedsWriter);
         drop(client);
         peer.write_rest(0).await;
         assert_eq!(peer.unsent_bytes(), 0);
-        assert_eq!(peer.send(vec![Bytes::from_static(b"late")]), Sent::All, "nothing may pile up");
+        assert_eq!(
+            peer.send(vec![Bytes::from_static(b"late").into()]),
+            Sent::All,
+            "nothing may pile up"
+        );
         let shared = RefCell::new(BytesMut::new());
         assert!(matches!(peer.receive(&shared, &mut Inbox::default()).await, Ok(0) | Err(_)));
+    });
+}
+
+#[test]
+fn a_file_that_was_cut_breaks_the_connection_and_never_sends_less_in_silence() {
+    on_executor(move || async move {
+        let (mut client, server) = pair();
+        let peer = peer_on(server);
+        let file = Arc::new(OwnedFd::from(tempfile::tempfile().unwrap()));
+        let range = FileRange { file, position: 0, len: 100 };
+        assert_eq!(peer.send(vec![Part::File(range)]), Sent::All);
+        assert_eq!(peer.unsent_bytes(), 0);
+        assert_eq!(client.read(&mut [0; 100]).unwrap(), 0);
     });
 }

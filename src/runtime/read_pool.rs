@@ -11,6 +11,9 @@ use crate::model::limits::{READ_BUFFER_KEPT_BYTES, READ_BUFFERS_MAX};
 use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
 
+/// Buffers below this size are not worth a place in the pool, in bytes.
+const READ_BUFFER_POOLED_BYTES: usize = 4096;
+
 /// The read buffers of one core.
 #[derive(Default)]
 pub(super) struct ReadPool {
@@ -20,6 +23,9 @@ pub(super) struct ReadPool {
 impl ReadPool {
     /// An empty buffer with room for `len` bytes.
     pub(super) fn take(&self, len: usize) -> BytesMut {
+        if len < READ_BUFFER_POOLED_BYTES {
+            return BytesMut::with_capacity(len);
+        }
         let mut lent = self.lent.borrow_mut();
         while let Some(index) = lent.iter().position(Bytes::is_unique) {
             let Ok(mut buffer) = lent.swap_remove(index).try_into_mut() else { continue };
@@ -34,7 +40,8 @@ impl ReadPool {
     /// Remembers a buffer that is being given out, to take it back later.
     pub(super) fn lend(&self, buffer: &Bytes) {
         let mut lent = self.lent.borrow_mut();
-        if lent.len() < READ_BUFFERS_MAX && buffer.len() <= READ_BUFFER_KEPT_BYTES {
+        let is_kept = (READ_BUFFER_POOLED_BYTES..=READ_BUFFER_KEPT_BYTES).contains(&buffer.len());
+        if is_kept && lent.len() < READ_BUFFERS_MAX {
             lent.push(buffer.clone());
         }
     }

@@ -23,12 +23,13 @@ use super::sockets::{Accepted, Acceptor};
 use crate::api::dispatch::{self, ReadState};
 use crate::model::ids::CoreId;
 use crate::model::limits::{CONNECTION_UNSENT_BYTES_MAX, READ_BUFFER_BYTES};
+use crate::protocol::part::Part;
 use crate::shard::connection::ConnectionId;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::routing;
 use crate::shard::shard::ShardRef;
 use crate::shard::signal::Signal;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::future::{LocalBoxFuture, select};
 use glommio::Task;
 use glommio::timer::Timer;
@@ -197,7 +198,7 @@ impl Driver {
         }
     }
 
-    fn send(self: &Rc<Driver>, id: ConnectionId, parts: Vec<Bytes>) {
+    fn send(self: &Rc<Driver>, id: ConnectionId, parts: Vec<Part>) {
         let Some(peer) = self.peer(id) else { return };
         peer.active_us.set(self.shard.borrow().now.monotonic_us);
         match peer.send(parts) {

@@ -9,7 +9,7 @@ use glommio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::time::Duration;
 
 /// Connections that the kernel keeps waiting for one listener; `net.core.somaxconn` caps it.
@@ -127,11 +127,15 @@ impl Acceptor {
         Acceptor { listener }
     }
 
-    /// The next connection. One that is gone again before it can be looked at is an error too.
+    /// The next connection; no system call on it waits, sendfile included. One that is gone again before it can be looked at is an error too.
+    #[allow(unsafe_code, reason = "glommio's stream has no borrow of its descriptor")]
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         // The accepted descriptor has no owner until it is bound: nothing may come in between.
         let stream = self.listener.shared_accept().await?.bind_to_executor();
         stream.set_nodelay(true)?;
+        // SAFETY: the stream owns the descriptor and outlives this borrow.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+        rustix::io::ioctl_fionbio(descriptor, true)?;
         let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
         Ok(Accepted { stream, local: unmapped(local), peer: unmapped(peer) })
     }

@@ -9,8 +9,8 @@
 //! - A slot is filled once. A connection that is gone swallows answers that come late.
 
 use crate::model::limits::CONNECTION_PARKED_MAX;
+use crate::protocol::part::Part;
 use crate::shard::signal::Signal;
-use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ pub struct SlotId {
 enum Slot {
     Waiting,
     /// The answer's parts; empty for a request that gets none (acks=0).
-    Filled(Vec<Bytes>),
+    Filled(Vec<Part>),
 }
 
 /// State of one connection; lives on the core that accepted it.
@@ -44,7 +44,7 @@ pub struct Connection {
     pub resume: Signal,
     slots: VecDeque<Slot>,
     first_sequence: u64,
-    output: Vec<Bytes>,
+    output: Vec<Part>,
     /// True while a request that must not be overtaken runs as a task.
     is_exclusive: bool,
     is_closing: bool,
@@ -107,7 +107,7 @@ impl Connection {
 
     /// Puts an answer into its slot; true when output became available and the connection was not
     /// yet listed as ready for the driver.
-    pub fn fill(&mut self, sequence: u64, parts: Vec<Bytes>) -> bool {
+    pub fn fill(&mut self, sequence: u64, parts: Vec<Part>) -> bool {
         let index = usize::try_from(sequence.wrapping_sub(self.first_sequence))
             .expect("slots are few, and a sequence is never older than the first");
         assert!(matches!(self.slots.get(index), Some(Slot::Waiting)), "a slot is filled once");
@@ -128,7 +128,7 @@ impl Connection {
     }
 
     /// Everything that may leave now, in order.
-    pub fn take_output(&mut self) -> Vec<Bytes> {
+    pub fn take_output(&mut self) -> Vec<Part> {
         self.is_listed_ready = false;
         std::mem::take(&mut self.output)
     }
@@ -142,14 +142,16 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::part::join;
+    use bytes::Bytes;
 
     fn connection() -> Connection {
         let address = "127.0.0.1:9092".parse().unwrap();
         Connection::new(ConnectionId { index: 0, generation: 1 }, address, address)
     }
 
-    fn part(text: &'static str) -> Vec<Bytes> {
-        vec![Bytes::from_static(text.as_bytes())]
+    fn part(text: &'static str) -> Vec<Part> {
+        vec![Bytes::from_static(text.as_bytes()).into()]
     }
 
     #[test]
@@ -160,7 +162,7 @@ mod tests {
         assert!(connection.take_output().is_empty());
         assert!(connection.fill(slots[0], part("a")));
         assert!(!connection.fill(slots[1], part("b")), "listed already");
-        assert_eq!(connection.take_output().concat(), b"abc");
+        assert_eq!(join(connection.take_output()), &b"abc"[..]);
         assert_eq!(connection.parked(), 0);
     }
 
@@ -171,7 +173,7 @@ mod tests {
         let loud = connection.open_slot().sequence;
         assert!(!connection.fill(loud, part("x")));
         assert!(connection.fill(silent, Vec::new()));
-        assert_eq!(connection.take_output().concat(), b"x");
+        assert_eq!(join(connection.take_output()), &b"x"[..]);
     }
 
     #[test]

@@ -102,7 +102,7 @@ async fn replay<D: Disk, C: Hosted>(
             ReadPlan::Empty => break,
             ReadPlan::OutOfRange => return Err(LoadError::OutOfRange { offset: next }),
             ReadPlan::Memory(parts) => parts,
-            ReadPlan::File(read) => read.execute(&disk).await?,
+            ReadPlan::File(read) => vec![read.execute_in_memory(&disk).await?],
         };
         let before = next;
         for part in parts {

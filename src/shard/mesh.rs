@@ -7,9 +7,9 @@
 use crate::controller::image::MetadataImage;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
+use crate::protocol::part::Part;
 use crate::protocol::record_batch::CheckedBatch;
 use crate::shard::questions::{Question, Reply};
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// Key of something parked in a table of the core that asked; stale keys are recognised.
@@ -103,7 +103,7 @@ pub struct ReadOutcome {
     /// Largest epoch at or below the one asked for and its end, where the logs part ways.
     pub diverging: Option<(i32, i64)>,
     /// Whole batches, as stored.
-    pub records: Vec<Bytes>,
+    pub records: Vec<Part>,
 }
 
 impl ReadOutcome {
@@ -121,7 +121,7 @@ impl ReadOutcome {
 
     /// Bytes of records found.
     pub fn size(&self) -> usize {
-        self.records.iter().map(Bytes::len).sum()
+        self.records.iter().map(Part::len).sum()
     }
 }
 

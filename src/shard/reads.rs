@@ -6,6 +6,7 @@
 
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset};
+use crate::protocol::part::Part;
 use crate::shard::mesh::{
     Isolation, ParkedKey, ReadOrder, ReadOutcome, ReadPart, ShardMessage, WatchOrder,
 };
@@ -60,7 +61,8 @@ async fn read_from_disk<D: Disk>(
     let disk = shard.borrow().disk.clone();
     for (part, mut outcome, plan) in on_disk {
         match plan.execute(&disk).await {
-            Ok(records) => outcome.records = records,
+            Ok(records) if records.is_empty() => {}
+            Ok(records) => outcome.records.push(records),
             Err(error) => {
                 tracing::error!(%error, "fetch from disk");
                 outcome = ReadOutcome { code: error.kafka_code(), ..outcome };
@@ -107,7 +109,7 @@ impl<D: Disk> Shard<D> {
         match partition.log.read(from, max_bytes, up_to, is_first) {
             ReadPlan::Empty => Found::Done(outcome),
             ReadPlan::Memory(records) => {
-                outcome.records = records;
+                outcome.records = records.into_iter().map(Part::from).collect();
                 Found::Done(outcome)
             }
             ReadPlan::File(plan) => Found::OnDisk(outcome, plan),

@@ -10,6 +10,7 @@ use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::CONNECTIONS_MAX;
+use crate::protocol::part::Part;
 use crate::shard::connection::{Connection, ConnectionId, SlotId};
 use crate::shard::coordinator_host::Host;
 use crate::shard::fetch_session::FetchSessions;
@@ -22,7 +23,6 @@ use crate::shard::stats::Stats;
 use crate::storage::disk::Disk;
 use crate::storage::journal::{Journal, JournalEntry};
 use crate::storage::tail_cache::TailArena;
-use bytes::Bytes;
 use futures::channel::oneshot;
 use hashbrown::{HashMap, HashSet};
 use slab::Slab;
@@ -233,7 +233,7 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Puts an answer into its slot, and tells the driver when bytes may leave.
-    pub fn fill(&mut self, slot: SlotId, parts: Vec<Bytes>) {
+    pub fn fill(&mut self, slot: SlotId, parts: Vec<Part>) {
         let Some(connection) = self.connection(slot.connection) else { return };
         if connection.fill(slot.sequence, parts) {
             self.outbox.ready.push(slot.connection);
@@ -251,7 +251,7 @@ impl<D: Disk> Shard<D> {
     }
 
     /// What the driver should write now, in order; empty when the connection is gone.
-    pub fn take_output(&mut self, id: ConnectionId) -> Vec<Bytes> {
+    pub fn take_output(&mut self, id: ConnectionId) -> Vec<Part> {
         self.connection(id).map(Connection::take_output).unwrap_or_default()
     }
 

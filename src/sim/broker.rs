@@ -9,6 +9,7 @@ use crate::controller::image::MetadataImage;
 use crate::model::broker_config::BrokerConfig;
 use crate::model::ids::CoreId;
 use crate::protocol::frame::{self, ResponseHeader};
+use crate::protocol::part::join;
 use crate::protocol::primitive::Reader;
 use crate::protocol::schema::{Message, Request};
 use crate::shard::connection::ConnectionId;
@@ -177,7 +178,7 @@ async fn pump(wiring: Rc<Wiring>, index: usize) {
             let parts = shard.borrow_mut().take_output(id);
             let mut answers = wiring.answers[index].borrow_mut();
             let inbox = answers.entry(id).or_default();
-            parts.iter().for_each(|part| inbox.extend_from_slice(part));
+            inbox.extend_from_slice(&join(parts));
         }
         for id in close {
             shard.borrow_mut().on_disconnect(id);

@@ -8,6 +8,7 @@
 //! - Bytes that a completed `sync` covered never change but by later writes, or by `flip`.
 //! - A name that a completed `sync_dir` covered stays until it is renamed or removed.
 
+use crate::protocol::part::FileRange;
 use crate::sim::executor::{SimHandle, yield_now};
 use crate::sim::random::Random;
 use crate::storage::disk::{DirEntry, Disk, DiskError, OpenMode, Space};
@@ -323,6 +324,11 @@ impl Disk for SimDisk {
         let start = index(position.min(state.bytes.len() as u64));
         let end = start.saturating_add(len).min(state.bytes.len());
         Ok(Bytes::copy_from_slice(&state.bytes[start..end]))
+    }
+
+    /// Nothing: a simulated file has no descriptor.
+    fn lend(&self, _: &SimFile, _: u64, _: usize) -> Option<FileRange> {
+        None
     }
 
     async fn write_at(

@@ -12,6 +12,7 @@
 //! - After an error of `write_at` or `sync` the file's unsynced content is unknown: never retry, go
 //!   offline.
 
+use crate::protocol::part::FileRange;
 use bytes::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,9 @@ pub trait Disk: Clone + 'static {
         position: u64,
         len: usize,
     ) -> Result<Bytes, DiskError>;
+    /// The range as the kernel can send it to a socket by itself; `None` unless all of it is in
+    /// memory now, so that sending it never waits for the disk.
+    fn lend(&self, file: &Self::File, position: u64, len: usize) -> Option<FileRange>;
     /// Writes all parts, one behind the other, from `position`; grows the file when needed.
     async fn write_at(
         &self,

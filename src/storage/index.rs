@@ -90,6 +90,12 @@ impl SegmentIndex {
         self.times[..after].last().copied()
     }
 
+    /// The last entry whose batch begins at or before `position`.
+    pub fn lookup_position(&self, position: u32) -> Option<OffsetEntry> {
+        let after = self.offsets.partition_point(|entry| entry.position <= position);
+        self.offsets[..after].last().copied()
+    }
+
     /// Drops entries of batches that end behind `relative` or begin at or behind `position`.
     pub fn truncate(&mut self, relative: u32, position: u32) {
         let is_kept = |entry: &OffsetEntry| entry.relative <= relative && entry.position < position;

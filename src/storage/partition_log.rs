@@ -153,6 +153,9 @@ impl<D: Disk> PartitionLog<D> {
     pub(super) fn settle(&mut self) {
         let end = self.log_end();
         assert!(self.tail.start().is_none());
+        for segment in &self.segments {
+            segment.checked.found(segment.written);
+        }
         self.drained_end = end;
         self.synced_end = end;
         self.written_end = end;

@@ -12,7 +12,10 @@ use crate::model::ids::Offset;
 use crate::model::topic_config::TopicConfig;
 use crate::storage::disk::Disk;
 use crate::storage::index::{OffsetEntry, SegmentIndex, TimeEntry};
+use std::cell::Cell;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// What a position in a segment must fit, as Kafka's index entries are signed.
 pub(super) const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
@@ -37,6 +40,35 @@ pub(super) struct SegmentBatch {
     pub(super) now_ms: i64,
 }
 
+/// Bytes of a segment file whose checksums this process has seen to be right: written by itself, or
+/// checked when they were read first. Shared with reads under way.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// All before this position.
+    before: Cell<u64>,
+    /// All from this position on.
+    from: Cell<u64>,
+}
+
+impl Checked {
+    /// Notes that the bytes up to `written` were there before this process was.
+    pub(super) fn found(&self, written: u64) {
+        self.before.set(0);
+        self.from.set(written);
+    }
+
+    /// Notes that a read found the range right.
+    pub(super) fn add(&self, range: Range<u64>) {
+        if range.start <= self.before.get() {
+            self.before.set(self.before.get().max(range.end));
+        }
+    }
+
+    pub(super) fn covers(&self, range: Range<u64>) -> bool {
+        range.start >= self.from.get() || range.end <= self.before.get()
+    }
+}
+
 /// One segment of one partition.
 pub(super) struct Segment<D: Disk> {
     pub(super) base_offset: Offset,
@@ -53,6 +85,7 @@ pub(super) struct Segment<D: Disk> {
     pub(super) indexed: (usize, usize),
     bytes_since_index: u64,
     pub(super) max_timestamp: Option<MaxTimestamp>,
+    pub(super) checked: Rc<Checked>,
     /// Timestamp of the first batch, from which age is counted.
     first_timestamp_ms: Option<i64>,
     /// Wall clock at the first append of this process.
@@ -72,6 +105,7 @@ impl<D: Disk> Segment<D> {
             indexed: (0, 0),
             bytes_since_index: 0,
             max_timestamp: None,
+            checked: Rc::default(),
             first_timestamp_ms: None,
             opened_ms: None,
         }

@@ -322,8 +322,8 @@ async fn read_once(
     };
     let parts = match plan {
         ReadPlan::Memory(parts) => parts,
-        ReadPlan::File(read) => match read.execute(disk).await {
-            Ok(parts) => parts,
+        ReadPlan::File(read) => match read.execute_in_memory(disk).await {
+            Ok(bytes) => vec![bytes],
             // Retention may remove the file between the plan and the read.
             Err(StorageError::Disk(_)) => return from,
             Err(error) => panic!("{error}"),

@@ -118,8 +118,8 @@ impl Bench {
             ReadPlan::Memory(parts) => Ok(parts.concat()),
             ReadPlan::File(read) => {
                 let disk = self.disk.clone();
-                let parts = self.executor.run_until(async move { read.execute(&disk).await })?;
-                Ok(parts.concat())
+                let read = async move { read.execute_in_memory(&disk).await };
+                Ok(self.executor.run_until(read)?.to_vec())
             }
             ReadPlan::Empty => Ok(Vec::new()),
             ReadPlan::OutOfRange => panic!("offset {from} is out of range"),

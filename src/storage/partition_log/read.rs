@@ -3,16 +3,20 @@
 //! Whole batches only. The first one returned holds the offset asked for, so it may begin before
 //! it; consumers skip what they did not ask for.
 //!
-//! A batch read from a file has its CRC checked: the disk may have forgotten what a client must
-//! not be told.
+//! A batch has its CRC checked when it is read from a file for the first time: the disk may have
+//! forgotten what a client must not be told. Bytes that were checked before, or that this process
+//! wrote itself, are lent to the kernel, which sends them without a copy through our memory
+//! (docs/decisions/003); clients check the CRC again.
 
 use super::{Damage, PartitionLog};
 use crate::model::ids::Offset;
+use crate::model::limits::LEND_BYTES_MIN;
+use crate::protocol::part::{FileRange, Part};
 use crate::protocol::record_batch::{BATCH_HEADER_SIZE, BatchError, BatchHeader, CheckedBatch};
 use crate::storage::disk::{Disk, OpenMode};
 use crate::storage::error::StorageError;
 use crate::storage::index::{OFFSET_ENTRY_BYTES, OffsetEntry, SegmentIndex, decode_offsets};
-use crate::storage::segment::{Segment, segment_path};
+use crate::storage::segment::{Checked, Segment, segment_path};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -101,12 +105,25 @@ pub(super) struct SegmentFile<D: Disk> {
     pub(super) file: Option<D::File>,
     /// Bytes in the file that are batches.
     pub(super) written: u64,
+    pub(super) checked: Rc<Checked>,
+}
+
+/// What a reader that goes on where it left off may be lent.
+#[derive(Debug, Clone, Copy)]
+struct Lendable {
+    /// Where a batch begins.
+    start: u64,
+    /// Where the range must end at the latest.
+    limit: u64,
+    /// Found in an index in memory; the outer `None` when the index is in its file.
+    last_batch: Option<Option<OffsetEntry>>,
 }
 
 /// The order to read batches from one segment file.
 pub struct FileRead<D: Disk> {
     segment: SegmentFile<D>,
     start: Start,
+    lendable: Option<Lendable>,
     /// Behind the last damage before the offset: no walk may lead through it.
     start_min: u64,
     from: Offset,
@@ -176,7 +193,9 @@ impl<D: Disk> PartitionLog<D> {
         // The front of the log may be missing: the damage says so.
         let relative = segment.relative(from.max(segment.base_offset));
         let mut start = start_in(segment.index.as_ref(), relative);
+        let mut lendable = None;
         if let Some(hint) = self.hints.take(from, segment.base_offset) {
+            lendable = Some(lendable_in(segment, hint.position, max_bytes));
             start = Start::Position(hint.position);
             file.file = Some(hint.file);
         }
@@ -190,6 +209,7 @@ impl<D: Disk> PartitionLog<D> {
         FileRead {
             segment: file,
             start,
+            lendable,
             start_min: before.map_or(0, |damage| damage.end_position),
             from,
             up_to: up_to.min(damaged_from.max(from.advance(1))),
@@ -212,8 +232,17 @@ impl<D: Disk> PartitionLog<D> {
             base_offset: segment.base_offset,
             file: segment.file.clone(),
             written: segment.written,
+            checked: Rc::clone(&segment.checked),
         }
     }
+}
+
+fn lendable_in<D: Disk>(segment: &Segment<D>, start: u64, max_bytes: usize) -> Lendable {
+    let limit = start.saturating_add(max_bytes as u64).min(segment.written);
+    let last_batch = segment.index.as_ref().map(|index| {
+        index.lookup_position(u32::try_from(limit).expect("bounded by SEGMENT_BYTES_MAX"))
+    });
+    Lendable { start, limit, last_batch }
 }
 
 /// Where to begin looking for an offset, by an index in memory if there is one.
@@ -232,7 +261,20 @@ impl<D: Disk> FileRead<D> {
     ///
     /// # Errors
     /// The offset's batch is damaged, or the disk refuses. Batches before a damaged one come back.
-    pub async fn execute(mut self, disk: &D) -> Result<Vec<Bytes>, StorageError> {
+    pub async fn execute(mut self, disk: &D) -> Result<Part, StorageError> {
+        if let Some(lendable) = self.lendable
+            && let Some(lent) = self.lend(disk, lendable).await?
+        {
+            return Ok(lent.into());
+        }
+        Ok(self.execute_in_memory(disk).await?.into())
+    }
+
+    /// As `execute`, for a reader that looks into the batches.
+    ///
+    /// # Errors
+    /// As `execute`.
+    pub async fn execute_in_memory(mut self, disk: &D) -> Result<Bytes, StorageError> {
         if let Some(Damage { file, position, .. }) = self.damage {
             let what = "the range was found damaged at the start";
             return Err(StorageError::Corrupt { file, position, what });
@@ -246,18 +288,60 @@ impl<D: Disk> FileRead<D> {
         let len = (self.max_bytes.saturating_add(READ_BYTES_MIN)).min(READ_BYTES_MAX);
         let walk = Walk { disk, segment: &self.segment, file: &file };
         let (found, bytes) = walk.find(position, self.from, len).await?;
-        let Some(bytes) = bytes else { return Ok(Vec::new()) };
+        let Some(bytes) = bytes else { return Ok(Bytes::new()) };
         let (cut, end) = self.cut(bytes, found)?;
         if cut.is_empty() {
-            return Ok(Vec::new());
+            return Ok(cut);
         }
+        self.segment.checked.add(found..found + cut.len() as u64);
         self.hints.add(Hint {
             offset: end,
             base_offset: self.segment.base_offset,
             position: found + cut.len() as u64,
             file,
         });
-        Ok(vec![cut])
+        Ok(cut)
+    }
+
+    /// The range up to the last indexed batch, where that is worth it: `None` also when it was never
+    /// checked, is not in memory, or what stands behind it may not be read yet.
+    async fn lend(
+        &mut self,
+        disk: &D,
+        lendable: Lendable,
+    ) -> Result<Option<FileRange>, StorageError> {
+        let Lendable { start, limit, last_batch } = lendable;
+        let end_min = start + LEND_BYTES_MIN as u64;
+        if self.damage.is_some() || limit < end_min {
+            return Ok(None);
+        }
+        let last_batch = match last_batch {
+            Some(entry) => entry,
+            None => self.segment.last_batch_before(disk, limit).await?,
+        };
+        let Some(entry) = last_batch.filter(|entry| u64::from(entry.position) >= end_min) else {
+            return Ok(None);
+        };
+        let range = start..u64::from(entry.position);
+        if !self.segment.checked.covers(range.clone()) {
+            return Ok(None);
+        }
+        let file = self.segment.open(disk).await?;
+        self.segment.file = Some(file.clone());
+        let head = disk.read_at(&file, range.end, BATCH_HEADER_SIZE).await?;
+        let Some(end) = self.segment.base_offset_if(&head, entry) else { return Ok(None) };
+        if end <= self.from || end > self.up_to {
+            return Ok(None);
+        }
+        let len = usize::try_from(range.end - range.start).expect("at most what was asked for");
+        let Some(lent) = disk.lend(&file, range.start, len) else { return Ok(None) };
+        self.hints.add(Hint {
+            offset: end,
+            base_offset: self.segment.base_offset,
+            position: range.end,
+            file,
+        });
+        Ok(Some(lent))
     }
 
     /// Whole, intact, allowed batches from the front of `bytes`, and the offset behind them.
@@ -311,22 +395,40 @@ impl<D: Disk> SegmentFile<D> {
         offset: Offset,
     ) -> Result<u64, StorageError> {
         let relative = offset.since(self.base_offset);
-        let entry = search_index(disk, &self.dir, self.base_offset, relative).await?;
+        let is_before = |entry: &OffsetEntry| u64::from(entry.relative) <= relative;
+        let entry = search_index(disk, &self.dir, self.base_offset, is_before).await?;
         let Some(entry) = entry else { return Ok(0) };
         let position = u64::from(entry.position);
         let head = disk.read_at(file, position, BATCH_HEADER_SIZE).await?;
-        let last = self.base_offset.to_wire() + i64::from(entry.relative);
-        let agrees = BatchHeader::read(&head).is_ok_and(|header| header.last_offset() == last);
+        let agrees = self.base_offset_if(&head, entry).is_some();
         Ok(if agrees && position < self.written { position } else { 0 })
+    }
+
+    /// The last batch that the index file says begins at or before `limit`.
+    async fn last_batch_before(
+        &self,
+        disk: &D,
+        limit: u64,
+    ) -> Result<Option<OffsetEntry>, StorageError> {
+        let is_before = |entry: &OffsetEntry| u64::from(entry.position) <= limit;
+        search_index(disk, &self.dir, self.base_offset, is_before).await
+    }
+
+    /// The base offset of a batch whose header agrees with its index entry.
+    fn base_offset_if(&self, head: &[u8], entry: OffsetEntry) -> Option<Offset> {
+        let header = BatchHeader::read(head).ok()?;
+        let last = self.base_offset.to_wire() + i64::from(entry.relative);
+        Offset::from_wire(header.base_offset()).filter(|_| header.last_offset() == last)
     }
 }
 
-/// The last entry of an index file at or below `relative`, without reading all of it.
+/// The last entry of an index file that `is_before` holds for, without reading all of it. It must
+/// hold for the first entries and for none behind the first that it does not hold for.
 async fn search_index<D: Disk>(
     disk: &D,
     dir: &Path,
     base_offset: Offset,
-    relative: u64,
+    is_before: impl Fn(&OffsetEntry) -> bool,
 ) -> Result<Option<OffsetEntry>, StorageError> {
     let path = segment_path(dir, base_offset, "index");
     let file = match disk.open(&path, OpenMode::Read).await {
@@ -344,12 +446,12 @@ async fn search_index<D: Disk>(
         else {
             return Ok(None);
         };
-        if u64::from(entry.relative) <= relative { low = middle } else { high = middle }
+        if is_before(&entry) { low = middle } else { high = middle }
     }
     let len = usize::try_from((high - low) * entry_bytes).expect("at most a page");
     let page = disk.read_at(&file, low * entry_bytes, len).await?;
     let entries = decode_offsets(&page).unwrap_or_default();
-    Ok(entries.into_iter().take_while(|entry| u64::from(entry.relative) <= relative).last())
+    Ok(entries.into_iter().take_while(is_before).last())
 }
 
 /// A walk through the batches of one segment file by their headers.
