@@ -6,7 +6,7 @@
 //! - Large writes to growing files (segments) go around the page cache (direct.rs): first touch of
 //!   a new page-cache page costs several times what the device needs.
 //! - fdatasync always goes through the ring and never holds the core.
-//! - Large reads of what is in the page cache need not be made: the kernel sends such a range itself.
+//! - What is in the page cache is lent where it may be: the kernel sends such a range by itself.
 //! - Reads try the page cache without waiting (`RWF_NOWAIT`); what is not there comes through the
 //!   ring.
 //! - Names, folders and everything else that may wait runs on glommio's blocking pool, whose

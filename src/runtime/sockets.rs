@@ -127,7 +127,8 @@ impl Acceptor {
         Acceptor { listener }
     }
 
-    /// The next connection; no system call on it waits, sendfile included. One that is gone again before it can be looked at is an error too.
+    /// The next connection; no system call on it waits, sendfile included. One that is gone again
+    /// before it can be looked at is an error too.
     #[allow(unsafe_code, reason = "glommio's stream has no borrow of its descriptor")]
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         // The accepted descriptor has no owner until it is bound: nothing may come in between.

@@ -106,6 +106,9 @@ impl<D: Disk> Shard<D> {
         };
         let up_to = readable_end(partition, isolation);
         let max_bytes = part.max_bytes.min(budget);
+        if max_bytes == 0 && !is_first {
+            return Found::Done(outcome);
+        }
         match partition.log.read(from, max_bytes, up_to, is_first) {
             ReadPlan::Empty => Found::Done(outcome),
             ReadPlan::Memory(records) => {

@@ -25,7 +25,8 @@ const _: () = assert!(BATCH_COPY_BYTES_MAX * 4 <= CHUNK_BYTES);
 /// Where a shard's small batches and all batch heads are put. One per core.
 pub struct TailArena {
     chunk: BytesMut,
-    /// Bytes of all batches ever appended on this shard.
+    /// Bytes of all batches ever appended on this shard, with what a tail needs to keep each: for
+    /// batches of one small record that is as much again.
     position: u64,
     budget_bytes: u64,
 }
@@ -58,7 +59,7 @@ impl TailArena {
         let head = self.chunk.split().freeze();
         let rest = if is_small { Bytes::new() } else { payload.clone() };
         let position = self.position;
-        self.position += size as u64;
+        self.position += (size + size_of::<TailBatch>()) as u64;
         StoredBytes { head, rest, arena_position: position }
     }
 

@@ -290,21 +290,18 @@ impl<D: Disk> FileRead<D> {
         let (found, bytes) = walk.find(position, self.from, len).await?;
         let Some(bytes) = bytes else { return Ok(Bytes::new()) };
         let (cut, end) = self.cut(bytes, found)?;
-        if cut.is_empty() {
-            return Ok(cut);
-        }
-        self.segment.checked.add(found..found + cut.len() as u64);
-        self.hints.add(Hint {
-            offset: end,
-            base_offset: self.segment.base_offset,
-            position: found + cut.len() as u64,
-            file,
-        });
+        let (offset, position) = if cut.is_empty() {
+            (self.from, found) // The same reader will ask for it again.
+        } else {
+            (end, found + cut.len() as u64)
+        };
+        self.segment.checked.add(found..position);
+        self.hints.add(Hint { offset, base_offset: self.segment.base_offset, position, file });
         Ok(cut)
     }
 
-    /// The range up to the last indexed batch, where that is worth it: `None` also when it was never
-    /// checked, is not in memory, or what stands behind it may not be read yet.
+    /// The range up to the last indexed batch, where that is worth it: `None` also when it was
+    /// never checked, is not in memory, or what stands behind it may not be read yet.
     async fn lend(
         &mut self,
         disk: &D,
