@@ -1,17 +1,19 @@
-//! FindCoordinator: where a group's requests go. One broker, so it is always this one; what the
-//! answer settles is that `__consumer_offsets` exists (it is made on first use).
+//! FindCoordinator: where the requests of a group or a transactional id go. One broker, so it is
+//! always this one; what the answer settles is that `__consumer_offsets` or `__transaction_state`
+//! exists (they are made on first use).
 //!
-//! Transactional ids and share groups have no coordinator here and are told so.
+//! Share groups have no coordinator here and are told so.
 
 use crate::api::context::RequestContext;
 use crate::controller::decide::Change;
-use crate::controller::image::OFFSETS_TOPIC;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
+use crate::model::ids::{CoreId, TopicPartition};
 use crate::protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
-use crate::shard::coordinator_host::coordinator_of;
+use crate::shard::coordinator_host::{Hosted, coordinator_of};
 use crate::shard::metadata;
 use crate::storage::disk::Disk;
 
@@ -50,36 +52,32 @@ pub async fn handle<D: Disk>(
     }
 }
 
-type Refusal = (KafkaCode, Option<&'static str>);
-
 async fn find<D: Disk>(
     context: &RequestContext<D>,
     key_type: i8,
     key: &str,
-) -> Result<(), Refusal> {
-    match key_type {
-        GROUP => {}
-        TRANSACTION => {
-            let message = "this broker does not serve transactions";
-            return Err((KafkaCode::InvalidRequest, Some(message)));
-        }
-        _ => return Err((KafkaCode::InvalidRequest, None)),
-    }
-    if is_coordinated(context, key) {
-        return Ok(());
-    }
-    let names = vec![OFFSETS_TOPIC.to_owned()];
-    // Whatever became of the change, what counts is whether the topic is there now.
-    let _ = metadata::change(&context.shard, Change::AutoCreateTopics { names }).await;
-    if is_coordinated(context, key) {
-        Ok(())
-    } else {
-        Err((KafkaCode::CoordinatorNotAvailable, None))
-    }
+) -> Result<(), KafkaCode> {
+    let found = match key_type {
+        GROUP => make_coordinators::<D, GroupCoordinator>(context, key).await,
+        TRANSACTION => make_coordinators::<D, TransactionCoordinator>(context, key).await,
+        _ => return Err(KafkaCode::InvalidRequest),
+    };
+    found.map(|_| ()).ok_or(KafkaCode::CoordinatorNotAvailable)
 }
 
-fn is_coordinated<D: Disk>(context: &RequestContext<D>, group: &str) -> bool {
-    coordinator_of::<GroupCoordinator>(&context.shard.borrow().image, group).is_some()
+/// The coordinator of a key and its core; its topic is made if it is missing.
+pub async fn make_coordinators<D: Disk, C: Hosted>(
+    context: &RequestContext<D>,
+    key: &str,
+) -> Option<(TopicPartition, CoreId)> {
+    let found = coordinator_of::<C>(&context.shard.borrow().image, key);
+    if found.is_some() {
+        return found;
+    }
+    let names = vec![C::TOPIC.to_owned()];
+    // Whatever became of the change, what counts is whether the topic is there now.
+    let _ = metadata::change(&context.shard, Change::AutoCreateTopics { names }).await;
+    coordinator_of::<C>(&context.shard.borrow().image, key)
 }
 
 fn this_broker<D: Disk>(context: &RequestContext<D>, key: String) -> Coordinator {
@@ -95,13 +93,13 @@ fn this_broker<D: Disk>(context: &RequestContext<D>, key: String) -> Coordinator
     }
 }
 
-fn refused((code, message): Refusal, key: String) -> Coordinator {
+fn refused(code: KafkaCode, key: String) -> Coordinator {
     Coordinator {
         key,
         node_id: -1,
         host: String::new(),
         port: -1,
         error_code: code.number(),
-        error_message: Some(message.unwrap_or(code.message()).to_owned()),
+        error_message: Some(code.message().to_owned()),
     }
 }

@@ -3,6 +3,8 @@
 //! Produce and Fetch run without a task of their own and park in the shard; everything else is an
 //! async handler that the driver runs as a task, one at a time per connection.
 
+pub mod add_offsets_to_txn; // 25
+pub mod add_partitions_to_txn; // 24
 pub mod alter_configs; // 33
 pub mod answers; // what several handlers answer alike
 pub mod api_versions; // 18
@@ -17,7 +19,9 @@ pub mod describe_configs; // 32
 pub mod describe_groups; // 15
 pub mod describe_log_dirs; // 35
 pub mod describe_topic_partitions; // 75
+pub mod describe_transactions; // 65
 pub mod dispatch; // frames to handlers; the table of APIs and versions
+pub mod end_txn; // 26
 pub mod fetch; // 1
 pub mod find_coordinator; // 10
 pub mod heartbeat; // 12
@@ -28,6 +32,7 @@ pub mod leave_group; // 13
 pub mod list_groups; // 16
 pub mod list_offsets; // 2
 pub mod list_partition_reassignments; // 46
+pub mod list_transactions; // 66
 pub mod metadata; // 3
 pub mod offset_commit; // 8
 pub mod offset_delete; // 47
@@ -35,3 +40,4 @@ pub mod offset_fetch; // 9
 pub mod offset_for_leader_epoch; // 23
 pub mod produce; // 0
 pub mod sync_group; // 14
+pub mod transactions; // what transactional requests share

@@ -17,6 +17,7 @@ use crate::model::group_config::GroupConfig;
 use crate::model::ids::BrokerId;
 use crate::model::limits::GROUP_MEMBERS_MAX;
 use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
+use crate::model::transaction_config::TransactionConfig;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -73,6 +74,8 @@ pub struct BrokerConfig {
     pub transactions_topic: InternalTopic,
     /// What group coordinators go by.
     pub groups: GroupConfig,
+    /// What transaction coordinators go by.
+    pub transactions: TransactionConfig,
     /// `connections.max.idle.ms`; `None` never closes a silent connection.
     pub connections_max_idle_ms: Option<u64>,
     /// Most bytes of one Fetch answer.
@@ -288,6 +291,11 @@ impl Reader {
                 self.number("transaction.state.log.min.isr"),
             ),
             groups: self.groups(),
+            transactions: TransactionConfig {
+                timeout_max_ms: self.default_number("transaction.max.timeout.ms"),
+                id_expiration_ms: self.default_number("transactional.id.expiration.ms"),
+                ..TransactionConfig::default()
+            },
             connections_max_idle_ms: u64::try_from(
                 self.default_number::<i64>("connections.max.idle.ms"),
             )

@@ -109,6 +109,18 @@ pub const COORDINATOR_BATCH_BYTES: usize = 512 * 1024;
 /// Bytes that one read of a coordinator's replay asks for.
 pub const COORDINATOR_LOAD_BYTES: usize = 1024 * 1024;
 
+/// Transactional ids of one coordinator partition.
+pub const TRANSACTIONAL_IDS_MAX: usize = 100_000;
+
+/// Length of a transactional id in bytes.
+pub const TRANSACTIONAL_ID_BYTES_MAX: usize = 16 * 1024;
+
+/// Transactional ids whose deadlines a coordinator looks at in one turn.
+pub const TRANSACTIONS_WOKEN_PER_TURN: usize = 64;
+
+/// Pause before markers that could not be written are tried again, in milliseconds.
+pub const TRANSACTION_MARKERS_RETRY_MS: u64 = 100;
+
 /// Groups whose deadlines a coordinator looks at in one turn.
 pub const GROUPS_WOKEN_PER_TURN: usize = 64;
 

@@ -11,3 +11,4 @@ pub mod ids;
 pub mod limits;
 pub mod listeners;
 pub mod topic_config;
+pub mod transaction_config;

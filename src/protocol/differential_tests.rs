@@ -159,6 +159,8 @@ fn every_file_of_messages_is_tested() {
 }
 
 tests! {
+    add_offsets_to_txn: AddOffsetsToTxnRequest;
+    add_partitions_to_txn: AddPartitionsToTxnRequest;
     alter_configs: AlterConfigsRequest;
     api_versions: ApiVersionsRequest;
     create_partitions: CreatePartitionsRequest;
@@ -171,6 +173,8 @@ tests! {
     describe_groups: DescribeGroupsRequest;
     describe_log_dirs: DescribeLogDirsRequest;
     describe_topic_partitions: DescribeTopicPartitionsRequest;
+    describe_transactions: DescribeTransactionsRequest;
+    end_txn: EndTxnRequest;
     fetch: FetchRequest;
     find_coordinator: FindCoordinatorRequest;
     heartbeat: HeartbeatRequest;
@@ -181,6 +185,7 @@ tests! {
     list_groups: ListGroupsRequest;
     list_offsets: ListOffsetsRequest;
     list_partition_reassignments: ListPartitionReassignmentsRequest;
+    list_transactions: ListTransactionsRequest;
     metadata: MetadataRequest;
     offset_commit: OffsetCommitRequest;
     offset_delete: OffsetDeleteRequest;

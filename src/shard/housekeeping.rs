@@ -4,6 +4,7 @@
 //! the tick wakes, so that a tick never waits for the disk.
 
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::limits::{HOUSEKEEPING_INTERVAL_MS, RESERVE_BYTES};
 use crate::shard::parked::FetchPhase;
@@ -30,6 +31,7 @@ impl<D: Disk> Shard<D> {
             }
         }
         self.tick_coordinators::<GroupCoordinator>();
+        self.tick_coordinators::<TransactionCoordinator>();
         if now_us >= self.housekeeping_due_us {
             self.housekeeping_due_us = self.now.deadline_us(HOUSEKEEPING_INTERVAL_MS);
             self.signals.housekeeping.raise();
@@ -43,7 +45,8 @@ impl<D: Disk> Shard<D> {
     pub fn next_deadline_us(&mut self) -> u64 {
         let fetches = self.fetches.iter_mut().map(|(_, fetch)| fetch.deadline_us).min();
         let produces = self.produces.iter_mut().map(|(_, produce)| produce.deadline_us).min();
-        let due = self.housekeeping_due_us.min(self.groups.next_deadline_us());
+        let coordinators = self.groups.next_deadline_us().min(self.transactions.next_deadline_us());
+        let due = self.housekeeping_due_us.min(coordinators);
         due.min(fetches.unwrap_or(due)).min(produces.unwrap_or(due))
     }
 

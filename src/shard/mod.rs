@@ -15,6 +15,7 @@ pub mod metadata; // the metadata log, and its image on every core
 pub mod outbox; // what leaves the shard
 pub mod parked; // requests that wait
 pub mod partition; // one partition: log, high watermark, waiters
+pub mod producer_ids; // identities for producers, never twice
 pub mod questions; // one question, one reply, between cores
 pub mod reads; // fetch passes, watches and wakes
 pub mod recovery; // from files to an open shard
@@ -25,7 +26,7 @@ pub mod shard; // the state of one core
 pub mod signal; // wake-ups under any executor
 pub mod stats; // counters of one core
 pub mod stop; // an orderly end
-pub mod transaction_host; // transaction coordinators of this core
+pub mod transaction_host; // transaction coordinators among them, and their markers
 pub mod waiters; // who waits at a partition
 
 use crate::storage::disk::Disk;
@@ -39,6 +40,7 @@ pub fn loops<D: Disk>(
         ("commit", Box::pin(group_commit::write_loop(shard.clone()))),
         ("sync", Box::pin(group_commit::sync_loop(shard.clone()))),
         ("drain", Box::pin(segment_writer::drain_loop(shard.clone()))),
+        ("markers", Box::pin(transaction_host::marker_loop(shard.clone()))),
         ("housekeeping", Box::pin(housekeeping::housekeeping_loop(shard.clone()))),
     ]
 }

@@ -6,7 +6,9 @@
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest};
-use crate::coordinator::transaction::{TransactionAnswer, TransactionRequest};
+use crate::coordinator::transaction::{
+    TransactionAnswer, TransactionCoordinator, TransactionRequest,
+};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
 use crate::shard::coordinator_host;
@@ -16,7 +18,6 @@ use crate::shard::metadata;
 use crate::shard::reads::{check_epoch, readable_end};
 use crate::shard::recovery;
 use crate::shard::shard::{Shard, ShardRef};
-use crate::shard::transaction_host;
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::partition_log::TimestampLookup;
@@ -144,7 +145,8 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
             coordinator_host::answer_here::<D, GroupCoordinator>(shard, partition, *request).await,
         )),
         Question::Transaction { partition, request } => Reply::Transaction(Box::new(
-            transaction_host::answer_here(shard, partition, *request).await,
+            coordinator_host::answer_here::<D, TransactionCoordinator>(shard, partition, *request)
+                .await,
         )),
         Question::WriteMarker { partition, marker } => {
             Reply::MarkerWritten(markers::write_here(shard, partition, marker).await)

@@ -10,6 +10,7 @@
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::DRAINS_AT_ONCE;
@@ -213,8 +214,10 @@ pub async fn apply_image<D: Disk>(shard: &ShardRef<D>, image: Arc<MetadataImage>
     }
     let before = shard.borrow_mut().take_image(image);
     shard.borrow_mut().drop_orphans::<GroupCoordinator>();
+    shard.borrow_mut().drop_orphans::<TransactionCoordinator>();
     shard.borrow_mut().forget_offsets_of_deleted(&before);
     coordinator_load::start_all::<D, GroupCoordinator>(shard);
+    coordinator_load::start_all::<D, TransactionCoordinator>(shard);
 }
 
 async fn open_partitions<D: Disk>(

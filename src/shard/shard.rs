@@ -6,6 +6,7 @@
 
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
 use crate::model::ids::{CoreId, TopicPartition};
@@ -20,6 +21,7 @@ use crate::shard::parked::{ParkedFetch, ParkedProduce, ParkedTable};
 use crate::shard::partition::Partition;
 use crate::shard::signal::Signal;
 use crate::shard::stats::Stats;
+use crate::shard::transaction_host::MarkerQueue;
 use crate::storage::disk::Disk;
 use crate::storage::journal::{Journal, JournalEntry};
 use crate::storage::tail_cache::TailArena;
@@ -70,6 +72,8 @@ pub struct LoopSignals {
     pub drain: Signal,
     /// The journal has room again.
     pub room: Signal,
+    /// A transaction was decided: its partitions are to be told.
+    pub markers: Signal,
     /// Time moved: retention, checkpoints, rolling.
     pub housekeeping: Signal,
 }
@@ -103,6 +107,8 @@ pub struct Shard<D: Disk> {
     pub finished: Vec<Finished>,
     pub stats: Stats,
     pub groups: Host<GroupCoordinator>,
+    pub transactions: Host<TransactionCoordinator>,
+    pub markers: MarkerQueue,
     pub commit: super::group_commit::GroupCommit,
     pub metadata: super::metadata::MetadataLog<D>,
     pub is_stopping: bool,
@@ -175,6 +181,8 @@ impl<D: Disk> Shard<D> {
             finished: Vec::new(),
             stats: Stats::default(),
             groups: Host::default(),
+            transactions: Host::default(),
+            markers: MarkerQueue::default(),
             commit: super::group_commit::GroupCommit::default(),
             metadata: super::metadata::MetadataLog::default(),
             is_stopping: false,
@@ -310,7 +318,12 @@ impl<D: Disk> Shard<D> {
             }
             PartToken::Request { key, part, .. } => self.on_appended(key, part, outcome),
             PartToken::Coordinator { partition } => {
-                self.on_coordinator_appended::<GroupCoordinator>(partition, outcome.code);
+                if self.transactions.holds(&partition) {
+                    let code = outcome.code;
+                    self.on_coordinator_appended::<TransactionCoordinator>(partition, code);
+                } else {
+                    self.on_coordinator_appended::<GroupCoordinator>(partition, outcome.code);
+                }
             }
             PartToken::Task { id } => {
                 if let Some(sender) = self.append_tasks.remove(&id) {

@@ -1,26 +1,107 @@
-//! The transaction coordinators of this core: one per partition of `__transaction_state` that it
-//! owns.
+//! Transaction coordinators among the coordinators of a core, the way to them from any core, and
+//! the markers that they have written.
+//!
+//! Invariant: of one transactional id at most one set of markers is under way. Under the old flow
+//! (one epoch per producer) a second set that is late could end the producer's next transaction:
+//! nothing in a marker tells the two apart.
 
-use crate::controller::image::{MetadataImage, TRANSACTIONS_TOPIC};
-use crate::coordinator::partition_of;
-use crate::coordinator::transaction::{TransactionAnswer, TransactionRequest};
+use crate::controller::image::TRANSACTIONS_TOPIC;
+use crate::coordinator::replayed::{KeyValue, Waiter};
+use crate::coordinator::transaction::metadata::{Outcome, Partitions};
+use crate::coordinator::transaction::records::TransactionRecord;
+use crate::coordinator::transaction::{
+    MarkersToWrite, TransactionAnswer, TransactionCoordinator, TransactionRequest,
+};
+use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, PartitionId, TopicPartition};
+use crate::model::transaction_config::TransactionConfig;
+use crate::protocol::primitive::{DecodeError, EncodeError};
+use crate::shard::coordinator_host::{Birth, Host, Hosted, StepOf, coordinator_of};
+use crate::shard::markers::MarkerOrder;
 use crate::shard::questions::{Question, Reply, ask};
-use crate::shard::shard::ShardRef;
+use crate::shard::shard::{Shard, ShardRef};
 use crate::storage::disk::Disk;
+use bytes::Bytes;
+use futures::future::join_all;
+use hashbrown::HashSet;
+use std::collections::VecDeque;
 
-/// The partition whose owner coordinates `transactional_id`, and that owner. `None` before the
-/// topic exists.
-pub fn coordinator_of(
-    image: &MetadataImage,
-    transactional_id: &str,
-) -> Option<(TopicPartition, CoreId)> {
-    let topic = image.topic_by_name(TRANSACTIONS_TOPIC)?;
-    let partitions = u32::try_from(topic.partition_count()).ok().filter(|count| *count > 0)?;
-    let partition = i32::try_from(partition_of(transactional_id, partitions)).ok()?;
-    let id = TopicPartition { topic: topic.id, partition: PartitionId(partition) };
-    Some((id, image.owner_of(&id)?))
+impl Hosted for TransactionCoordinator {
+    type Record = TransactionRecord;
+    type Request = TransactionRequest;
+    type Answer = TransactionAnswer;
+    type Order = MarkersToWrite;
+
+    const TOPIC: &'static str = TRANSACTIONS_TOPIC;
+    const NAME: &'static str = "transaction coordinator";
+
+    fn host<D: Disk>(shard: &mut Shard<D>) -> &mut Host<Self> {
+        &mut shard.transactions
+    }
+
+    fn begin(birth: Birth<'_>) -> Self {
+        let record_bytes_max = birth.record_bytes_max;
+        let config = TransactionConfig { record_bytes_max, ..birth.config.transactions };
+        TransactionCoordinator::new(config, birth.leader_epoch)
+    }
+
+    fn encode(record: &TransactionRecord) -> Result<KeyValue, EncodeError> {
+        record.encode()
+    }
+
+    fn replay(&mut self, key: &Bytes, value: Option<&Bytes>) -> Result<(), DecodeError> {
+        if let Some(record) = TransactionRecord::decode(key, value)? {
+            TransactionCoordinator::replay(self, record);
+        }
+        Ok(())
+    }
+
+    fn on_loaded(&mut self, now: Now) -> StepOf<Self> {
+        TransactionCoordinator::on_loaded(self, now)
+    }
+
+    fn on_request(
+        &mut self,
+        request: TransactionRequest,
+        waiter: Waiter,
+        now: Now,
+    ) -> StepOf<Self> {
+        TransactionCoordinator::on_request(self, request, waiter, now)
+    }
+
+    fn on_tick(&mut self, now: Now) -> StepOf<Self> {
+        TransactionCoordinator::on_tick(self, now)
+    }
+
+    fn next_deadline_us(&self) -> u64 {
+        TransactionCoordinator::next_deadline_us(self)
+    }
+
+    fn take_waiters(&mut self) -> Vec<Waiter> {
+        Vec::new() // Every request is answered by its own step.
+    }
+
+    fn may_write(request: &TransactionRequest) -> bool {
+        request.may_write()
+    }
+
+    fn refused(code: KafkaCode) -> TransactionAnswer {
+        TransactionAnswer::Refused(code)
+    }
+
+    fn carry_out<D: Disk>(shard: &mut Shard<D>, id: TopicPartition, order: MarkersToWrite) {
+        shard.markers.orders.push_back((id, order));
+        shard.signals.markers.raise();
+    }
+}
+
+/// The markers that this core's transaction coordinators want written.
+#[derive(Default)]
+pub struct MarkerQueue {
+    orders: VecDeque<(TopicPartition, MarkersToWrite)>,
+    /// Transactional ids whose markers are under way.
+    under_way: HashSet<String>,
 }
 
 /// Puts a request to the coordinator of `transactional_id`, on whichever core it lives.
@@ -29,10 +110,19 @@ pub async fn ask_transaction<D: Disk>(
     transactional_id: &str,
     request: TransactionRequest,
 ) -> TransactionAnswer {
-    let owner = coordinator_of(&shard.borrow().image, transactional_id);
-    let Some((partition, core)) = owner else {
-        return TransactionAnswer::Refused(KafkaCode::NotCoordinator);
-    };
+    let owner = coordinator_of::<TransactionCoordinator>(&shard.borrow().image, transactional_id);
+    match owner {
+        Some(owner) => ask_transactions_of(shard, owner, request).await,
+        None => TransactionAnswer::Refused(KafkaCode::NotCoordinator),
+    }
+}
+
+/// Puts a request to one coordinator.
+pub async fn ask_transactions_of<D: Disk>(
+    shard: &ShardRef<D>,
+    (partition, core): (TopicPartition, CoreId),
+    request: TransactionRequest,
+) -> TransactionAnswer {
     let question = Question::Transaction { partition, request: Box::new(request) };
     match ask(shard, core, question).await {
         Reply::Transaction(answer) => *answer,
@@ -40,11 +130,113 @@ pub async fn ask_transaction<D: Disk>(
     }
 }
 
-/// Answers a request on the core that owns the coordinator.
-pub async fn answer_here<D: Disk>(
-    _shard: &ShardRef<D>,
-    _id: TopicPartition,
-    _request: TransactionRequest,
-) -> TransactionAnswer {
-    TransactionAnswer::Refused(KafkaCode::CoordinatorNotAvailable)
+/// Starts the writing of markers as they are ordered; ends with its executor.
+pub async fn marker_loop<D: Disk>(shard: ShardRef<D>) {
+    let signal = shard.borrow().signals.markers.clone();
+    loop {
+        signal.wait().await;
+        start_markers(&shard);
+    }
+}
+
+fn start_markers<D: Disk>(shard: &ShardRef<D>) {
+    let mut borrowed = shard.borrow_mut();
+    while let Some((id, order)) = borrowed.markers.orders.pop_front() {
+        if borrowed.markers.under_way.insert(order.transactional_id.clone()) {
+            borrowed.outbox.spawn(write_markers(shard.clone(), id, order));
+        } else {
+            // A coordinator that was loaded again orders what its predecessor has under way.
+            borrowed.on_markers_written(id, &order, &Partitions::new());
+        }
+    }
+}
+
+async fn write_markers<D: Disk>(shard: ShardRef<D>, id: TopicPartition, order: MarkersToWrite) {
+    let marker = MarkerOrder {
+        producer_id: order.producer_id,
+        producer_epoch: order.producer_epoch,
+        coordinator_epoch: order.coordinator_epoch.0,
+        is_commit: order.outcome == Outcome::Commit,
+    };
+    let places = shard.borrow().places_of(&order.partitions);
+    let writes = places.iter().map(|place| write_marker(&shard, place.owner, marker));
+    let codes = join_all(writes).await;
+    let mut told = Partitions::new();
+    for (Place { topic, number, .. }, code) in places.into_iter().zip(codes) {
+        if is_told(code) {
+            told.entry(topic).or_default().insert(number);
+        } else {
+            tracing::warn!(
+                id = order.transactional_id,
+                topic,
+                number,
+                code = code.name(),
+                "a transaction's marker is not written yet"
+            );
+        }
+    }
+    let mut shard = shard.borrow_mut();
+    shard.markers.under_way.remove(&order.transactional_id);
+    shard.on_markers_written(id, &order, &told);
+}
+
+async fn write_marker<D: Disk>(
+    shard: &ShardRef<D>,
+    owner: Option<(TopicPartition, CoreId)>,
+    marker: MarkerOrder,
+) -> KafkaCode {
+    let Some((partition, core)) = owner else { return KafkaCode::UnknownTopicOrPartition };
+    match ask(shard, core, Question::WriteMarker { partition, marker }).await {
+        Reply::MarkerWritten(code) => code,
+        other => unreachable!("a marker is not answered by {other:?}"),
+    }
+}
+
+/// Whether a partition needs no marker any more: it has it, it is gone, or it has seen a newer
+/// epoch of the producer, which is given out only after this transaction's end.
+fn is_told(code: KafkaCode) -> bool {
+    matches!(
+        code,
+        KafkaCode::None
+            | KafkaCode::UnknownTopicOrPartition
+            | KafkaCode::InvalidProducerEpoch
+            | KafkaCode::TransactionCoordinatorFenced
+    )
+}
+
+/// A partition of a transaction and its owner, `None` when the topic was deleted meanwhile.
+struct Place {
+    topic: String,
+    number: i32,
+    owner: Option<(TopicPartition, CoreId)>,
+}
+
+impl<D: Disk> Shard<D> {
+    fn places_of(&self, partitions: &Partitions) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (topic, numbers) in partitions {
+            let image = self.image.topic_by_name(topic);
+            places.extend(numbers.iter().map(|number| {
+                let id = |topic| TopicPartition { topic, partition: PartitionId(*number) };
+                let id = image.map(|image| id(image.id));
+                let owner = id.and_then(|id| Some((id, self.image.owner_of(&id)?)));
+                Place { topic: topic.clone(), number: *number, owner }
+            }));
+        }
+        places
+    }
+
+    fn on_markers_written(
+        &mut self,
+        id: TopicPartition,
+        order: &MarkersToWrite,
+        told: &Partitions,
+    ) {
+        let now = self.now;
+        // Without a coordinator the news is lost; the next one orders the markers when it is loaded.
+        let Some(coordinator) = self.transactions.active(&id) else { return };
+        let producer = (order.producer_id, order.producer_epoch);
+        let step = coordinator.on_markers_written(&order.transactional_id, producer, told, now);
+        self.take_step::<TransactionCoordinator>(id, step);
+    }
 }
