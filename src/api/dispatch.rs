@@ -141,7 +141,7 @@ pub fn on_bytes<D: Disk>(
             return state;
         }
         match frame::next_frame(received, FRAME_BYTES_MAX) {
-            Ok(Some(frame)) => dispatch(shard, id, &frame),
+            Ok(Some(frame)) => dispatch(shard, id, frame),
             Ok(None) => return ReadState::NeedMore,
             Err(error) => refuse(shard, id, &error),
         }
@@ -177,9 +177,9 @@ pub fn refuse<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, error: &dyn std::e
     shard.close_connection(id);
 }
 
-fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: &Bytes) {
+fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: Bytes) {
     shard.borrow_mut().stats.frames += 1;
-    let mut reader = Reader::new(frame);
+    let mut reader = Reader::new(&frame);
     let header = match RequestHeader::decode(&mut reader) {
         Ok(header) => header,
         Err(error) => return refuse(shard, id, &error),
@@ -193,14 +193,18 @@ fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: &Bytes) {
     let is_served = (range.min..=range.max).contains(&header.api_version);
     let body_at = reader.position();
     match range.key {
-        ApiKey::Produce if is_served => produce::start(shard, id, &header, reader),
+        ApiKey::Produce if is_served => {
+            let (version, correlation_id) = (header.api_version, header.correlation_id);
+            let call = produce::ProduceCall { version, correlation_id, body_at };
+            produce::start(shard, id, call, frame);
+        }
         ApiKey::Fetch if is_served => fetch::start(shard, id, &header, reader),
         ApiKey::ApiVersions if !is_served => {
             let slot = open_slot(shard, id);
             let parts = api_versions::unsupported(header.correlation_id);
             shard.borrow_mut().fill(slot, parts);
         }
-        key if is_served => start_task(shard, id, key, &header, frame, body_at),
+        key if is_served => start_task(shard, id, key, &header, &frame, body_at),
         key => {
             let version = header.api_version;
             refuse(shard, id, &DecodeError::UnsupportedVersion { api: key.name(), version });
@@ -236,7 +240,7 @@ fn start_task<D: Disk>(
             connection: id,
             local: connection.local,
             peer: connection.peer,
-            client_id: header.client_id.unwrap_or_default().to_owned(),
+            client_id: header.client_name().into_owned(),
             version: header.api_version,
         };
         let correlation_id = header.correlation_id;

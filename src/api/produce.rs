@@ -9,13 +9,13 @@
 //! Left out until transactions are served: a transactional batch is refused with
 //! INVALID_TXN_STATE, because no coordinator has opened its transaction.
 
-use crate::api::dispatch;
+use crate::api::dispatch::{self, CallError};
 use crate::controller::image::{MetadataImage, TopicImage};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
 use crate::model::limits::PRODUCE_POOL_MAX;
 use crate::protocol::api_key::ApiKey;
-use crate::protocol::frame::{RequestHeader, ResponseHeader};
+use crate::protocol::frame::ResponseHeader;
 use crate::protocol::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
@@ -35,23 +35,26 @@ use smallvec::SmallVec;
 /// First version that names topics by id (KIP-516).
 const FIRST_WITH_IDS: i16 = 13;
 
+/// What a request's header says, and where in the frame its body begins.
+#[derive(Debug, Clone, Copy)]
+pub struct ProduceCall {
+    pub version: i16,
+    pub correlation_id: i32,
+    pub body_at: usize,
+}
+
 /// Starts a produce: it is parked, and its parts are on their way when this returns.
-pub fn start<D: Disk>(
-    shard: &ShardRef<D>,
-    id: ConnectionId,
-    header: &RequestHeader<'_>,
-    mut reader: Reader<'_>,
-) {
-    let version = header.api_version;
+pub fn start<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, call: ProduceCall, frame: Bytes) {
+    let ProduceCall { version, correlation_id, body_at } = call;
     if version < *ProduceRequest::VERSIONS.start() {
-        return refuse_old(shard, id, header, &mut reader);
+        return refuse_old(shard, id, call, &mut Reader::starting_at(&frame, body_at));
     }
     let mut parked = shard.borrow_mut().produce_pool.pop().unwrap_or_default();
-    if let Err(error) = parked.request.read(&mut reader, version) {
+    if let Err(error) = parked.request.read_frame(frame, body_at, version) {
         return dispatch::refuse(shard, id, &error);
     }
     let slot = dispatch::open_slot(shard, id);
-    shard.borrow_mut().start_produce(slot, header.correlation_id, parked);
+    shard.borrow_mut().start_produce(slot, correlation_id, parked);
 }
 
 fn acks_of(acks: i16) -> Option<Acks> {
@@ -113,7 +116,7 @@ fn sort(
         let found = if request.version() >= FIRST_WITH_IDS {
             image.topic_by_id(&TopicId(topic.topic_id())).ok_or(KafkaCode::UnknownTopicId)
         } else {
-            image.topic_by_name(topic.name()).ok_or(KafkaCode::UnknownTopicOrPartition)
+            image.topic_by_name(&topic.name()).ok_or(KafkaCode::UnknownTopicOrPartition)
         };
         for data in topic.partitions() {
             let part = u32::try_from(outcomes.len()).expect("a frame holds fewer");
@@ -262,7 +265,7 @@ fn encode_with_words(produce: &ParkedProduce) -> Vec<Part> {
         let partitions = topic.partitions().map(|partition| partition.index).collect::<Vec<_>>();
         let answers = partitions.into_iter().zip(outcomes.by_ref());
         TopicProduceResponse {
-            name: topic.name().to_owned(),
+            name: topic.name().into_owned(),
             topic_id: topic.topic_id(),
             partition_responses: answers
                 .map(|(index, outcome)| answer_of(index, outcome))
@@ -293,10 +296,10 @@ fn answer_of(index: i32, outcome: &Option<AppendOutcome>) -> PartitionProduceRes
 fn refuse_old<D: Disk>(
     shard: &ShardRef<D>,
     id: ConnectionId,
-    header: &RequestHeader<'_>,
+    call: ProduceCall,
     reader: &mut Reader<'_>,
 ) {
-    match old_answer(header, reader) {
+    match old_answer(call, reader) {
         Ok(Some(answer)) => {
             let slot = dispatch::open_slot(shard, id);
             shard.borrow_mut().fill(slot, vec![answer.into()]);
@@ -307,39 +310,35 @@ fn refuse_old<D: Disk>(
 }
 
 /// The whole answer, or none for acks=0.
-fn old_answer(
-    header: &RequestHeader<'_>,
-    reader: &mut Reader<'_>,
-) -> Result<Option<Bytes>, DecodeError> {
+fn old_answer(call: ProduceCall, reader: &mut Reader<'_>) -> Result<Option<Bytes>, CallError> {
     const TOPIC_BYTES_MIN: usize = 6;
     const PARTITION_BYTES_MIN: usize = 8;
     let form = LengthForm::Fixed;
     let mut body = Writer::for_frame();
-    body.put_i32(header.correlation_id);
+    body.put_i32(call.correlation_id);
     let acks = reader.get_i16()?;
     reader.get_i32()?;
     let topics = reader.get_count(form, TOPIC_BYTES_MIN)?;
-    body.put_i32(i32::try_from(topics).expect("read from an int32"));
+    body.put_length(Some(topics), form)?;
     for _ in 0..topics {
-        let name = reader.get_str(form)?;
-        body.put_i16(i16::try_from(name.len()).expect("read from an int16"));
-        body.put_slice(name.as_bytes());
+        let name = reader.get_nullable_text(form)?.ok_or(DecodeError::UnexpectedNull)?;
+        body.put_nullable_text(Some(name), form)?;
         let partitions = reader.get_count(form, PARTITION_BYTES_MIN)?;
-        body.put_i32(i32::try_from(partitions).expect("read from an int32"));
+        body.put_length(Some(partitions), form)?;
         for _ in 0..partitions {
             body.put_i32(reader.get_i32()?);
             reader.get_nullable_byte_slice(form)?;
             body.put_i16(KafkaCode::UnsupportedVersion.number());
             body.put_i64(-1);
-            if header.api_version >= 2 {
+            if call.version >= 2 {
                 body.put_i64(-1);
             }
         }
     }
-    if header.api_version >= 1 {
+    if call.version >= 1 {
         body.put_i32(0);
     }
-    let frame = body.finish().expect("no longer than the request that named its parts");
+    let frame = body.finish()?;
     Ok((acks != 0).then(|| frame.into_bytes()))
 }
 

@@ -374,6 +374,30 @@ struct FixedPartitionHead {
 const LOG_START_AT: usize = 22;
 const _: () = assert!(size_of::<FixedPartitionHead>() == LOG_START_AT + 8);
 
+/// A partition up to its records, as versions from 12 on write it without aborted transactions.
+#[derive(IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+struct FixedPartitionRun {
+    head: FixedPartitionHead,
+    /// Compact null.
+    aborted_transactions: u8,
+    preferred_read_replica: I32,
+}
+
+/// A topic up to its partitions, as versions from 13 on write it, with a count of one byte.
+#[derive(IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+struct FixedTopic {
+    topic_id: [u8; 16],
+    count_plus_one: u8,
+}
+
+/// Compact form of a count that takes one byte.
+#[inline]
+fn short_count(count: usize) -> Option<u8> {
+    u8::try_from(count + 1).ok().filter(|encoded| *encoded < 0x80)
+}
+
 /// Writes the body of a Fetch response, topic by topic.
 #[derive(Debug)]
 pub struct FetchResponseWriter<'a, S: Sink> {
@@ -388,6 +412,7 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
     ///
     /// # Errors
     /// A version we do not have, or a count above an int32.
+    #[inline]
     pub fn start(
         sink: &'a mut S,
         version: i16,
@@ -421,6 +446,7 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
     ///
     /// # Panics
     /// When the topic before lacks partitions, or all topics were written.
+    #[inline]
     pub fn topic(
         &mut self,
         name: &str,
@@ -431,12 +457,20 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
         assert!(self.topics_left > 0);
         self.topics_left -= 1;
         self.partitions_left = partition_count;
-        if self.context.version < TOPIC_ID_FROM {
-            self.sink.put_nullable_str(Some(name), self.context.form())?;
-        } else {
-            self.sink.put_uuid(topic_id);
+        match short_count(partition_count) {
+            Some(count_plus_one) if self.context.version >= TOPIC_ID_FROM => {
+                let topic_id = topic_id.into_bytes();
+                self.sink.put_slice(FixedTopic { topic_id, count_plus_one }.as_bytes());
+            }
+            _ => {
+                if self.context.version < TOPIC_ID_FROM {
+                    self.sink.put_nullable_str(Some(name), self.context.form())?;
+                } else {
+                    self.sink.put_uuid(topic_id);
+                }
+                self.sink.put_length(Some(partition_count), self.context.form())?;
+            }
         }
-        self.sink.put_length(Some(partition_count), self.context.form())?;
         if partition_count == 0 {
             self.end_struct();
         }
@@ -450,6 +484,7 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
     ///
     /// # Panics
     /// When the topic's partitions were all written.
+    #[inline]
     pub fn partition(
         &mut self,
         head: &FetchPartitionHead<'_>,
@@ -457,29 +492,9 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
     ) -> Result<(), EncodeError> {
         assert!(self.partitions_left > 0);
         self.partitions_left -= 1;
-        let context = self.context;
-        let fixed = FixedPartitionHead {
-            index: I32::new(head.index),
-            error_code: I16::new(head.error.number()),
-            high_watermark: I64::new(head.high_watermark),
-            last_stable_offset: I64::new(head.last_stable_offset),
-            log_start_offset: I64::new(head.log_start_offset),
-        };
-        if context.version >= 5 {
-            self.sink.put_slice(fixed.as_bytes());
-        } else {
-            self.sink.put_slice(&fixed.as_bytes()[..LOG_START_AT]);
-        }
-        let aborted = head.aborted_transactions;
-        self.sink.put_length(aborted.map(<[AbortedTransaction]>::len), context.form())?;
-        for transaction in aborted.unwrap_or_default() {
-            transaction.write(self.sink, context)?;
-        }
-        if context.version >= 11 {
-            self.sink.put_i32(head.preferred_read_replica);
-        }
-        let size = records.iter().map(Part::len).sum();
-        self.sink.put_length(Some(size), context.form())?;
+        self.start_partition(head)?;
+        let size = records.iter().map(Part::len).sum::<usize>();
+        self.sink.put_length(Some(size), self.context.form())?;
         for part in records {
             self.sink.put_part(part);
         }
@@ -490,8 +505,48 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
         Ok(())
     }
 
+    /// Everything before the records.
+    #[inline]
+    fn start_partition(&mut self, head: &FetchPartitionHead<'_>) -> Result<(), EncodeError> {
+        let context = self.context;
+        let run = FixedPartitionRun {
+            head: FixedPartitionHead {
+                index: I32::new(head.index),
+                error_code: I16::new(head.error.number()),
+                high_watermark: I64::new(head.high_watermark),
+                last_stable_offset: I64::new(head.last_stable_offset),
+                log_start_offset: I64::new(head.log_start_offset),
+            },
+            aborted_transactions: 0,
+            preferred_read_replica: I32::new(head.preferred_read_replica),
+        };
+        let aborted = head.aborted_transactions;
+        if context.is_flexible && aborted.is_none() {
+            self.sink.put_slice(run.as_bytes());
+            return Ok(());
+        }
+        if context.version >= 5 {
+            self.sink.put_slice(run.head.as_bytes());
+        } else {
+            self.sink.put_slice(&run.head.as_bytes()[..LOG_START_AT]);
+        }
+        self.sink.put_length(aborted.map(<[AbortedTransaction]>::len), context.form())?;
+        for transaction in aborted.unwrap_or_default() {
+            transaction.write(self.sink, context)?;
+        }
+        if context.version >= 11 {
+            self.sink.put_slice(run.preferred_read_replica.as_bytes());
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn end_partition(&mut self, head: &FetchPartitionHead<'_>) -> Result<(), EncodeError> {
         if !self.context.is_flexible {
+            return Ok(());
+        }
+        if head.diverging_epoch.is_none() && head.current_leader.is_none() {
+            self.sink.put_slice(&[0]);
             return Ok(());
         }
         let count = u32::from(head.diverging_epoch.is_some());
@@ -505,6 +560,7 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
         Ok(())
     }
 
+    #[inline]
     fn end_struct(&mut self) {
         if self.context.is_flexible {
             self.sink.put_unsigned_varint(0);
@@ -518,6 +574,7 @@ impl<'a, S: Sink> FetchResponseWriter<'a, S> {
     ///
     /// # Panics
     /// When topics or partitions are missing.
+    #[inline]
     pub fn finish(self, endpoints: &[NodeEndpoint]) -> Result<(), EncodeError> {
         assert!(self.topics_left == 0);
         assert!(self.partitions_left == 0);

@@ -8,7 +8,11 @@
 //! client id nullable string (int16) | tagged fields (header v2 only) | body`.
 //! Layout of a response: `length i32 | correlation id i32 | tagged fields (header v1 only) | body`.
 
+use std::borrow::Cow;
+
 use bytes::{Buf, Bytes, BytesMut};
+use zerocopy::big_endian::{I16, I32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::primitive::{
@@ -65,24 +69,41 @@ pub struct RequestHeader<'a> {
     pub api_key: i16,
     pub api_version: i16,
     pub correlation_id: i32,
-    pub client_id: Option<&'a str>,
+    /// As sent: Kafka reads what is not UTF-8 with replacement characters, and so does
+    /// [`RequestHeader::client_name`].
+    pub client_id: Option<&'a [u8]>,
+}
+
+/// What every version has in front of the client id's bytes.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct FixedRequestHeader {
+    api_key: I16,
+    api_version: I16,
+    correlation_id: I32,
 }
 
 impl<'a> RequestHeader<'a> {
     /// Reads header v1, or v2 when the API's version is flexible; `reader` is then at the body.
     ///
     /// A version above those we know is read as flexible too, as ApiVersions needs (KIP-511).
+    #[inline]
     pub fn decode(reader: &mut Reader<'a>) -> Result<RequestHeader<'a>, DecodeError> {
-        let api_key = reader.get_i16()?;
-        let api_version = reader.get_i16()?;
-        let correlation_id = reader.get_i32()?;
-        let client_id = reader.get_nullable_str(LengthForm::Fixed)?;
+        let fixed: &FixedRequestHeader = reader.get_fixed()?;
+        let (api_key, api_version) = (fixed.api_key.get(), fixed.api_version.get());
+        let correlation_id = fixed.correlation_id.get();
+        let client_id = reader.get_nullable_text(LengthForm::Fixed)?;
         let is_flexible =
             ApiKey::from_number(api_key).is_some_and(|key| key.is_flexible(api_version));
         if is_flexible {
             reader.skip_tagged_fields()?;
         }
         Ok(RequestHeader { api_key, api_version, correlation_id, client_id })
+    }
+
+    /// The client's name for itself; empty when it has none.
+    pub fn client_name(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.client_id.unwrap_or_default())
     }
 
     /// Writes header v1, or v2 when the API's version is flexible.
@@ -93,7 +114,7 @@ impl<'a> RequestHeader<'a> {
         sink.put_i16(self.api_key);
         sink.put_i16(self.api_version);
         sink.put_i32(self.correlation_id);
-        sink.put_nullable_str(self.client_id, LengthForm::Fixed)?;
+        sink.put_nullable_text(self.client_id, LengthForm::Fixed)?;
         let is_flexible =
             ApiKey::from_number(self.api_key).is_some_and(|key| key.is_flexible(self.api_version));
         if is_flexible {
@@ -143,8 +164,12 @@ pub fn encode_request<M: Request>(
     client_id: Option<&str>,
 ) -> Result<Frame, EncodeError> {
     let mut writer = Writer::for_frame();
-    let header =
-        RequestHeader { api_key: M::KEY.number(), api_version: version, correlation_id, client_id };
+    let header = RequestHeader {
+        api_key: M::KEY.number(),
+        api_version: version,
+        correlation_id,
+        client_id: client_id.map(str::as_bytes),
+    };
     header.encode(&mut writer)?;
     request.encode(&mut writer, version)?;
     writer.finish()

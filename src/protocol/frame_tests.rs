@@ -52,7 +52,7 @@ fn request_round_trip(version: i16) -> (RequestHeader<'static>, usize) {
     let header = RequestHeader::decode(&mut reader).unwrap();
     let position = reader.position();
     assert_eq!(MetadataRequest::decode(&mut reader, version), Ok(request));
-    assert_eq!(header.client_id, Some("client"));
+    assert_eq!(header.client_name(), "client");
     (RequestHeader { client_id: None, ..header }, position)
 }
 
@@ -87,7 +87,10 @@ fn an_api_versions_response_has_the_plain_header_in_flexible_versions() {
 fn the_header_of_an_api_or_version_we_do_not_know_is_still_read() {
     let unknown = Bytes::from_static(&[0x12, 0x34, 0, 1, 0, 0, 0, 5, 0, 1, b'x', 9, 9]);
     let header = RequestHeader::decode(&mut Reader::new(&unknown)).unwrap();
-    assert_eq!((header.api_key, header.correlation_id, header.client_id), (0x1234, 5, Some("x")));
+    assert_eq!(
+        (header.api_key, header.correlation_id, header.client_id),
+        (0x1234, 5, Some(&b"x"[..]))
+    );
 
     let newer = Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 5, 0xff, 0xff, 0]);
     let mut reader = Reader::new(&newer);

@@ -14,10 +14,14 @@
 use crate::protocol::part::{FileRange, Part, join};
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// From this size on the writer takes a `Bytes` by reference; below it a copy is cheaper than
 /// another part in the vectored write.
 pub const SHARED_BYTES_MIN: usize = 1024;
+
+/// Room for the head of a frame that is begun: most answers fit, so it does not grow.
+const HEAD_BYTES: usize = 256;
 
 /// Size of the length that stands in front of each frame.
 pub const LENGTH_PREFIX_SIZE: usize = 4;
@@ -68,7 +72,7 @@ pub enum LengthForm {
 }
 
 /// Reads primitives from a frame, from front to back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<'a> {
     frame: &'a Bytes,
     rest: &'a [u8],
@@ -78,6 +82,11 @@ impl<'a> Reader<'a> {
     /// Reads `frame` from its first byte; `Bytes` that are read share its memory.
     pub fn new(frame: &'a Bytes) -> Reader<'a> {
         Reader { frame, rest: frame }
+    }
+
+    /// Reads `frame` from a byte further on; there is nothing to read behind its end.
+    pub fn starting_at(frame: &'a Bytes, position: usize) -> Reader<'a> {
+        Reader { frame, rest: frame.get(position..).unwrap_or_default() }
     }
 
     /// The whole frame.
@@ -96,6 +105,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Position of the next byte, counted from the first byte of the frame.
+    #[inline]
     pub fn position(&self) -> usize {
         self.rest.as_ptr().addr() - self.frame.as_ptr().addr()
     }
@@ -117,6 +127,19 @@ impl<'a> Reader<'a> {
         };
         self.rest = rest;
         Ok(*head)
+    }
+
+    /// Fields of fixed size, read in one piece.
+    #[inline]
+    pub fn get_fixed<T>(&mut self) -> Result<&'a T, DecodeError>
+    where
+        T: FromBytes + Immutable + KnownLayout + Unaligned,
+    {
+        let Ok((fixed, rest)) = T::ref_from_prefix(self.rest) else {
+            return Err(DecodeError::Truncated { needed: size_of::<T>(), left: self.rest.len() });
+        };
+        self.rest = rest;
+        Ok(fixed)
     }
 
     /// One byte; any value but 0 is true, as in Kafka.
@@ -234,17 +257,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string that may be null, borrowed from the frame.
+    /// The bytes of a string that may be null, not looked into.
     #[inline]
-    pub fn get_nullable_str(&mut self, form: LengthForm) -> Result<Option<&'a str>, DecodeError> {
+    pub fn get_nullable_text(&mut self, form: LengthForm) -> Result<Option<&'a [u8]>, DecodeError> {
         let length = match form {
             LengthForm::Compact => self.get_compact_length()?,
             LengthForm::Fixed => length_of(i32::from(self.get_i16()?))?,
         };
-        let Some(length) = length else {
+        match length {
+            Some(length) => self.get_slice(length).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A string that may be null, borrowed from the frame.
+    #[inline]
+    pub fn get_nullable_str(&mut self, form: LengthForm) -> Result<Option<&'a str>, DecodeError> {
+        let Some(bytes) = self.get_nullable_text(form)? else {
             return Ok(None);
         };
-        let bytes = self.get_slice(length)?;
         std::str::from_utf8(bytes).map(Some).map_err(|_| DecodeError::NotUtf8)
     }
 
@@ -420,7 +451,11 @@ pub trait Sink {
     /// Base-128 little-endian groups.
     #[inline]
     fn put_unsigned_varint(&mut self, value: u32) {
-        self.put_unsigned_varlong(u64::from(value));
+        // Counts and names take one byte: a constant size, so that the copy is no call.
+        match u8::try_from(value) {
+            Ok(short @ 0..0x80) => self.put_slice(&[short]),
+            _ => self.put_unsigned_varlong(u64::from(value)),
+        }
     }
 
     /// Base-128 little-endian groups.
@@ -483,6 +518,19 @@ pub trait Sink {
         value: Option<&str>,
         form: LengthForm,
     ) -> Result<(), EncodeError> {
+        self.put_nullable_text(value.map(str::as_bytes), form)
+    }
+
+    /// A string as it was read, whatever it holds; `None` is null.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] above 32,767 bytes.
+    #[inline]
+    fn put_nullable_text(
+        &mut self,
+        value: Option<&[u8]>,
+        form: LengthForm,
+    ) -> Result<(), EncodeError> {
         let length = match value {
             Some(value) => Some(length_within_i16(value.len())?),
             None => None,
@@ -494,7 +542,7 @@ pub trait Sink {
                 self.put_unsigned_varint(length);
             }
         }
-        self.put_slice(value.unwrap_or_default().as_bytes());
+        self.put_slice(value.unwrap_or_default());
         Ok(())
     }
 
@@ -600,7 +648,7 @@ impl Writer {
 
     /// Writes a frame: 4 bytes of length first, filled in by [`Writer::finish`].
     pub fn for_frame() -> Writer {
-        Writer::for_frame_in(BytesMut::new())
+        Writer::for_frame_in(BytesMut::with_capacity(HEAD_BYTES))
     }
 
     /// As [`Writer::for_frame`], copying into `buffer`, whose capacity is reused.

@@ -9,12 +9,13 @@
 //! - Records are slices of the frame; they are neither copied nor looked into.
 //! - The response names the request's topics and partitions in the request's order.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
 use uuid::Uuid;
 use zerocopy::big_endian::{I16, I32, I64};
-use zerocopy::{Immutable, IntoBytes, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::model::errors::KafkaCode;
 use crate::protocol::messages::produce::ProduceRequest;
@@ -23,6 +24,17 @@ use crate::protocol::schema::{Context, Message};
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_FROM: i16 = 13;
+
+/// Smallest partition in any version: an index and compact null records or no tagged fields.
+const PARTITION_BYTES_MIN: usize = 5;
+
+/// What stands between the transactional id and the topics.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct FixedRequest {
+    acks: I16,
+    timeout_ms: I32,
+}
 
 /// A Produce request, read in place. One per connection, reused for each request.
 #[derive(Debug, Default)]
@@ -72,6 +84,37 @@ impl ProduceRequestView {
     /// Whatever the bytes or the version have wrong.
     pub fn read(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         self.clear();
+        self.read_body(reader, version)?;
+        self.frame = reader.frame().clone();
+        Ok(())
+    }
+
+    /// As [`ProduceRequestView::read`], from a position of a frame that nobody else needs.
+    ///
+    /// # Errors
+    /// Whatever the bytes or the version have wrong.
+    #[inline]
+    pub fn read_frame(
+        &mut self,
+        frame: Bytes,
+        body_at: usize,
+        version: i16,
+    ) -> Result<(), DecodeError> {
+        self.clear();
+        self.read_body(&mut Reader::starting_at(&frame, body_at), version)?;
+        self.frame = frame;
+        Ok(())
+    }
+
+    /// Gives the frame back; the view is empty then, its room stays.
+    pub fn take_frame(&mut self) -> Bytes {
+        let frame = std::mem::take(&mut self.frame);
+        self.clear();
+        frame
+    }
+
+    #[inline]
+    fn read_body(&mut self, from: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         if !ProduceRequest::VERSIONS.contains(&version) {
             let api = ProduceRequest::KEY.name();
             return Err(DecodeError::UnsupportedVersion { api, version });
@@ -79,17 +122,19 @@ impl ProduceRequestView {
         let context = Context::of_message(version, ProduceRequest::FLEXIBLE_FROM);
         let form = context.form();
         self.version = version;
+        // A reader of our own stays in registers.
+        let mut reader = from.clone();
         self.transactional_id =
-            reader.get_nullable_str(form)?.map(|id| range_before(reader, id.len()));
-        self.acks = reader.get_i16()?;
-        self.timeout_ms = reader.get_i32()?;
+            reader.get_nullable_str(form)?.map(|id| range_before(&reader, id.len()));
+        let fixed: &FixedRequest = reader.get_fixed()?;
+        (self.acks, self.timeout_ms) = (fixed.acks.get(), fixed.timeout_ms.get());
         for _ in 0..reader.get_count(form, 2)? {
-            self.read_topic(reader, context)?;
+            self.read_topic(&mut reader, context)?;
         }
         if context.is_flexible {
             reader.skip_tagged_fields()?;
         }
-        self.frame = reader.frame().clone();
+        *from = reader;
         Ok(())
     }
 
@@ -97,13 +142,21 @@ impl ProduceRequestView {
     fn read_topic(&mut self, reader: &mut Reader<'_>, context: Context) -> Result<(), DecodeError> {
         let form = context.form();
         let (name, topic_id) = if context.version < TOPIC_ID_FROM {
-            let size = reader.get_str(form)?.len();
-            (range_before(reader, size), Uuid::nil())
+            let name = reader.get_nullable_text(form)?.ok_or(DecodeError::UnexpectedNull)?;
+            (range_before(reader, name.len()), Uuid::nil())
         } else {
             (0..0, reader.get_uuid()?)
         };
         let first = self.partitions.len();
-        for _ in 0..reader.get_count(form, 5)? {
+        for _ in 0..reader.get_count(form, PARTITION_BYTES_MIN)? {
+            if context.is_flexible
+                && let Some((index, size)) = read_plain_partition(reader)
+            {
+                // Without tagged fields, whose count of one byte was read behind the records.
+                let end = reader.position() - 1;
+                self.partitions.push(PartitionSlot { index, records: end - size..end });
+                continue;
+            }
             let index = reader.get_i32()?;
             let size = reader.get_nullable_byte_slice(form)?.unwrap_or_default().len();
             let records = range_before(reader, size);
@@ -121,6 +174,7 @@ impl ProduceRequestView {
     }
 
     /// Lets go of the frame; the vectors' room stays.
+    #[inline]
     pub fn clear(&mut self) {
         self.frame = Bytes::new();
         self.topics.clear();
@@ -158,6 +212,28 @@ impl ProduceRequestView {
     }
 }
 
+/// A flexible partition as nearly all are: below 16 KiB of records, no tagged fields. Index, and
+/// bytes of the records. `None` when the next one is another; nothing is read then.
+#[inline]
+fn read_plain_partition(reader: &mut Reader<'_>) -> Option<(i32, usize)> {
+    let rest = reader.rest();
+    let (size_plus_one, length_bytes) = match *rest {
+        [_, _, _, _, first, ..] if first < 0x80 => (usize::from(first), 1),
+        [_, _, _, _, first, second, ..] if second < 0x80 => {
+            (usize::from(first & 0x7f) | usize::from(second) << 7, 2)
+        }
+        _ => return None,
+    };
+    let size = size_plus_one.checked_sub(1)?;
+    let tags_at = 4 + length_bytes + size;
+    if *rest.get(tags_at)? != 0 {
+        return None;
+    }
+    let index = i32::from_be_bytes(*rest.first_chunk()?);
+    reader.get_slice(tags_at + 1).ok()?;
+    Some((index, size))
+}
+
 /// The `size` bytes just read.
 #[inline]
 fn range_before(reader: &Reader<'_>, size: usize) -> Range<usize> {
@@ -166,9 +242,15 @@ fn range_before(reader: &Reader<'_>, size: usize) -> Range<usize> {
 }
 
 impl<'a> ProduceTopic<'a> {
-    /// Empty from version 13 on, which names topics by id.
-    pub fn name(self) -> &'a str {
-        self.view.str_at(self.slot.name.clone())
+    /// Empty from version 13 on, which names topics by id. What is not UTF-8 is replaced, as Kafka
+    /// does; no topic has such a name.
+    pub fn name(self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.name_bytes())
+    }
+
+    /// The name as sent.
+    fn name_bytes(self) -> &'a [u8] {
+        &self.view.frame[self.slot.name.clone()]
     }
 
     /// Nil below version 13, which names topics by name.
@@ -226,7 +308,7 @@ pub fn write_produce_response(
     sink.put_length(Some(request.topics.len()), form)?;
     for topic in request.topics() {
         if request.version < TOPIC_ID_FROM {
-            sink.put_nullable_str(Some(topic.name()), form)?;
+            sink.put_nullable_text(Some(topic.name_bytes()), form)?;
         } else {
             sink.put_uuid(topic.topic_id());
         }
@@ -253,6 +335,17 @@ struct ResponsePartition {
     log_start_offset: I64,
 }
 
+/// The same as flexible versions write it.
+#[derive(IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+struct FlexiblePartition {
+    partition: ResponsePartition,
+    rest: [u8; 3],
+}
+
+/// A compact empty list of errors, a compact null text, no tagged fields.
+const NO_ERRORS_NO_TAGS: [u8; 3] = [1, 0, 0];
+
 /// Where `log_start_offset` begins.
 const LOG_START_AT: usize = 22;
 const _: () = assert!(size_of::<ResponsePartition>() == LOG_START_AT + 8);
@@ -271,7 +364,11 @@ fn write_partition(
         log_append_time_ms: I64::new(result.log_append_time_ms),
         log_start_offset: I64::new(result.log_start_offset),
     };
-    // Two constant sizes, so that neither copy is a call.
+    // Constant sizes, so that no copy is a call.
+    if context.is_flexible {
+        sink.put_slice(FlexiblePartition { partition, rest: NO_ERRORS_NO_TAGS }.as_bytes());
+        return Ok(());
+    }
     if context.version >= 5 {
         sink.put_slice(partition.as_bytes());
     } else {
@@ -282,7 +379,6 @@ fn write_partition(
         sink.put_length(Some(0), form)?;
         sink.put_nullable_str(None, form)?;
     }
-    end_struct(sink, context);
     Ok(())
 }
 

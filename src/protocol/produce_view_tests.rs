@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::entropy::Entropy;
 use crate::protocol::messages::produce::{
-    PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    PartitionProduceResponse, ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use crate::protocol::primitive::Writer;
 use crate::protocol::schema::Wire;
@@ -71,7 +71,7 @@ proptest! {
             prop_assert_eq!((view.acks(), view.timeout_ms()), (request.acks, request.timeout_ms));
             prop_assert_eq!(view.topics().len(), request.topic_data.len());
             for (ours, topic) in view.topics().zip(&request.topic_data) {
-                prop_assert_eq!(ours.name(), &topic.name);
+                prop_assert_eq!(&ours.name(), &topic.name);
                 prop_assert_eq!(ours.topic_id(), topic.topic_id);
                 let partitions = topic.partition_data.iter().map(|partition| ProducePartition {
                     index: partition.index,
@@ -134,6 +134,24 @@ fn records_share_the_memory_of_the_frame() {
     let records = view.topics().next().unwrap().partitions().next().unwrap().records;
     assert!(!records.is_empty());
     assert!(body.as_ptr_range().contains(&records.as_ptr()));
+}
+
+#[test]
+fn a_topic_name_that_is_no_text_is_one_that_no_topic_has_and_is_answered_as_sent() {
+    let topic = TopicProduceData { name: "ab".to_owned(), ..TopicProduceData::default() };
+    let request = ProduceRequest { topic_data: vec![topic], ..ProduceRequest::default() };
+    let mut body = encode(&request, 9).to_vec();
+    let at = body.windows(2).position(|pair| pair == b"ab").unwrap();
+    body[at] = 0xff;
+    let body = Bytes::from(body);
+    let mut view = ProduceRequestView::default();
+    view.read_frame(body.clone(), 0, 9).unwrap();
+    assert_eq!(view.topics().next().unwrap().name(), "\u{fffd}b");
+    let mut writer = Writer::new();
+    write_produce_response(&mut writer, &view, &[], 0).unwrap();
+    assert_eq!(writer.finish().unwrap().into_bytes()[2..4], [0xff, b'b']);
+    assert_eq!(view.take_frame(), body);
+    assert_eq!(view.topics().len(), 0);
 }
 
 #[test]
