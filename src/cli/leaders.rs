@@ -41,7 +41,10 @@ impl Leaders {
     ///
     /// # Errors
     /// The topic is not there, or has no leaders within ten seconds.
-    #[allow(clippy::disallowed_methods)] // A command waits on the wall clock; no simulator runs it.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a command waits on the wall clock; no simulator runs it"
+    )]
     pub(crate) fn find(
         bootstrap: &str,
         topic: &str,

@@ -162,7 +162,10 @@ fn compression(codec: Codec) -> Compression {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // Records carry the wall clock; no simulator runs a command.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "records carry the wall clock; no simulator runs a command"
+)]
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -489,7 +489,11 @@ pub(crate) mod tests {
         fn a_cut_record_is_short(record in record(), cut in 0.0..1.0f64) {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a part of a length, neither negative nor longer"
+            )]
             let keep = (bytes.len() as f64 * cut) as usize;
             let decoded = MetadataRecord::decode(&mut &bytes[..keep]);
             prop_assert!(matches!(decoded, Err(RecordError::Short { .. })), "{:?}", decoded);

@@ -11,13 +11,13 @@ pub struct Clock {
 
 impl Clock {
     /// A clock whose monotonic time starts at 1 s, so that "a while ago" is never negative.
-    #[allow(clippy::disallowed_methods)] // The one place that may.
+    #[allow(clippy::disallowed_methods, reason = "the one place that may")]
     pub fn start() -> Clock {
         Clock { start: Instant::now() }
     }
 
     /// Both clocks, read now.
-    #[allow(clippy::disallowed_methods)] // The one place that may.
+    #[allow(clippy::disallowed_methods, reason = "the one place that may")]
     pub fn now(&self) -> Now {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let elapsed = self.start.elapsed() + Duration::from_secs(1);

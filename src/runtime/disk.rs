@@ -66,7 +66,7 @@ struct FileState {
 }
 
 impl AsFd for LocalFile {
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "see SAFETY below")]
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: `file` owns the descriptor and closes it only when dropped, and the borrow
         // cannot outlive `self`.
@@ -261,7 +261,7 @@ pub(super) fn io_error(error: GlommioError<()>) -> io::Error {
 }
 
 /// Reads what the page cache holds; shorter than asked where residency ends or the file does.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "see SAFETY below")]
 fn read_cached(
     fd: BorrowedFd<'_>,
     position: u64,

@@ -193,7 +193,7 @@ impl Peer {
     }
 
     /// Receives at most `len` bytes behind what `buffer` has; there must be room for them.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "see SAFETY below")]
     fn poll_into(
         &self,
         context: &mut Context<'_>,
@@ -312,7 +312,7 @@ impl Peer {
         self.room.raise();
     }
 
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "see SAFETY below")]
     fn shut_down(&self, how: Shutdown) {
         let stream = self.stream.borrow();
         // SAFETY: the stream owns the descriptor and outlives this borrow.

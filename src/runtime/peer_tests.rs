@@ -18,7 +18,7 @@ fn pair() -> (BlockingStream, BlockingStream) {
 fn peer_on(server: BlockingStream) -> Rc<Peer> {
     server.set_nonblocking(true).unwrap();
     // SAFETY: the descriptor was just given up by its owner.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "see SAFETY below")]
     let stream = unsafe { TcpStream::from_raw_fd(server.into_raw_fd()) };
     Rc::new(Peer::new(ConnectionId { index: 0, generation: 1 }, stream, 0))
 }
@@ -30,7 +30,7 @@ fn frame(len: usize) -> Vec<u8> {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)] // The other end of a socket needs a thread of its own.
+#[allow(clippy::disallowed_methods, reason = "the other end of a socket needs a thread of its own")]
 fn frames_of_every_size_come_through_whole_and_in_order() {
     let sizes = [0, 1, 100, 70_000, 3, 300_000, 65_536, 65_537, 1 << 20, 5 << 20, 12, 200_000, 5];
     let (mut client, server) = pair();
@@ -78,7 +78,7 @@ fn a_length_prefix_alone_claims_little_memory() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)] // The other end of a socket needs a thread of its own.
+#[allow(clippy::disallowed_methods, reason = "the other end of a socket needs a thread of its own")]
 fn what_the_socket_does_not_take_at_once_leaves_later_in_order() {
     const PARTS: usize = 1000;
     const PART_BYTES: usize = 20_000;

@@ -77,7 +77,7 @@ fn deny_io_uring_on_this_thread() {
     let program = libc::sock_fprog { len: 4, filter: filter.as_ptr().cast_mut() };
     // SAFETY: both calls read their arguments only, and `program` and `filter` live until they
     // return; the filter binds this thread alone, which ends with the test.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "see SAFETY below")]
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let mode = libc::SECCOMP_MODE_FILTER;
@@ -86,7 +86,7 @@ fn deny_io_uring_on_this_thread() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)] // The filter must not outlive a thread of its own.
+#[allow(clippy::disallowed_methods, reason = "the filter must not outlive a thread of its own")]
 fn a_denying_seccomp_filter_is_named_as_the_cause() {
     let probed = std::thread::spawn(|| {
         deny_io_uring_on_this_thread();

@@ -79,7 +79,7 @@ pub(super) fn bind_all(address: SocketAddr, cores: usize) -> Result<Vec<Socket>,
 
 /// Binds, waiting a little for a process that is going away: the kernel gives the sockets of a
 /// killed process back once its rings are torn down, which may be after its end was reported.
-#[allow(clippy::disallowed_methods)] // The main thread waits before any executor runs.
+#[allow(clippy::disallowed_methods, reason = "the main thread waits before any executor runs")]
 fn bind_patiently(address: SocketAddr) -> io::Result<Socket> {
     let mut tries = 0;
     loop {
@@ -120,7 +120,7 @@ pub(super) struct Accepted {
 
 impl Acceptor {
     /// Takes over a socket bound by [`bind_all`].
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "see SAFETY below")]
     pub(super) fn new(socket: Socket) -> Acceptor {
         // SAFETY: the descriptor was just given up by its owner, so the listener is its only one.
         let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };

@@ -277,7 +277,7 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, StartError> {
     found.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
-#[allow(clippy::disallowed_methods)] // The one thread besides the cores' own.
+#[allow(clippy::disallowed_methods, reason = "the one thread besides the cores' own")]
 fn watch_signals(events: mpsc::Sender<Event>) -> Result<(), StartError> {
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|source| StartError::Signals { source })?;

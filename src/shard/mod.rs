@@ -21,7 +21,7 @@ pub mod reads; // fetch passes, watches and wakes
 pub mod recovery; // from files to an open shard
 pub mod routing; // messages from other cores
 pub mod segment_writer; // from memory to segment files
-#[allow(clippy::module_inception)] // The shard is this module's one idea.
+#[allow(clippy::module_inception, reason = "the shard is this module's one idea")]
 pub mod shard; // the state of one core
 pub mod signal; // wake-ups under any executor
 pub mod stats; // counters of one core

@@ -62,7 +62,10 @@ impl DiskError {
 }
 
 /// Files as the log sees them. One per core, cloned freely; futures need not be `Send`.
-#[allow(async_fn_in_trait)] // Executors are single-threaded by design: no Send bound is wanted.
+#[allow(
+    async_fn_in_trait,
+    reason = "executors are single-threaded by design: no Send bound is wanted"
+)]
 pub trait Disk: Clone + 'static {
     /// An open file; clones share it, the last one closes it.
     type File: Clone + 'static;
