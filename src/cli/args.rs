@@ -3,6 +3,69 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+// Examples stand at the end of each --help; tests/command_line.rs parses every one.
+
+const TOPIC_EXAMPLES: &str = "Examples:
+  highwater topic create orders --partitions 8   make a topic
+  highwater topic list                           see what there is
+  highwater topic describe orders                partitions, offsets, configuration
+  highwater topic alter orders --partitions 16   add partitions
+  highwater topic delete orders                  remove it with its data";
+
+const CREATE_EXAMPLES: &str = "Examples:
+  highwater topic create orders
+  highwater topic create orders --partitions 8 -c retention.ms=86400000
+  highwater topic create ledger -c highwater.durability=flush -c min.insync.replicas=1
+  highwater topic create orders --bootstrap broker.example:9092";
+
+const LIST_EXAMPLES: &str = "Examples:
+  highwater topic list
+  highwater topic list --internal   the broker's own topics too
+  highwater topic list --json       one JSON object per topic";
+
+const DESCRIBE_EXAMPLES: &str = "Examples:
+  highwater topic describe orders
+  highwater topic describe orders --json";
+
+const ALTER_EXAMPLES: &str = "Examples:
+  highwater topic alter orders --set retention.ms=3600000
+  highwater topic alter orders --unset retention.ms   back to the broker's default
+  highwater topic alter orders --partitions 16        a topic can grow, never shrink";
+
+const DELETE_EXAMPLES: &str = "Examples:
+  highwater topic delete orders
+  highwater topic delete orders payments   several at once";
+
+const PRODUCE_EXAMPLES: &str = "Examples:
+  echo 'hello' | highwater produce orders
+  echo 'k1:hello' | highwater produce orders -K:       key k1, value hello
+  seq 1000 | highwater produce orders --key k1 -z zstd
+  seq 1000 | highwater produce orders -p 0 --acks 1 -H source=seq";
+
+const CONSUME_EXAMPLES: &str = "Examples:
+  highwater consume orders                         everything there is, then end
+  highwater consume orders --follow --from end     what comes from now on
+  highwater consume orders --from -10              the last ten of each partition
+  highwater consume orders -p 0 --from 42 -n 1     one record
+  highwater consume orders --format '%p@%o=%v\\n'
+  highwater consume orders --json";
+
+const LOG_EXAMPLES: &str = "Examples:
+  highwater log dump highwater-data/topics";
+
+const DUMP_EXAMPLES: &str = "Examples:
+  highwater log dump highwater-data/topics             all segments below a folder
+  highwater log dump --records --json 00000000000000000000.log";
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  highwater explain E0008
+  highwater explain list   every code with its title";
+
+const COMPLETIONS_EXAMPLES: &str = "Examples:
+  highwater completions bash > ~/.local/share/bash-completion/completions/highwater
+  highwater completions zsh > ~/.zfunc/_highwater
+  highwater completions fish > ~/.config/fish/completions/highwater.fish";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -42,21 +105,25 @@ pub(crate) struct StartOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create, list, describe, alter and delete topics
-    #[command(subcommand)]
+    #[command(subcommand, after_help = TOPIC_EXAMPLES)]
     Topic(TopicCommand),
     /// Send standard input to a topic, one record per line
+    #[command(after_help = PRODUCE_EXAMPLES)]
     Produce(ProduceOptions),
     /// Print the records of a topic
+    #[command(after_help = CONSUME_EXAMPLES)]
     Consume(ConsumeOptions),
     /// Look into segment files; needs no broker
-    #[command(subcommand)]
+    #[command(subcommand, after_help = LOG_EXAMPLES)]
     Log(LogCommand),
     /// Explain an error code that the broker printed, such as E0003
+    #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain {
         /// The code; `list` shows all
         code: String,
     },
     /// Print completions for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions { shell: clap_complete::Shell },
 }
 
@@ -73,6 +140,7 @@ pub(crate) struct Target {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicCommand {
     /// Make a topic
+    #[command(after_help = CREATE_EXAMPLES)]
     Create {
         name: String,
         /// Number of partitions; the broker's num.partitions when left out
@@ -88,6 +156,7 @@ pub(crate) enum TopicCommand {
         target: Target,
     },
     /// Names, partitions and ids of all topics
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         /// Show the broker's own topics too
         #[arg(long)]
@@ -98,6 +167,7 @@ pub(crate) enum TopicCommand {
         target: Target,
     },
     /// Partitions, offsets and configuration of one topic
+    #[command(after_help = DESCRIBE_EXAMPLES)]
     Describe {
         name: String,
         #[arg(long)]
@@ -106,6 +176,7 @@ pub(crate) enum TopicCommand {
         target: Target,
     },
     /// Set or remove configuration, or add partitions
+    #[command(after_help = ALTER_EXAMPLES)]
     Alter {
         name: String,
         /// Set a key; may be repeated
@@ -121,6 +192,7 @@ pub(crate) enum TopicCommand {
         target: Target,
     },
     /// Delete topics and their data
+    #[command(after_help = DELETE_EXAMPLES)]
     Delete {
         #[arg(required = true)]
         names: Vec<String>,
@@ -202,7 +274,8 @@ pub(crate) struct ConsumeOptions {
 /// What can be done with segment files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
-    /// Print batches of segment files and check their CRC-32C; exit code 1 when any is damaged
+    /// Print batches of segment files and check their CRC-32C; exit code 65 when any is damaged
+    #[command(after_help = DUMP_EXAMPLES)]
     Dump {
         /// Segment files (*.log) or folders that hold them
         #[arg(required = true)]

@@ -1,5 +1,6 @@
 //! What went wrong on the command line, in words, and the exit code that scripts look at.
 
+use super::EXIT_USAGE;
 use crate::model::errors::KafkaCode;
 use crate::protocol::primitive::{DecodeError, EncodeError};
 use std::io;
@@ -38,7 +39,7 @@ impl CliError {
     /// 64 usage, 65 damaged data, 69 no broker, 74 files and sockets, 78 configuration, 1 the rest.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            CliError::Usage { .. } => 64,
+            CliError::Usage { .. } => EXIT_USAGE,
             CliError::Damaged { .. } => 65,
             CliError::Unreachable { .. } => 69,
             CliError::Broken { .. } | CliError::File { .. } => 74,

@@ -26,9 +26,19 @@ use args::{Args, Command};
 use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
+/// What the command line says cannot be understood (sysexits EX_USAGE).
+const EXIT_USAGE: u8 = 64;
+
 /// Parses the command line, runs the command, and turns its end into an exit code.
 pub fn run() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(message) => {
+            // Asked-for help goes to standard output; if that is closed, nobody wants it.
+            drop(message.print());
+            return if message.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
     match dispatch(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
