@@ -3,11 +3,16 @@
 //! `UPDATE_DOCS=1 cargo test --test docs` writes them anew.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod docs {
+    pub(crate) mod compatibility;
+}
+
 use highwater::model::config_keys::{
     BROKER_KEYS, ConfigKey, Effect, TOPIC_KEYS, Update, nearest_broker_key,
 };
 use std::fmt::Write;
 use std::path::Path;
+use std::process::Command;
 
 /// Compares a page with what the code says, or writes it.
 fn check(page: &str, expected: &str) {
@@ -90,6 +95,61 @@ fn synonyms(key: &ConfigKey) -> String {
 #[test]
 fn the_configuration_page_says_what_the_table_says() {
     check("config.md", config_page().trim_end_matches('\n'));
+}
+
+const ERRORS_HEAD: &str = "\
+# Errors
+
+Written from what `highwater explain` prints by `tests/docs.rs`; do not edit. The broker names these
+codes in its log and on its way out; `highwater explain E0003` prints one of these pages on the host
+where that happens.
+
+Exit codes: 0 done or stopped as asked, 64 a command line that cannot be understood, 65 damaged
+batches found, 69 no broker answers, 74 a disk or socket failed, 78 a configuration or host cannot
+work, 1 any other refusal.
+
+";
+
+/// What a command of the binary prints.
+fn printed(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_highwater")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Every page that `explain list` names, one heading level down.
+fn errors_page() -> String {
+    let mut page = ERRORS_HEAD.to_owned();
+    for line in printed(&["explain", "list"]).lines() {
+        let code = line.split_whitespace().next().unwrap();
+        for line in printed(&["explain", code]).trim_end().lines() {
+            let mark = if line.starts_with('#') { "#" } else { "" };
+            writeln!(page, "{mark}{line}").unwrap();
+        }
+        page.push('\n');
+    }
+    page
+}
+
+#[test]
+fn the_errors_page_says_what_explain_prints() {
+    check("errors.md", errors_page().trim_end_matches('\n'));
+}
+
+#[test]
+fn every_error_page_in_the_sources_can_be_explained() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/errors");
+    let listed = printed(&["explain", "list"]);
+    for file in std::fs::read_dir(folder).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let code = name.trim_end_matches(".md");
+        assert!(listed.contains(code), "{code} is not in the list that `highwater explain` knows");
+    }
+}
+
+#[test]
+fn the_compatibility_page_says_what_is_served_and_tested() {
+    check("compatibility.md", docs::compatibility::page().trim_end_matches('\n'));
 }
 
 #[test]

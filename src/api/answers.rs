@@ -14,7 +14,7 @@ use crate::storage::disk::Disk;
 use std::sync::Arc;
 
 /// Bits of READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS
-/// (KIP-430): all that can be done to a topic. Nothing is authorised yet, so everybody may.
+/// (KIP-430): all that can be done to a topic. Nothing is authorised, so everybody may.
 pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// Bits of CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS and
 /// IDEMPOTENT_WRITE: all that can be done to a cluster.

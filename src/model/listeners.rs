@@ -54,7 +54,7 @@ pub enum ListenerFault {
     )]
     NotMapped { name: String },
     #[error(
-        "listener {name} wants {protocol}, and only PLAINTEXT is built yet; map it to PLAINTEXT, or leave it out"
+        "listener {name} wants {protocol}, and only PLAINTEXT is built in; map it to PLAINTEXT, or leave it out"
     )]
     NotBuilt { name: String, protocol: String },
     #[error("{name} is advertised, but not among the listeners")]

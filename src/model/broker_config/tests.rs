@@ -74,7 +74,7 @@ fn a_wrong_value_names_key_value_origin_range_and_way_out() {
 #[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     let refused = errors(&[("authorizer.class.name", "org.example.Acls")]);
-    assert!(refused[0].starts_with("authorizer.class.name=org.example.Acls (server.properties:1): authorisation is not built yet"), "{refused:?}");
+    assert!(refused[0].starts_with("authorizer.class.name=org.example.Acls (server.properties:1): authorisation is not built in"), "{refused:?}");
     assert_eq!(
         errors(&[("log.dirs", "/a,/b")]),
         [
@@ -198,12 +198,12 @@ fn listeners_that_cannot_be_are_refused_in_words() {
         (
             "listeners",
             "SSL://:9093",
-            "listener SSL wants SSL, and only PLAINTEXT is built yet; map it to PLAINTEXT, or leave it out",
+            "listener SSL wants SSL, and only PLAINTEXT is built in; map it to PLAINTEXT, or leave it out",
         ),
         (
             "listeners",
             "SASL_SSL://:9093",
-            "listener SASL_SSL wants SASL_SSL, and only PLAINTEXT is built yet; map it to PLAINTEXT, or leave it out",
+            "listener SASL_SSL wants SASL_SSL, and only PLAINTEXT is built in; map it to PLAINTEXT, or leave it out",
         ),
         (
             "listeners",

@@ -14,13 +14,13 @@ const COMPRESSIONS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip",
 const NO_CLUSTER: &str = "this version is a single broker";
 const NO_COMPACTION: &str = "log compaction does not run yet";
 const NO_THREADS: &str = "work is done by one executor per core, see highwater.cores";
-const NO_TLS: &str = "TLS and SASL are not built yet, every listener is PLAINTEXT";
-const NO_QUOTA: &str = "connection limits per address are not built yet";
+const NO_TLS: &str = "TLS and SASL are not built in, every listener is PLAINTEXT";
+const NO_QUOTA: &str = "connection limits per address are not built in";
 const NO_GROUP: &str = "only groups of the classic protocol are built yet";
 const NO_LINGER: &str = "a group commit gathers writes without waiting";
 const NO_TRANSACTIONS: &str = "transactions are not built yet";
 const OWN_DEADLINE: &str = "each transactional id has a deadline of its own";
-const NO_ACL: &str = "authorisation is not built yet: whoever reaches a listener may do everything";
+const NO_ACL: &str = "authorisation is not built in: whoever reaches a listener may do everything";
 const DURABLE: &str = "the journal decides when to sync; highwater.durability is the choice";
 const KERNEL_BUFFERS: &str = "the kernel sizes socket buffers by itself";
 
@@ -28,7 +28,7 @@ const KERNEL_BUFFERS: &str = "the kernel sizes socket buffers by itself";
 pub const BROKER_KEYS: &[ConfigKey] = &[
     key("advertised.listeners", ConfigKind::Text, "", "Addresses that clients are told, by listener name. Unset tells each client the address it connected to.").unset(),
     key("allow.everyone.if.no.acl.found", ConfigKind::Bool, "false", "Whether a resource without ACLs is open.").no_effect(NO_ACL),
-    key("authorizer.class.name", ConfigKind::Text, "", "Authorizer.").refused("authorisation is not built yet; remove the key, and bind the listener to a private address"),
+    key("authorizer.class.name", ConfigKind::Text, "", "Authorizer.").refused("authorisation is not built in; remove the key, and bind the listener to a private address"),
     key("auto.create.topics.enable", ConfigKind::Bool, "true", "Whether a client's Metadata request makes a missing topic."),
     key("auto.leader.rebalance.enable", ConfigKind::Bool, "true", "Whether leaders move back to preferred replicas.").no_effect(NO_CLUSTER),
     key("background.threads", int(1), "10", "Threads for background work.").update(Update::ClusterWide).no_effect(NO_THREADS),
@@ -153,7 +153,7 @@ pub const FOREIGN_FAMILIES: &[(&str, &str)] = &[
     ("confluent.", "these belong to another distribution"),
     ("controller.", NO_CLUSTER),
     ("create.topic.policy.", "policies are Java classes"),
-    ("delegation.token.", "delegation tokens are not built yet"),
+    ("delegation.token.", "delegation tokens are not built in"),
     ("group.", NO_GROUP),
     ("kafka.metrics.", "metrics reporters are Java classes"),
     ("listener.name.", NO_TLS),
@@ -163,7 +163,7 @@ pub const FOREIGN_FAMILIES: &[(&str, &str)] = &[
     ("offsets.", NO_GROUP),
     ("password.encoder.", NO_TLS),
     ("principal.builder.", "principal builders are Java classes"),
-    ("quota.", "quotas are not built yet"),
+    ("quota.", "quotas are not built in"),
     ("remote.", "there is no remote tier"),
     ("replica.", NO_CLUSTER),
     ("replication.", NO_CLUSTER),

@@ -13,7 +13,7 @@ const NO_COMPACTION: &str = "log compaction does not run yet: compacted topics k
 const NO_TIERS: &str = "there is no remote tier, so local retention is retention";
 const DURABLE: &str =
     "acknowledged records are on stable storage already; highwater.durability is the choice";
-const NO_REPLICAS: &str = "nothing is replicated yet, so nothing is throttled";
+const NO_REPLICAS: &str = "nothing is replicated, so nothing is throttled";
 
 /// Sorted by name.
 pub const TOPIC_KEYS: &[ConfigKey] = &[

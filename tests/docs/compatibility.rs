@@ -1,0 +1,160 @@
+//! docs/compatibility.md: what the dispatch table serves, beside what Apache Kafka 4.1 advertises,
+//! and the clients that run against the binary.
+
+use highwater::api::dispatch::SERVED;
+use highwater::protocol::api_key::ApiKey;
+use std::fmt::Write;
+use std::path::Path;
+
+const HEAD: &str = "\
+# Compatibility
+
+Written from `src/api/dispatch.rs` and the lists under `tests/clients` by `tests/docs.rs`; do not
+edit.
+
+## APIs and versions
+
+*Kafka 4.1* is what a broker of Apache Kafka 4.1 advertises on a client's listener, read from the
+message definitions in its own client library (stable versions; keys 71 and 72 need a plugin there
+and are left out). An API that is not served is not advertised: clients fall back or say so.
+
+| Key | API | Kafka 4.1 | Highwater | |
+|---|---|---|---|---|
+";
+
+/// Key, first and last version of what Kafka 4.1 advertises; Produce as ApiVersions answers it.
+#[rustfmt::skip]
+const KAFKA_4_1: &[(i16, i16, i16)] = &[
+    (0, 0, 13), (1, 4, 18), (2, 1, 10), (3, 0, 13), (8, 2, 9), (9, 1, 9), (10, 0, 6), (11, 0, 9),
+    (12, 0, 4), (13, 0, 5), (14, 0, 5), (15, 0, 6), (16, 0, 5), (17, 0, 1), (18, 0, 4), (19, 2, 7),
+    (20, 1, 6), (21, 0, 2), (22, 0, 5), (23, 2, 4), (24, 0, 5), (25, 0, 4), (26, 0, 5), (27, 1, 1),
+    (28, 0, 5), (29, 1, 3), (30, 1, 3), (31, 1, 3), (32, 1, 4), (33, 0, 2), (34, 1, 2), (35, 1, 4),
+    (36, 0, 2), (37, 0, 3), (38, 1, 3), (39, 1, 2), (40, 1, 2), (41, 1, 3), (42, 0, 2), (43, 0, 2),
+    (44, 0, 1), (45, 0, 1), (46, 0, 0), (47, 0, 0), (48, 0, 1), (49, 0, 1), (50, 0, 0), (51, 0, 0),
+    (55, 0, 2), (57, 0, 2), (60, 0, 2), (61, 0, 0), (64, 0, 0), (65, 0, 0), (66, 0, 2), (68, 0, 1),
+    (69, 0, 1), (74, 0, 1), (75, 0, 0), (76, 1, 1), (77, 1, 1), (78, 1, 1), (79, 1, 1), (80, 0, 0),
+    (81, 0, 0), (83, 0, 0), (84, 0, 0), (85, 0, 0), (86, 0, 0), (87, 0, 0), (90, 0, 0), (91, 0, 0),
+    (92, 0, 0),
+];
+
+/// What an API that is not served belongs to.
+const AREAS: &[(&[i16], &str)] = &[
+    (&[17, 36], "SASL"),
+    (&[29, 30, 31], "ACLs"),
+    (&[38, 39, 40, 41], "delegation tokens"),
+    (&[50, 51], "SCRAM users"),
+    (&[48, 49], "quotas"),
+    (&[24, 25, 26, 27, 28, 61, 65, 66], "transactions"),
+    (&[68, 69], "consumer groups of KIP-848"),
+    (&[76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92], "share groups"),
+    (&[43, 45, 55, 57, 64, 80, 81], "several brokers"),
+    (&[34], "several log directories per broker"),
+    (&[74], "client metrics"),
+];
+
+/// Where we differ although the versions are the same, and how.
+const NOTES: &[(ApiKey, &str)] = &[
+    (
+        ApiKey::Produce,
+        "0 to 2 are advertised for old librdkafka (KAFKA-18659) and answered with \
+        UNSUPPORTED_VERSION; Kafka 4.1 closes the connection",
+    ),
+    (ApiKey::ListPartitionReassignments, "always empty: there is one broker"),
+];
+
+fn versions(min: i16, max: i16) -> String {
+    if min == max { min.to_string() } else { format!("{min} to {max}") }
+}
+
+fn remark(key: ApiKey, kafka: (i16, i16), ours: Option<(i16, i16)>) -> String {
+    let note = NOTES.iter().find(|(noted, _)| *noted == key).map(|(_, note)| *note);
+    let area = || AREAS.iter().find(|(keys, _)| keys.contains(&key.number())).map(|area| area.1);
+    match ours {
+        None => format!("{} are not here", area().expect("every key has an area")),
+        Some(ours) if ours == kafka => note.unwrap_or_default().to_owned(),
+        Some((_, max)) => note
+            .map_or_else(|| format!("fewer versions: up to {max} of {}", kafka.1), str::to_owned),
+    }
+}
+
+pub(crate) fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for (number, min, max) in KAFKA_4_1 {
+        let key = ApiKey::from_number(*number).expect("a key of Kafka 4.1");
+        let served =
+            SERVED.iter().find(|range| range.key == key).map(|range| (range.min, range.max));
+        let ours = served.map_or_else(|| "-".to_owned(), |(min, max)| versions(min, max));
+        let (name, kafka) = (key.name(), versions(*min, *max));
+        let remark = remark(key, (*min, *max), served);
+        writeln!(page, "| {number} | {name} | {kafka} | {ours} | {remark} |").unwrap();
+    }
+    let served = SERVED.len();
+    let cases = number_after("tests/clients.rs", "const CASES: usize = ");
+    write!(
+        page,
+        "\n{served} of {} APIs are served.\n\n## Clients\n\n\
+        Each library below runs the same {cases} cases against the binary (`tests/clients.rs`), \
+        unmodified,\nin the version its registry has under this number.\n\n\
+        | Library | Version |\n|---|---|\n",
+        KAFKA_4_1.len(),
+    )
+    .unwrap();
+    for (library, version) in clients() {
+        writeln!(page, "| {library} | {version} |").unwrap();
+    }
+    let tools = version_of("tests/clients/java/kafka/pom.xml", "<version>", 1);
+    write!(
+        page,
+        "\nThe command-line tools of Apache Kafka {tools} and kcat run in `tests/kafka_tools.rs`, \
+        DumpLogSegments\nagainst the files of a stopped and of a killed broker among them.\n",
+    )
+    .unwrap();
+    page
+}
+
+/// Libraries and versions, from the lists that the tests install.
+fn clients() -> Vec<(&'static str, String)> {
+    let python = "tests/clients/python/requirements.txt";
+    let go = "tests/clients/go/go.mod";
+    vec![
+        ("kafka-clients (Java)", version_of("tests/clients/java/kafka/pom.xml", "<version>", 1)),
+        (
+            "kafka-clients (Java)",
+            version_of("tests/clients/java/clients39/pom.xml", "<version>", 1),
+        ),
+        ("confluent-kafka (librdkafka, Python)", version_of(python, "confluent-kafka==", 0)),
+        ("kafka-python", version_of(python, "kafka-python==", 0)),
+        ("aiokafka", version_of(python, "aiokafka==", 0)),
+        ("kafkajs (Node)", version_of("tests/clients/node/package.json", "\"kafkajs\": \"", 0)),
+        ("franz-go", version_of(go, "github.com/twmb/franz-go v", 0)),
+        ("sarama (Go)", version_of(go, "github.com/IBM/sarama v", 0)),
+    ]
+}
+
+/// The dotted number behind the occurrence of `mark` that has `skip` before it.
+fn version_of(file: &str, mark: &str, skip: usize) -> String {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let after = text.split(mark).nth(skip + 1);
+    let after = after.unwrap_or_else(|| panic!("{file} names `{mark}`"));
+    after.chars().take_while(|char| char.is_ascii_digit() || *char == '.').collect()
+}
+
+fn number_after(file: &str, mark: &str) -> String {
+    version_of(file, mark, 0)
+}
+
+#[test]
+fn every_served_api_is_one_that_kafka_has_and_in_no_more_versions() {
+    for range in SERVED {
+        let kafka = KAFKA_4_1.iter().find(|(number, ..)| *number == range.key.number());
+        let (_, min, max) = kafka.unwrap_or_else(|| panic!("{} is of Kafka 4.1", range.key.name()));
+        assert!(*min <= range.min && range.max <= *max, "{}", range.key.name());
+    }
+}
+
+#[test]
+fn a_key_that_is_served_in_fewer_versions_says_so() {
+    assert_eq!(remark(ApiKey::Fetch, (4, 18), Some((4, 17))), "fewer versions: up to 17 of 18");
+    assert_eq!(remark(ApiKey::Fetch, (4, 18), Some((4, 18))), "");
+    assert_eq!(remark(ApiKey::CreateAcls, (1, 3), None), "ACLs are not here");
+}
