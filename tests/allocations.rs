@@ -2,9 +2,10 @@
 //! numbers is a change of speed, and must be a decision.
 //!
 //! The simulator drives the shard on one core. Counted apart: taking a request in (`on_bytes`:
-//! frame, decode, checks, append to the log in memory), and everything until its answer lies before
-//! the socket, the simulated disk and executor included. The median of many requests counts, because
-//! chunks of the arena and tables that grow cost one allocation every few hundred requests.
+//! frame, decode, checks, append to the log in memory), and everything until its answer lies
+//! before the socket, the simulated disk and executor included. The median of many requests
+//! counts, because chunks of the arena and tables that grow cost one allocation every few hundred
+//! requests.
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait; it only counts")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
