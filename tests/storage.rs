@@ -11,3 +11,5 @@ mod damage;
 mod journal;
 #[path = "storage/reads.rs"]
 mod reads;
+#[path = "storage/transactions.rs"]
+mod transactions;

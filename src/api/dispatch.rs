@@ -8,11 +8,11 @@ use crate::api::context::RequestContext;
 use crate::api::{
     add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions, create_partitions,
     create_topics, delete_groups, delete_records, delete_topics, describe_cluster,
-    describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions,
-    describe_transactions, end_txn, fetch, find_coordinator, heartbeat, incremental_alter_configs,
-    init_producer_id, join_group, leave_group, list_groups, list_offsets,
-    list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete,
-    offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    describe_configs, describe_groups, describe_log_dirs, describe_producers,
+    describe_topic_partitions, describe_transactions, end_txn, fetch, find_coordinator, heartbeat,
+    incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups,
+    list_offsets, list_partition_reassignments, list_transactions, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, write_txn_markers,
 };
 use crate::model::limits::FRAME_BYTES_MAX;
 use crate::protocol::api_key::ApiKey;
@@ -83,6 +83,7 @@ serve! {
         AddPartitionsToTxn 0..=5 => add_partitions_to_txn;
         AddOffsetsToTxn 0..=4 => add_offsets_to_txn;
         EndTxn 0..=5 => end_txn;
+        WriteTxnMarkers 1..=1 => write_txn_markers;
         DescribeConfigs 1..=4 => describe_configs;
         AlterConfigs 0..=2 => alter_configs;
         DescribeLogDirs 1..=4 => describe_log_dirs;
@@ -92,6 +93,7 @@ serve! {
         ListPartitionReassignments 0..=0 => list_partition_reassignments;
         OffsetDelete 0..=0 => offset_delete;
         DescribeCluster 0..=2 => describe_cluster;
+        DescribeProducers 0..=0 => describe_producers;
         DescribeTransactions 0..=0 => describe_transactions;
         ListTransactions 0..=1 => list_transactions;
         DescribeTopicPartitions 0..=0 => describe_topic_partitions;

@@ -317,6 +317,7 @@ fn partition_data(partition_index: i32, outcome: ReadOutcome) -> PartitionData {
         last_stable_offset: outcome.last_stable_offset,
         log_start_offset: outcome.log_start_offset,
         diverging_epoch,
+        aborted_transactions: outcome.aborted,
         records: outcome.records.into_iter().collect(),
         ..PartitionData::default()
     }

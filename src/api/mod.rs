@@ -18,6 +18,7 @@ pub mod describe_cluster; // 60
 pub mod describe_configs; // 32
 pub mod describe_groups; // 15
 pub mod describe_log_dirs; // 35
+pub mod describe_producers; // 61
 pub mod describe_topic_partitions; // 75
 pub mod describe_transactions; // 65
 pub mod dispatch; // frames to handlers; the table of APIs and versions
@@ -41,3 +42,5 @@ pub mod offset_for_leader_epoch; // 23
 pub mod produce; // 0
 pub mod sync_group; // 14
 pub mod transactions; // what transactional requests share
+pub mod txn_offset_commit; // 28
+pub mod write_txn_markers; // 27

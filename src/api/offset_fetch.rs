@@ -1,7 +1,8 @@
 //! OffsetFetch: how far groups have read. One group up to v7, many from v8 (KIP-709). No offset
 //! is -1, not an error.
 //!
-//! `require_stable` asks to wait for open transactions (KIP-447); there are none.
+//! `require_stable` asks to wait for open transactions: a partition whose offset one of them may
+//! still change is UNSTABLE_OFFSET_COMMIT (KIP-447).
 
 use crate::api::context::RequestContext;
 use crate::coordinator::group::calls::{FetchOffsets, FetchedPartition, FetchedTopic};
@@ -37,7 +38,7 @@ pub async fn handle<D: Disk>(
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });
         let group_id = group.group_id;
-        groups.push(match fetch(&context, &group_id, wanted).await {
+        groups.push(match fetch(&context, &group_id, wanted, request.require_stable).await {
             Ok(topics) => OffsetFetchResponseGroup {
                 group_id,
                 topics: topics.into_iter().map(group_topic).collect(),
@@ -59,18 +60,17 @@ async fn fetch_one<D: Disk>(
         topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
     });
     let asked = wanted.clone();
-    match fetch(context, &request.group_id, wanted).await {
+    match fetch(context, &request.group_id, wanted, request.require_stable).await {
         Ok(topics) => {
-            let code = KafkaCode::None;
-            let topics = topics.into_iter().map(|topic| single_topic(topic, code)).collect();
+            let topics = topics.into_iter().map(single_topic).collect();
             OffsetFetchResponse { topics, ..Default::default() }
         }
         Err(code) if context.version >= GROUP_CODE_SINCE => {
             OffsetFetchResponse { error_code: code.number(), ..Default::default() }
         }
         Err(code) => {
-            let topics = asked.unwrap_or_default().into_iter().map(nothing_of);
-            let topics = topics.map(|topic| single_topic(topic, code)).collect();
+            let topics = asked.unwrap_or_default().into_iter();
+            let topics = topics.map(|topic| single_topic(nothing_of(topic, code))).collect();
             OffsetFetchResponse { topics, ..Default::default() }
         }
     }
@@ -80,21 +80,17 @@ async fn fetch<D: Disk>(
     context: &RequestContext<D>,
     group: &str,
     topics: Wanted,
+    require_stable: bool,
 ) -> Result<Vec<FetchedTopic>, KafkaCode> {
-    let fetch = FetchOffsets { group: group.to_owned(), topics };
+    let fetch = FetchOffsets { group: group.to_owned(), require_stable, topics };
     match ask_group(&context.shard, group, GroupRequest::FetchOffsets(fetch)).await {
         GroupAnswer::FetchOffsets(topics) => Ok(topics),
         other => Err(other.refusal()),
     }
 }
 
-fn nothing_of((name, partitions): (String, Vec<i32>)) -> FetchedTopic {
-    let partition = |partition| FetchedPartition {
-        partition,
-        offset: -1,
-        leader_epoch: -1,
-        metadata: String::new(),
-    };
+fn nothing_of((name, partitions): (String, Vec<i32>), code: KafkaCode) -> FetchedTopic {
+    let partition = |partition| FetchedPartition::none(partition, code);
     FetchedTopic { name, partitions: partitions.into_iter().map(partition).collect() }
 }
 
@@ -104,19 +100,19 @@ fn group_topic(topic: FetchedTopic) -> OffsetFetchResponseTopics {
         committed_offset: own.offset,
         committed_leader_epoch: own.leader_epoch,
         metadata: Some(own.metadata),
-        error_code: KafkaCode::None.number(),
+        error_code: own.code.number(),
     };
     let partitions = topic.partitions.into_iter().map(partition).collect();
     OffsetFetchResponseTopics { name: topic.name, partitions }
 }
 
-fn single_topic(topic: FetchedTopic, code: KafkaCode) -> OffsetFetchResponseTopic {
+fn single_topic(topic: FetchedTopic) -> OffsetFetchResponseTopic {
     let partition = |own: FetchedPartition| OffsetFetchResponsePartition {
         partition_index: own.partition,
         committed_offset: own.offset,
         committed_leader_epoch: own.leader_epoch,
         metadata: Some(own.metadata),
-        error_code: code.number(),
+        error_code: own.code.number(),
     };
     let partitions = topic.partitions.into_iter().map(partition).collect();
     OffsetFetchResponseTopic { name: topic.name, partitions }

@@ -6,8 +6,8 @@
 //! The request is read in place by a view that is parked with it and goes back to a pool, so a
 //! request that succeeds allocates nothing but its answer.
 //!
-//! Left out until transactions are served: a transactional batch is refused with
-//! INVALID_TXN_STATE, because no coordinator has opened its transaction.
+//! A request that names a transactional id goes the same way by another door of the owning core,
+//! which sees to it that the transaction is open (shard/transactional.rs).
 
 use crate::api::dispatch::{self, CallError};
 use crate::controller::image::{MetadataImage, TopicImage};
@@ -28,12 +28,19 @@ use crate::shard::connection::{ConnectionId, SlotId};
 use crate::shard::mesh::{Acks, AppendOutcome, AppendPart, ParkedKey, ShardMessage};
 use crate::shard::parked::{ParkedProduce, TopicName};
 use crate::shard::shard::{Finished, Shard, ShardRef};
+use crate::shard::transactional::TransactionalAppend;
+use crate::shard::verification::TransactionFlow;
 use crate::storage::disk::Disk;
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// First version that names topics by id (KIP-516).
 const FIRST_WITH_IDS: i16 = 13;
+/// First version whose client knows TRANSACTION_ABORTABLE (KIP-890).
+const FIRST_ABORTABLE: i16 = 11;
+/// First version that makes partitions part of the transaction (KIP-890).
+const FIRST_IMPLICIT: i16 = 12;
 
 /// What a request's header says, and where in the frame its body begins.
 #[derive(Debug, Clone, Copy)]
@@ -77,11 +84,14 @@ impl<D: Disk> Shard<D> {
         parked.deadline_us = self.now.deadline_us(timeout_ms);
         parked.outstanding = u32::try_from(parts.len()).expect("a frame holds fewer");
         parked.is_answered = false;
+        let transaction = parked.request.transactional_id().map(Arc::from);
+        let version = parked.request.version();
         let key = self.produces.insert(parked);
-        if parts.is_empty() {
-            self.finished.push(Finished::Produce(key.index as usize));
-        } else {
-            self.send_parts(key, acks.unwrap_or(Acks::All), &mut parts);
+        let acks = acks.unwrap_or(Acks::All);
+        match transaction {
+            _ if parts.is_empty() => self.finished.push(Finished::Produce(key.index as usize)),
+            None => self.send_parts(key, acks, &mut parts),
+            Some(id) => self.send_transactional((key, acks), id, flow_of(version), &mut parts),
         }
         self.part_buffer = parts;
     }
@@ -103,6 +113,43 @@ impl<D: Disk> Shard<D> {
     }
 }
 
+impl<D: Disk> Shard<D> {
+    fn send_transactional(
+        &mut self,
+        (key, acks): (ParkedKey, Acks),
+        transactional_id: Arc<str>,
+        flow: TransactionFlow,
+        parts: &mut Vec<(CoreId, AppendPart)>,
+    ) {
+        let origin = self.core;
+        let mut orders: Vec<(CoreId, TransactionalAppend)> = Vec::new();
+        for (core, part) in parts.drain(..) {
+            if let Some((_, order)) = orders.iter_mut().find(|(other, _)| *other == core) {
+                order.parts.push(part);
+                continue;
+            }
+            let transactional_id = Arc::clone(&transactional_id);
+            let parts = vec![part];
+            let order = TransactionalAppend { origin, key, acks, transactional_id, flow, parts };
+            orders.push((core, order));
+        }
+        for (core, order) in orders {
+            match core == origin {
+                true => self.append_transactional(order),
+                false => self.send(core, ShardMessage::AppendTransactional(Box::new(order))),
+            }
+        }
+    }
+}
+
+fn flow_of(version: i16) -> TransactionFlow {
+    match version {
+        FIRST_IMPLICIT.. => TransactionFlow::Implicit,
+        FIRST_ABORTABLE => TransactionFlow::ExplicitAbortable,
+        _ => TransactionFlow::Explicit,
+    }
+}
+
 /// Sorts a request's batches by owner; what is refused already gets its outcome.
 fn sort(
     image: &MetadataImage,
@@ -112,6 +159,7 @@ fn sort(
 ) {
     let ParkedProduce { request, outcomes, .. } = parked;
     outcomes.clear();
+    let has_transaction = request.transactional_id().is_some();
     for topic in request.topics() {
         let found = if request.version() >= FIRST_WITH_IDS {
             image.topic_by_id(&TopicId(topic.topic_id())).ok_or(KafkaCode::UnknownTopicId)
@@ -123,7 +171,7 @@ fn sort(
             let checked = acks
                 .ok_or(KafkaCode::InvalidRequiredAcks)
                 .and_then(|acks| in_sync_partition(found?, data.index, acks));
-            match accept(checked, data.records) {
+            match accept(checked, data.records, has_transaction) {
                 Ok((core, partition, batch)) => {
                     outcomes.push(None);
                     parts.push((core, AppendPart { partition, batch, part }));
@@ -152,19 +200,25 @@ fn in_sync_partition(
 fn accept(
     checked: Result<(CoreId, TopicPartition), KafkaCode>,
     records: Bytes,
+    has_transaction: bool,
 ) -> Result<(CoreId, TopicPartition, CheckedBatch), AppendOutcome> {
     let (core, partition) = checked.map_err(|code| AppendOutcome::refused(code, None))?;
-    Ok((core, partition, check(records)?))
+    Ok((core, partition, check(records, has_transaction)?))
 }
 
-fn check(records: Bytes) -> Result<CheckedBatch, AppendOutcome> {
+fn check(records: Bytes, has_transaction: bool) -> Result<CheckedBatch, AppendOutcome> {
     let batch = CheckedBatch::check_produced(records).map_err(|error| {
         AppendOutcome::refused(KafkaCode::from(&error), Some(error.to_string()))
     })?;
     if batch.header().attributes().is_transactional() {
-        let message = "transactions are not served yet: the producer has no open transaction";
-        let message = Some(message.to_owned());
-        return Err(AppendOutcome::refused(KafkaCode::InvalidTxnState, message));
+        let (code, message) = match has_transaction {
+            true => (KafkaCode::InvalidTxnState, "transactions are not served yet"),
+            false => (
+                KafkaCode::TransactionalIdAuthorizationFailed,
+                "a transactional batch in a request without a transactional id",
+            ),
+        };
+        return Err(AppendOutcome::refused(code, Some(message.to_owned())));
     }
     Ok(batch)
 }

@@ -156,3 +156,10 @@ const _: () = assert!(RESERVE_BYTES >= TAIL_BYTES_MAX as u64);
 
 /// Parked produces that a core keeps for the next requests.
 pub const PRODUCE_POOL_MAX: usize = 1024;
+
+/// How long a batch waits for its transaction's coordinator to say whether it may be appended, in
+/// milliseconds; the client is asked to send it again after that.
+pub const VERIFICATION_MS_MAX: u64 = 1000;
+
+/// Pause before a coordinator that could not tell is asked again, in milliseconds.
+pub const VERIFICATION_PAUSE_MS: u64 = 2;

@@ -172,6 +172,7 @@ tests! {
     describe_configs: DescribeConfigsRequest;
     describe_groups: DescribeGroupsRequest;
     describe_log_dirs: DescribeLogDirsRequest;
+    describe_producers: DescribeProducersRequest;
     describe_topic_partitions: DescribeTopicPartitionsRequest;
     describe_transactions: DescribeTransactionsRequest;
     end_txn: EndTxnRequest;
@@ -195,4 +196,6 @@ tests! {
     sasl_authenticate: SaslAuthenticateRequest;
     sasl_handshake: SaslHandshakeRequest;
     sync_group: SyncGroupRequest;
+    txn_offset_commit: TxnOffsetCommitRequest;
+    write_txn_markers: WriteTxnMarkersRequest;
 }

@@ -444,6 +444,18 @@ impl TransactionMarker {
         }
     }
 
+    /// The marker that a batch is, with the coordinator's epoch; `None` for other batches.
+    pub fn of(batch: &CheckedBatch) -> Option<(TransactionMarker, i32)> {
+        if !batch.header().attributes().is_control() {
+            return None;
+        }
+        let records = batch.decode_records().ok()?;
+        let record = records.iter().next()?.ok()?;
+        let marker = TransactionMarker::from_key(record.key?)?;
+        let (_version, epoch) = record.value?.split_first_chunk::<2>()?;
+        Some((marker, i32::from_be_bytes(*epoch.first_chunk()?)))
+    }
+
     /// A whole control batch that ends `producer`'s transaction.
     ///
     /// # Errors

@@ -18,13 +18,13 @@ use crate::coordinator::replayed::{Effect, KeyValue, Phase, Replayed, Step, Wait
 use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, LeaderEpoch, Offset, PartitionId, TopicPartition};
+use crate::model::ids::{CoreId, LeaderEpoch, Offset, PartitionId, ProducerId, TopicPartition};
 use crate::model::limits::COORDINATOR_BATCH_BYTES;
 use crate::protocol::primitive::{DecodeError, EncodeError};
-use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
+use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
 use crate::protocol::record_batch::CheckedBatch;
 use crate::shard::coordinator_load;
-use crate::shard::mesh::{Acks, PartToken};
+use crate::shard::mesh::{Acks, AppendOutcome, PartToken};
 use crate::shard::shard::{Shard, ShardRef, WriteState};
 use crate::storage::append_check::AppendOrigin;
 use crate::storage::disk::Disk;
@@ -61,8 +61,23 @@ pub trait Hosted: Sized + 'static {
     /// A coordinator that has replayed nothing yet.
     fn begin(birth: Birth<'_>) -> Self;
     fn encode(record: &Self::Record) -> Result<KeyValue, EncodeError>;
+    /// Whose transaction a record belongs to: it goes into a batch of that producer.
+    fn producer(_: &Self::Record) -> ProducerStamp {
+        ProducerStamp::NONE
+    }
     /// Applies a record of the log; keys of kinds it does not serve are left out.
     fn replay(&mut self, key: &Bytes, value: Option<&Bytes>) -> Result<(), DecodeError>;
+    /// Applies a record of a batch of a producer's transaction.
+    fn replay_transactional(
+        &mut self,
+        _: ProducerId,
+        key: &Bytes,
+        value: Option<&Bytes>,
+    ) -> Result<(), DecodeError> {
+        self.replay(key, value)
+    }
+    /// A producer's transaction has ended in the partition.
+    fn on_marker(&mut self, _: ProducerId, _is_commit: bool) {}
     /// The replay is complete.
     fn on_loaded(&mut self, now: Now) -> Step<Self::Record, Self::Answer, Self::Order>;
     fn on_request(
@@ -301,6 +316,28 @@ impl<D: Disk> Shard<D> {
         Ok(())
     }
 
+    /// Appends a marker to a coordinator's partition, and lets the coordinator know: whatever it
+    /// says from now on waits for the marker. The outcome when there is nothing to wait for.
+    pub(super) fn append_marker<C: Hosted>(
+        &mut self,
+        id: TopicPartition,
+        batch: CheckedBatch,
+        (producer, is_commit): (ProducerId, bool),
+        token: PartToken,
+    ) -> Option<AppendOutcome> {
+        let from = AppendOrigin::Coordinator;
+        let outcome = self.append_one(id, batch, Acks::All, token, from);
+        if outcome.as_ref().is_some_and(|outcome| outcome.code != KafkaCode::None) {
+            return outcome;
+        }
+        let end = self.partition_index(&id).map(|index| self.partitions[index].log.log_end());
+        if let Some(seat) = C::host(self).seats.get_mut(&id) {
+            seat.coordinator.on_marker(producer, is_commit);
+            seat.gate.on_appended(end.expect("just appended to"));
+        }
+        outcome
+    }
+
     /// An append of a coordinator is committed, or will never be.
     pub(super) fn on_coordinator_appended<C: Hosted>(
         &mut self,
@@ -355,13 +392,19 @@ fn batches_of<C: Hosted>(
     now_ms: i64,
 ) -> Result<Vec<CheckedBatch>, KafkaCode> {
     let mut batches = Vec::new();
-    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let mut builder = BatchBuilder::new(options_of(ProducerStamp::NONE));
+    let mut current = ProducerStamp::NONE;
     for record in records {
         let bytes = C::encode(record).map_err(|_| KafkaCode::UnknownServerError)?;
         let size = bytes.key.len() + bytes.value.as_ref().map_or(0, |value| value.len());
-        if builder.record_count() > 0 && builder.size() + size > COORDINATOR_BATCH_BYTES {
-            let full = std::mem::replace(&mut builder, BatchBuilder::new(BatchOptions::default()));
-            batches.push(finish(full)?);
+        let producer = C::producer(record);
+        let is_full = builder.size() + size > COORDINATOR_BATCH_BYTES;
+        if producer != current || (is_full && builder.record_count() > 0) {
+            let full = std::mem::replace(&mut builder, BatchBuilder::new(options_of(producer)));
+            current = producer;
+            if full.record_count() > 0 {
+                batches.push(finish(full)?);
+            }
         }
         let record = NewRecord {
             timestamp_ms: now_ms,
@@ -375,6 +418,11 @@ fn batches_of<C: Hosted>(
         batches.push(finish(builder)?);
     }
     Ok(batches)
+}
+
+fn options_of(producer: ProducerStamp) -> BatchOptions {
+    let is_transactional = producer != ProducerStamp::NONE;
+    BatchOptions { producer, is_transactional, ..BatchOptions::default() }
 }
 
 fn finish(builder: BatchBuilder) -> Result<CheckedBatch, KafkaCode> {

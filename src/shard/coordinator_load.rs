@@ -3,8 +3,9 @@
 //! The whole partition is read from its log start, in order, up to the high watermark. Until log
 //! compaction exists that is every record ever written to it.
 
-use crate::model::ids::{Offset, TopicPartition};
+use crate::model::ids::{Offset, ProducerId, TopicPartition};
 use crate::model::limits::COORDINATOR_LOAD_BYTES;
+use crate::protocol::record::TransactionMarker;
 use crate::protocol::record_batch::{BatchError, CheckedBatch};
 use crate::shard::coordinator_host::{Birth, Hosted, coordinators};
 use crate::shard::shard::{Shard, ShardRef};
@@ -137,20 +138,43 @@ fn apply<C: Hosted>(
         if end <= next {
             continue;
         }
-        if !header.attributes().is_control() {
-            for record in batch.decode_records()?.iter() {
-                let record = record?;
-                let key = record.key.map(Bytes::copy_from_slice).unwrap_or_default();
-                let value = record.value.map(Bytes::copy_from_slice);
-                loaded.records += 1;
-                if coordinator.replay(&key, value.as_ref()).is_err() {
-                    loaded.unreadable += 1;
-                }
-            }
+        match header.attributes().is_control() {
+            true => apply_marker(coordinator, &batch),
+            false => apply_records(coordinator, &batch, loaded)?,
         }
         next = end;
     }
     Ok(next)
+}
+
+fn apply_records<C: Hosted>(
+    coordinator: &mut C,
+    batch: &CheckedBatch,
+    loaded: &mut Loaded,
+) -> Result<(), LoadError> {
+    let is_transactional = batch.header().attributes().is_transactional();
+    let producer = ProducerId(batch.header().producer_id());
+    for record in batch.decode_records()?.iter() {
+        let record = record?;
+        let key = record.key.map(Bytes::copy_from_slice).unwrap_or_default();
+        let value = record.value.map(Bytes::copy_from_slice);
+        loaded.records += 1;
+        let applied = match is_transactional {
+            true => coordinator.replay_transactional(producer, &key, value.as_ref()),
+            false => coordinator.replay(&key, value.as_ref()),
+        };
+        if applied.is_err() {
+            loaded.unreadable += 1;
+        }
+    }
+    Ok(())
+}
+
+fn apply_marker<C: Hosted>(coordinator: &mut C, batch: &CheckedBatch) {
+    if let Some((marker, _)) = TransactionMarker::of(batch) {
+        let producer = ProducerId(batch.header().producer_id());
+        coordinator.on_marker(producer, marker == TransactionMarker::Commit);
+    }
 }
 
 impl<D: Disk> Shard<D> {

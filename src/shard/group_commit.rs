@@ -148,12 +148,12 @@ impl<D: Disk> Shard<D> {
     /// Answers and wakes whatever a partition's new ends allow.
     pub fn settle_partition(&mut self, index: PartitionIndex) {
         let partition = &mut self.partitions[index];
-        let has_risen = partition.advance();
+        let rise = partition.advance();
         while let Some(waiter) = self.partitions[index].next_settled() {
             self.resolve(waiter.token, waiter.outcome);
         }
-        if has_risen {
-            self.wake_fetches(index);
+        if let Some(rise) = rise {
+            self.wake_fetches(index, rise);
         }
     }
 

@@ -7,11 +7,13 @@ use crate::coordinator::replayed::{Effect, KeyValue, Step, Waiter};
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
 use crate::model::group_config::GroupConfig;
-use crate::model::ids::{CoreId, TopicPartition};
+use crate::model::ids::{CoreId, ProducerId, TopicPartition};
 use crate::protocol::primitive::{DecodeError, EncodeError};
-use crate::shard::coordinator_host::{Birth, Host, Hosted, StepOf, coordinator_of};
+use crate::protocol::record::ProducerStamp;
+use crate::shard::coordinator_host::{self, Birth, Host, Hosted, StepOf, coordinator_of};
 use crate::shard::questions::{Question, Reply, ask};
 use crate::shard::shard::{Shard, ShardRef};
+use crate::shard::verification::{self, Claim};
 use crate::storage::disk::Disk;
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -43,6 +45,33 @@ impl Hosted for GroupCoordinator {
             GroupCoordinator::replay(self, record);
         }
         Ok(())
+    }
+
+    fn producer(record: &GroupRecord) -> ProducerStamp {
+        match record {
+            GroupRecord::Pending { producer, .. } => ProducerStamp {
+                producer_id: producer.id.0,
+                producer_epoch: producer.epoch.0,
+                base_sequence: -1,
+            },
+            GroupRecord::Offset { .. } | GroupRecord::Group { .. } => ProducerStamp::NONE,
+        }
+    }
+
+    fn replay_transactional(
+        &mut self,
+        producer: ProducerId,
+        key: &Bytes,
+        value: Option<&Bytes>,
+    ) -> Result<(), DecodeError> {
+        if let Some(record) = GroupRecord::decode(key, value)? {
+            GroupCoordinator::replay_transactional(self, producer, record);
+        }
+        Ok(())
+    }
+
+    fn on_marker(&mut self, producer: ProducerId, is_commit: bool) {
+        GroupCoordinator::on_marker(self, producer, is_commit);
     }
 
     fn on_loaded(&mut self, now: Now) -> StepOf<Self> {
@@ -109,6 +138,59 @@ pub async fn ask_coordinator<D: Disk>(
         Reply::Group(answer) => *answer,
         other => unreachable!("a group's request is answered by its coordinator, not by {other:?}"),
     }
+}
+
+/// Puts a transaction's offsets to the coordinator of `group`; it sees to it that the transaction
+/// is open.
+pub async fn ask_transactional_commit<D: Disk>(
+    shard: &ShardRef<D>,
+    group: &str,
+    claim: Claim,
+    request: GroupRequest,
+) -> GroupAnswer {
+    let owner = coordinator_of::<GroupCoordinator>(&shard.borrow().image, group);
+    let Some((partition, core)) = owner else {
+        return GroupAnswer::Refused(KafkaCode::NotCoordinator);
+    };
+    let request = Box::new(request);
+    let question = Question::CommitTransaction { partition, claim: Box::new(claim), request };
+    match ask(shard, core, question).await {
+        Reply::Group(answer) => *answer,
+        other => unreachable!("a group's request is answered by its coordinator, not by {other:?}"),
+    }
+}
+
+/// Commits a transaction's offsets on the core that owns the group, once its coordinator has said
+/// that the partition is part of the transaction.
+pub async fn commit_transaction_here<D: Disk>(
+    shard: &ShardRef<D>,
+    id: TopicPartition,
+    claim: &Claim,
+    request: GroupRequest,
+) -> GroupAnswer {
+    let key = (id, claim.producer_id);
+    loop {
+        let opened = {
+            let mut shard = shard.borrow_mut();
+            match shard.is_transaction_open(claim, &id) {
+                true => break,
+                false => shard.guards.open(key),
+            }
+        };
+        let codes = verification::verify(shard, claim, &[id]).await;
+        let is_whole = shard.borrow_mut().guards.close(&key, opened);
+        match codes.first() {
+            // Clients know this one, and ask the same coordinator again.
+            Some(code) if verification::is_transient(*code) => {
+                return GroupAnswer::Refused(KafkaCode::CoordinatorLoadInProgress);
+            }
+            Some(KafkaCode::None) | None if is_whole => break,
+            // A marker came between question and answer: both are void.
+            Some(KafkaCode::None) | None => {}
+            Some(code) => return GroupAnswer::Refused(*code),
+        }
+    }
+    coordinator_host::answer_here::<D, GroupCoordinator>(shard, id, request).await
 }
 
 impl<D: Disk> Shard<D> {

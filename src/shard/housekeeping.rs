@@ -32,6 +32,7 @@ impl<D: Disk> Shard<D> {
         }
         self.tick_coordinators::<GroupCoordinator>();
         self.tick_coordinators::<TransactionCoordinator>();
+        self.pauses.end(now_us);
         if now_us >= self.housekeeping_due_us {
             self.housekeeping_due_us = self.now.deadline_us(HOUSEKEEPING_INTERVAL_MS);
             self.signals.housekeeping.raise();
@@ -47,6 +48,7 @@ impl<D: Disk> Shard<D> {
         let produces = self.produces.iter_mut().map(|(_, produce)| produce.deadline_us).min();
         let coordinators = self.groups.next_deadline_us().min(self.transactions.next_deadline_us());
         let due = self.housekeeping_due_us.min(coordinators);
+        let due = due.min(self.pauses.next_us());
         due.min(fetches.unwrap_or(due)).min(produces.unwrap_or(due))
     }
 

@@ -7,9 +7,12 @@
 use crate::controller::image::MetadataImage;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
+use crate::protocol::messages::fetch::AbortedTransaction;
 use crate::protocol::part::Part;
 use crate::protocol::record_batch::CheckedBatch;
 use crate::shard::questions::{Question, Reply};
+use crate::shard::transactional::TransactionalAppend;
+use crate::shard::waiters::FetchWatch;
 use std::sync::Arc;
 
 /// Key of something parked in a table of the core that asked; stale keys are recognised.
@@ -104,6 +107,8 @@ pub struct ReadOutcome {
     pub diverging: Option<(i32, i64)>,
     /// Whole batches, as stored.
     pub records: Vec<Part>,
+    /// Told to readers of committed records only: whose records among `records` to skip.
+    pub aborted: Option<Vec<AbortedTransaction>>,
 }
 
 impl ReadOutcome {
@@ -116,6 +121,7 @@ impl ReadOutcome {
             log_start_offset: -1,
             diverging: None,
             records: Vec::new(),
+            aborted: None,
         }
     }
 
@@ -156,6 +162,14 @@ pub struct WatchOrder {
     pub seen: Vec<(TopicPartition, i64)>,
 }
 
+impl WatchOrder {
+    /// What is left at each partition.
+    pub fn watch(&self) -> FetchWatch {
+        let WatchOrder { origin: core, key, pass, isolation, .. } = *self;
+        FetchWatch { core, key, pass, isolation }
+    }
+}
+
 /// Everything one core may send to another.
 #[derive(Debug)]
 pub enum ShardMessage {
@@ -165,6 +179,7 @@ pub enum ShardMessage {
         acks: Acks,
         parts: Vec<AppendPart>,
     },
+    AppendTransactional(Box<TransactionalAppend>),
     Appended {
         outcomes: Vec<(PartToken, AppendOutcome)>,
     },

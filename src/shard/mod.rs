@@ -27,6 +27,8 @@ pub mod signal; // wake-ups under any executor
 pub mod stats; // counters of one core
 pub mod stop; // an orderly end
 pub mod transaction_host; // transaction coordinators among them, and their markers
+pub mod transactional; // batches of transactions on their way in
+pub mod verification; // a transaction coordinator asked about partitions
 pub mod waiters; // who waits at a partition
 
 use crate::storage::disk::Disk;
@@ -41,6 +43,7 @@ pub fn loops<D: Disk>(
         ("sync", Box::pin(group_commit::sync_loop(shard.clone()))),
         ("drain", Box::pin(segment_writer::drain_loop(shard.clone()))),
         ("markers", Box::pin(transaction_host::marker_loop(shard.clone()))),
+        ("verify", Box::pin(transactional::verify_loop(shard.clone()))),
         ("housekeeping", Box::pin(housekeeping::housekeeping_loop(shard.clone()))),
     ]
 }

@@ -12,8 +12,8 @@
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::model::topic_config::Durability;
-use crate::shard::mesh::{Acks, AppendOutcome, PartToken};
-use crate::shard::waiters::{AppendWaiter, Waiters};
+use crate::shard::mesh::{Acks, AppendOutcome, Isolation, PartToken};
+use crate::shard::waiters::{AppendWaiter, Rise, Waiters};
 use crate::storage::disk::Disk;
 use crate::storage::partition_log::PartitionLog;
 
@@ -36,8 +36,9 @@ pub struct Partition<D: Disk> {
 
 impl<D: Disk> Partition<D> {
     /// A partition just recovered: everything found on disk is safe.
-    pub fn new(id: TopicPartition, log: PartitionLog<D>, leader_epoch: LeaderEpoch) -> Self {
+    pub fn new(id: TopicPartition, mut log: PartitionLog<D>, leader_epoch: LeaderEpoch) -> Self {
         let high_watermark = log.log_end();
+        log.on_committed(high_watermark);
         assert!(log.log_start() <= high_watermark);
         Partition {
             id,
@@ -57,9 +58,12 @@ impl<D: Disk> Partition<D> {
         self.high_watermark
     }
 
-    /// End of what readers at this isolation may see.
-    pub fn readable_end(&self) -> Offset {
-        self.high_watermark
+    /// End of what readers of this isolation may see.
+    pub fn readable_end(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.log.last_stable_offset(self.high_watermark),
+        }
     }
 
     /// What the topic's durability makes of the log's ends.
@@ -89,15 +93,18 @@ impl<D: Disk> Partition<D> {
         None
     }
 
-    /// Moves the high watermark to what is safe now; true when it rose.
-    pub fn advance(&mut self) -> bool {
+    /// Moves the high watermark to what is safe now, and says what rose.
+    pub fn advance(&mut self) -> Option<Rise> {
         let safe = self.safe_end();
         assert!(safe <= self.log.log_end());
-        let has_risen = safe > self.high_watermark;
-        if has_risen {
-            self.high_watermark = safe;
+        if safe <= self.high_watermark {
+            return None;
         }
-        has_risen
+        let stable_before = self.readable_end(Isolation::ReadCommitted);
+        self.high_watermark = safe;
+        self.log.on_committed(safe);
+        let has_risen = self.readable_end(Isolation::ReadCommitted) > stable_before;
+        Some(if has_risen { Rise::Both } else { Rise::HighWatermark })
     }
 
     /// Next append whose wait is over.

@@ -12,15 +12,18 @@ use crate::coordinator::transaction::{
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
 use crate::shard::coordinator_host;
+use crate::shard::group_host;
 use crate::shard::markers::{self, MarkerOrder};
 use crate::shard::mesh::{Isolation, ShardMessage};
 use crate::shard::metadata;
-use crate::shard::reads::{check_epoch, readable_end};
+use crate::shard::reads::check_epoch;
 use crate::shard::recovery;
 use crate::shard::shard::{Shard, ShardRef};
+use crate::shard::verification::Claim;
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::partition_log::TimestampLookup;
+use crate::storage::producer_state::ActiveProducer;
 use std::sync::Arc;
 
 /// Which offset ListOffsets wants (its special timestamps).
@@ -79,6 +82,16 @@ pub enum Question {
         partition: TopicPartition,
         request: Box<TransactionRequest>,
     },
+    /// Offsets of a group that a transaction commits; answered by `Reply::Group`.
+    CommitTransaction {
+        partition: TopicPartition,
+        claim: Box<Claim>,
+        request: Box<GroupRequest>,
+    },
+    /// Who has written to a partition.
+    Producers {
+        partition: TopicPartition,
+    },
     /// Ends a producer's transaction in a partition.
     WriteMarker {
         partition: TopicPartition,
@@ -101,6 +114,7 @@ pub enum Reply {
     Replayed(Result<(), StorageError>),
     Group(Box<GroupAnswer>),
     Transaction(Box<TransactionAnswer>),
+    Producers(Result<Vec<ActiveProducer>, KafkaCode>),
     /// NONE once the marker is committed.
     MarkerWritten(KafkaCode),
     /// The image's partitions of this core are open.
@@ -148,6 +162,12 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
             coordinator_host::answer_here::<D, TransactionCoordinator>(shard, partition, *request)
                 .await,
         )),
+        Question::CommitTransaction { partition, claim, request } => {
+            let commit = group_host::commit_transaction_here(shard, partition, &claim, *request);
+            // Boxed because it asks a question of its own.
+            Reply::Group(Box::new(Box::pin(commit).await))
+        }
+        Question::Producers { partition } => Reply::Producers(shard.borrow().producers(partition)),
         Question::WriteMarker { partition, marker } => {
             Reply::MarkerWritten(markers::write_here(shard, partition, marker).await)
         }
@@ -171,7 +191,7 @@ async fn list_offset<D: Disk>(
         let index = shard.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
         let partition = &mut shard.partitions[index];
         check_epoch(partition, current_leader_epoch)?;
-        let end = readable_end(partition, isolation);
+        let end = partition.readable_end(isolation);
         let at = |offset: Offset| FoundOffset {
             timestamp_ms: -1,
             offset: offset.to_wire(),
@@ -236,6 +256,11 @@ impl<D: Disk> Shard<D> {
         check_epoch(partition, current_leader_epoch)?;
         let found = partition.log.end_offset_for_epoch(LeaderEpoch(leader_epoch));
         Ok(found.map_or((-1, -1), |(epoch, end)| (epoch.0, end.to_wire())))
+    }
+
+    fn producers(&self, id: TopicPartition) -> Result<Vec<ActiveProducer>, KafkaCode> {
+        let index = self.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        Ok(self.partitions[index].log.producers().describe().collect())
     }
 
     fn log_sizes(&self) -> Vec<(TopicPartition, u64)> {

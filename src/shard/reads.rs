@@ -6,16 +6,19 @@
 
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset};
+use crate::protocol::messages::fetch::AbortedTransaction;
 use crate::protocol::part::Part;
+use crate::protocol::record_batch::BatchHeader;
 use crate::shard::mesh::{
     Isolation, ParkedKey, ReadOrder, ReadOutcome, ReadPart, ShardMessage, WatchOrder,
 };
 use crate::shard::parked::FetchPhase;
 use crate::shard::partition::Partition;
 use crate::shard::shard::{Finished, PartitionIndex, Shard, ShardRef};
-use crate::shard::waiters::FetchWatch;
+use crate::shard::waiters::{FetchWatch, Rise};
 use crate::storage::disk::Disk;
 use crate::storage::partition_log::{FileRead, ReadPlan};
+use bytes::Bytes;
 
 /// What one part of a read found in memory, or where on disk it continues.
 enum Found<D: Disk> {
@@ -104,18 +107,27 @@ impl<D: Disk> Shard<D> {
                 return Found::Done(outcome);
             }
         };
-        let up_to = readable_end(partition, isolation);
+        let up_to = partition.readable_end(isolation);
         let max_bytes = part.max_bytes.min(budget);
+        let is_committed = isolation == Isolation::ReadCommitted;
+        outcome.aborted = is_committed.then(Vec::new);
         if max_bytes == 0 && !is_first {
             return Found::Done(outcome);
         }
+        let aborted = |end| is_committed.then(|| aborted_between(partition, from, end));
         match partition.log.read(from, max_bytes, up_to, is_first) {
             ReadPlan::Empty => Found::Done(outcome),
             ReadPlan::Memory(records) => {
+                outcome.aborted = aborted(end_of(&records));
                 outcome.records = records.into_iter().map(Part::from).collect();
                 Found::Done(outcome)
             }
-            ReadPlan::File(plan) => Found::OnDisk(outcome, plan),
+            ReadPlan::File(plan) => {
+                // Looked up now: retention may take the segment while it is read. What begins
+                // behind the records that are found does no harm.
+                outcome.aborted = aborted(up_to.min(partition.log.segment_end(from)));
+                Found::OnDisk(outcome, plan)
+            }
             ReadPlan::OutOfRange => {
                 outcome.code = KafkaCode::OffsetOutOfRange;
                 Found::Done(outcome)
@@ -162,18 +174,17 @@ impl<D: Disk> Shard<D> {
                 continue;
             };
             let partition = &mut self.partitions[index];
-            has_missed |= readable_end(partition, order.isolation).to_wire() > *seen;
-            let watch = FetchWatch { core: order.origin, key: order.key, pass: order.pass };
-            partition.waiters.watch(watch);
+            has_missed |= partition.readable_end(order.isolation).to_wire() > *seen;
+            partition.waiters.watch(order.watch());
         }
         if has_missed {
-            self.wake(FetchWatch { core: order.origin, key: order.key, pass: order.pass });
+            self.wake(order.watch());
         }
     }
 
-    /// A readable end rose: every fetch that watches reads again.
-    pub fn wake_fetches(&mut self, index: PartitionIndex) {
-        for watch in self.partitions[index].waiters.take_fetches() {
+    /// Readable ends rose: the fetches that watch one of them read again.
+    pub fn wake_fetches(&mut self, index: PartitionIndex, rise: Rise) {
+        for watch in self.partitions[index].waiters.take_fetches(rise) {
             self.wake(watch);
         }
     }
@@ -214,19 +225,47 @@ fn found_nothing<D: Disk>(partition: &Partition<D>) -> ReadOutcome {
     ReadOutcome {
         code: KafkaCode::None,
         high_watermark: partition.high_watermark().to_wire(),
-        last_stable_offset: readable_end(partition, Isolation::ReadCommitted).to_wire(),
+        last_stable_offset: partition.readable_end(Isolation::ReadCommitted).to_wire(),
         log_start_offset: partition.log.log_start().to_wire(),
         diverging: None,
         records: Vec::new(),
+        aborted: None,
     }
 }
 
-/// End of what a reader of this isolation may see. Without open transactions the last stable
-/// offset is the high watermark.
-pub fn readable_end<D: Disk>(partition: &Partition<D>, isolation: Isolation) -> Offset {
-    match isolation {
-        Isolation::ReadUncommitted | Isolation::ReadCommitted => partition.high_watermark(),
+fn aborted_between<D: Disk>(
+    partition: &Partition<D>,
+    from: Offset,
+    up_to: Offset,
+) -> Vec<AbortedTransaction> {
+    let found = partition.log.aborted_between(from, up_to).into_iter();
+    found
+        .map(|one| AbortedTransaction {
+            producer_id: one.producer.0,
+            first_offset: one.first.to_wire(),
+        })
+        .collect()
+}
+
+/// Offset behind the last batch of `parts`; a batch may be in two parts.
+fn end_of(parts: &[Bytes]) -> Offset {
+    let mut end = Offset::ZERO;
+    let mut left = 0;
+    for part in parts {
+        let mut part = &part[left.min(part.len())..];
+        left = 0;
+        while let Ok(header) = BatchHeader::read(part) {
+            end = Offset::from_wire(header.last_offset()).map_or(end, |last| last.advance(1));
+            match part.get(header.size()..) {
+                Some(rest) => part = rest,
+                None => {
+                    left = header.size() - part.len();
+                    break;
+                }
+            }
+        }
     }
+    end
 }
 
 /// Where the client's log parts from ours, when its last epoch says so (Fetch v12, KIP-595).

@@ -19,6 +19,7 @@ use crate::shard::metadata::{self, CONTROLLER_CORE, MetadataError};
 use crate::shard::partition::Partition;
 use crate::shard::questions::{Question, Reply, ask};
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef};
+use crate::shard::waiters::Rise;
 use crate::storage::checkpoint::{self, RecoveryPoints};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
@@ -285,7 +286,7 @@ impl<D: Disk> Shard<D> {
         while let Some((token, outcome)) = self.partitions[index].next_failed(code) {
             self.resolve(token, outcome);
         }
-        self.wake_fetches(index);
+        self.wake_fetches(index, Rise::Both);
         let partition = self.partitions.remove(index);
         self.on_left_memory(partition.log.pending_bytes());
     }

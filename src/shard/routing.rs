@@ -16,6 +16,9 @@ pub fn on_message<D: Disk>(shard: &ShardRef<D>, from: CoreId, message: ShardMess
         ShardMessage::Append { origin, key, acks, parts } => {
             shard.borrow_mut().append_parts(origin, key, acks, parts);
         }
+        ShardMessage::AppendTransactional(order) => {
+            shard.borrow_mut().append_transactional(*order);
+        }
         ShardMessage::Appended { outcomes } => {
             let mut shard = shard.borrow_mut();
             for (token, outcome) in outcomes {

@@ -22,6 +22,8 @@ use crate::shard::partition::Partition;
 use crate::shard::signal::Signal;
 use crate::shard::stats::Stats;
 use crate::shard::transaction_host::MarkerQueue;
+use crate::shard::transactional::HeldBatches;
+use crate::shard::verification::{Guards, Pauses};
 use crate::storage::disk::Disk;
 use crate::storage::journal::{Journal, JournalEntry};
 use crate::storage::tail_cache::TailArena;
@@ -74,6 +76,8 @@ pub struct LoopSignals {
     pub room: Signal,
     /// A transaction was decided: its partitions are to be told.
     pub markers: Signal,
+    /// Batches wait for a transaction coordinator that was not asked yet.
+    pub verify: Signal,
     /// Time moved: retention, checkpoints, rolling.
     pub housekeeping: Signal,
 }
@@ -109,6 +113,10 @@ pub struct Shard<D: Disk> {
     pub groups: Host<GroupCoordinator>,
     pub transactions: Host<TransactionCoordinator>,
     pub markers: MarkerQueue,
+    /// Batches that wait for a transaction coordinator.
+    pub held: HeldBatches,
+    pub guards: Guards,
+    pub pauses: Pauses,
     pub commit: super::group_commit::GroupCommit,
     pub metadata: super::metadata::MetadataLog<D>,
     pub is_stopping: bool,
@@ -183,6 +191,9 @@ impl<D: Disk> Shard<D> {
             groups: Host::default(),
             transactions: Host::default(),
             markers: MarkerQueue::default(),
+            held: HeldBatches::default(),
+            guards: Guards::default(),
+            pauses: Pauses::default(),
             commit: super::group_commit::GroupCommit::default(),
             metadata: super::metadata::MetadataLog::default(),
             is_stopping: false,

@@ -4,7 +4,7 @@
 //! wakes a prefix and nothing is searched.
 
 use crate::model::ids::{CoreId, Offset};
-use crate::shard::mesh::{AppendOutcome, ParkedKey, PartToken};
+use crate::shard::mesh::{AppendOutcome, Isolation, ParkedKey, PartToken};
 use std::collections::VecDeque;
 
 /// A produce part that was appended and waits to be safe enough.
@@ -22,6 +22,15 @@ pub struct FetchWatch {
     pub core: CoreId,
     pub key: ParkedKey,
     pub pass: u32,
+    pub isolation: Isolation,
+}
+
+/// Which readable ends of a partition rose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rise {
+    /// The high watermark alone: an open transaction holds the last stable offset back.
+    HighWatermark,
+    Both,
 }
 
 /// All waiters of one partition.
@@ -65,9 +74,13 @@ impl Waiters {
         self.fetches.push(watch);
     }
 
-    /// All fetches to wake; each is woken once per registration.
-    pub fn take_fetches(&mut self) -> Vec<FetchWatch> {
-        std::mem::take(&mut self.fetches)
+    /// The fetches to wake after a rise; each is woken once per registration.
+    pub fn take_fetches(&mut self, rise: Rise) -> Vec<FetchWatch> {
+        let is_woken = |watch: &mut FetchWatch| watch.isolation == Isolation::ReadUncommitted;
+        match rise {
+            Rise::Both => std::mem::take(&mut self.fetches),
+            Rise::HighWatermark => self.fetches.extract_if(.., is_woken).collect(),
+        }
     }
 
     /// True when no produce waits.
@@ -114,12 +127,28 @@ mod tests {
         assert!(waiters.has_appends());
     }
 
+    fn watch(index: u32, pass: u32, isolation: Isolation) -> FetchWatch {
+        let key = ParkedKey { index, generation: 1 };
+        FetchWatch { core: CoreId(0), key, pass, isolation }
+    }
+
     #[test]
     fn a_fetch_that_watches_again_is_woken_once() {
         let mut waiters = Waiters::default();
-        let key = ParkedKey { index: 3, generation: 1 };
-        waiters.watch(FetchWatch { core: CoreId(0), key, pass: 1 });
-        waiters.watch(FetchWatch { core: CoreId(0), key, pass: 2 });
-        assert_eq!(waiters.take_fetches(), [FetchWatch { core: CoreId(0), key, pass: 2 }]);
+        waiters.watch(watch(3, 1, Isolation::ReadUncommitted));
+        let again = watch(3, 2, Isolation::ReadUncommitted);
+        waiters.watch(again);
+        assert_eq!(waiters.take_fetches(Rise::Both), [again]);
+    }
+
+    #[test]
+    fn a_reader_of_committed_records_sleeps_while_a_transaction_is_open() {
+        let mut waiters = Waiters::default();
+        let (any, committed) =
+            (watch(1, 1, Isolation::ReadUncommitted), watch(2, 1, Isolation::ReadCommitted));
+        waiters.watch(any);
+        waiters.watch(committed);
+        assert_eq!(waiters.take_fetches(Rise::HighWatermark), [any]);
+        assert_eq!(waiters.take_fetches(Rise::Both), [committed]);
     }
 }

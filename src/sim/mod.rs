@@ -10,3 +10,5 @@ pub mod random;
 
 #[cfg(test)]
 mod group_tests;
+#[cfg(test)]
+mod marker_tests;

@@ -21,7 +21,7 @@ pub enum AppendOrigin {
     /// A producer: every rule holds.
     Client,
     /// A group or transaction coordinator of this broker: control batches are allowed, sequences
-    /// are not looked at.
+    /// are not looked at, epochs are.
     Coordinator,
     /// The leader, or our own journal: offsets and epochs are in the batch, nothing is judged.
     Replication,
@@ -54,6 +54,10 @@ pub enum AppendError {
     FencedProducer { epoch: ProducerEpoch, current: ProducerEpoch },
     #[error("sequence {sequence} does not follow: {expected} was expected")]
     OutOfOrderSequence { sequence: i32, expected: i32 },
+    #[error("the producer has an open transaction, and the batch is not part of one")]
+    OutsideTransaction,
+    #[error("transaction coordinator epoch {epoch} is older than {current}")]
+    FencedCoordinator { epoch: i32, current: i32 },
     #[error("batch begins at offset {base_offset}, the log ends at {log_end}")]
     OffsetMismatch { base_offset: i64, log_end: Offset },
     #[error(transparent)]
@@ -72,6 +76,8 @@ impl AppendError {
             AppendError::NullKey { .. } => KafkaCode::InvalidRecord,
             AppendError::FencedProducer { .. } => KafkaCode::InvalidProducerEpoch,
             AppendError::OutOfOrderSequence { .. } => KafkaCode::OutOfOrderSequenceNumber,
+            AppendError::OutsideTransaction => KafkaCode::InvalidTxnState,
+            AppendError::FencedCoordinator { .. } => KafkaCode::TransactionCoordinatorFenced,
             AppendError::OffsetMismatch { .. } => KafkaCode::UnknownServerError,
             AppendError::Batch(error) => KafkaCode::from(error),
             AppendError::Recompress(_) => KafkaCode::MessageTooLarge,

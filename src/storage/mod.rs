@@ -15,3 +15,4 @@ mod recovery;
 mod retention;
 mod segment;
 pub mod tail_cache;
+pub mod transactions;

@@ -24,32 +24,31 @@
 //! - The last segment is the active one; every other one is closed and full to its end offset.
 
 use crate::model::clock::Now;
-use crate::model::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition};
+use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::model::limits::PRODUCER_EXPIRATION_MS;
 use crate::model::topic_config::TopicConfig;
-use crate::protocol::record::TransactionMarker;
 use crate::protocol::record_batch::{BatchHeader, CheckedBatch};
 use crate::storage::append_check::{self, AppendContext, AppendError, AppendOrigin};
 use crate::storage::checkpoint::RecoveryPoint;
 use crate::storage::disk::Disk;
 use crate::storage::epoch_cache::EpochCache;
 use crate::storage::journal::JournalEntry;
-use crate::storage::producer_state::{
-    ProducerBatch, ProducerState, SequenceRefusal, SequenceVerdict,
-};
+use crate::storage::producer_state::ProducerState;
 use crate::storage::segment::{Segment, SegmentBatch};
 use crate::storage::tail_cache::{StoredBytes, Tail, TailArena, TailBatch};
+use crate::storage::transactions::Transactions;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 mod drain;
+mod producers;
 mod read;
 mod timestamps;
 
 pub use crate::storage::recovery::{OpenLog, RecoveryReport};
-pub(super) use drain::write_snapshot;
 pub use drain::{DrainDone, DrainPlan, SyncDone, SyncPlan};
+pub(super) use drain::{write_aborts, write_snapshot};
 pub use read::{FileRead, ReadPlan};
 pub use timestamps::{FoundTimestamp, TimestampLookup, TimestampSearch};
 
@@ -105,6 +104,7 @@ pub struct PartitionLog<D: Disk> {
     pub(super) epochs: EpochCache,
     pub(super) is_epoch_file_due: bool,
     pub(super) producers: ProducerState,
+    pub(super) transactions: Transactions,
     pub(super) snapshots: drain::Snapshots,
     /// The recovery point that a crash would find.
     pub(super) durable_point: RecoveryPoint,
@@ -137,6 +137,7 @@ impl<D: Disk> PartitionLog<D> {
             epochs: EpochCache::default(),
             is_epoch_file_due: false,
             producers: ProducerState::default(),
+            transactions: Transactions::default(),
             snapshots: drain::Snapshots::default(),
             durable_point: open.point,
             damage: Vec::new(),
@@ -178,7 +179,7 @@ impl<D: Disk> PartitionLog<D> {
         arena: &mut TailArena,
     ) -> Result<Appended, AppendError> {
         let batch = append_check::check(batch, &self.config, &context)?;
-        if let Some(stored) = self.check_producer(batch.header(), context.origin)? {
+        if let Some(stored) = self.check_producer(&batch, context.origin)? {
             return Ok(stored);
         }
         self.reach_log_start();
@@ -216,42 +217,6 @@ impl<D: Disk> PartitionLog<D> {
         let bytes = StoredBytes::whole(batch.bytes().clone());
         self.push(&header, base_offset, bytes, now);
         self.note_in_state(&header, batch, now.wall_ms);
-    }
-
-    fn check_producer(
-        &self,
-        header: &BatchHeader,
-        origin: AppendOrigin,
-    ) -> Result<Option<Appended>, AppendError> {
-        if !append_check::has_producer(header) || origin == AppendOrigin::Replication {
-            return Ok(None);
-        }
-        let (id, epoch) =
-            (ProducerId(header.producer_id()), ProducerEpoch(header.producer_epoch()));
-        if origin == AppendOrigin::Coordinator {
-            return match self.producers.epoch(id) {
-                Some(current) if epoch < current => {
-                    Err(AppendError::FencedProducer { epoch, current })
-                }
-                _ => Ok(None),
-            };
-        }
-        match self.producers.check(&producer_batch(header, self.log_end())) {
-            SequenceVerdict::Append => Ok(None),
-            SequenceVerdict::Duplicate(span) => Ok(Some(Appended {
-                base_offset: span.base_offset,
-                last_offset: span.last_offset,
-                log_append_time_ms: -1,
-                is_duplicate: true,
-            })),
-            SequenceVerdict::Refuse(SequenceRefusal::FencedEpoch { current }) => {
-                Err(AppendError::FencedProducer { epoch, current })
-            }
-            SequenceVerdict::Refuse(SequenceRefusal::OutOfOrder { expected }) => {
-                let sequence = header.base_sequence();
-                Err(AppendError::OutOfOrderSequence { sequence, expected })
-            }
-        }
     }
 
     fn base_for(&self, batch: &CheckedBatch, origin: AppendOrigin) -> Result<Offset, AppendError> {
@@ -305,35 +270,6 @@ impl<D: Disk> PartitionLog<D> {
         });
         assert!(self.log_end() == last_offset.advance(1));
         last_offset
-    }
-
-    /// Brings epochs and producers up to date with a batch of the log; `header` is as stored.
-    pub(super) fn note_in_state(
-        &mut self,
-        header: &BatchHeader,
-        batch: &CheckedBatch,
-        now_ms: i64,
-    ) {
-        let base_offset = Offset::from_wire(header.base_offset()).expect("stamped, or checked");
-        self.note_epoch(header, base_offset);
-        if !append_check::has_producer(header) {
-            return;
-        }
-        self.snapshots.begin_at(base_offset);
-        let produced = producer_batch(header, base_offset);
-        if !header.attributes().is_control() {
-            self.producers.on_batch(&produced, now_ms);
-        } else if let Some(coordinator_epoch) = marker_epoch(batch) {
-            self.producers.on_marker(produced.id, produced.epoch, coordinator_epoch, now_ms);
-        }
-    }
-
-    /// Brings epochs up to date with a batch of the log.
-    pub(super) fn note_epoch(&mut self, header: &BatchHeader, base_offset: Offset) {
-        if header.leader_epoch() >= 0 {
-            let epoch = LeaderEpoch(header.leader_epoch());
-            self.is_epoch_file_due |= self.epochs.assign(epoch, base_offset);
-        }
     }
 
     /// Closes the active segment, if it has anything, and begins another.
@@ -451,11 +387,6 @@ impl<D: Disk> PartitionLog<D> {
         self.epochs.end_offset(epoch, self.log_end())
     }
 
-    /// First offset of the oldest open transaction.
-    pub fn first_open_transaction(&self) -> Option<Offset> {
-        self.producers.first_open_offset()
-    }
-
     /// Producers whose sequences are known.
     pub fn producers(&self) -> &ProducerState {
         &self.producers
@@ -560,27 +491,4 @@ impl<D: Disk> PartitionLog<D> {
         assert!(self.synced_end <= self.durable_end);
         assert!(self.durable_end <= self.written_end);
     }
-}
-
-fn producer_batch(header: &BatchHeader, base_offset: Offset) -> ProducerBatch {
-    let offsets = u64::from(header.last_offset_delta().unsigned_abs());
-    ProducerBatch {
-        id: ProducerId(header.producer_id()),
-        epoch: ProducerEpoch(header.producer_epoch()),
-        first_sequence: header.base_sequence(),
-        last_sequence: header.last_sequence(),
-        base_offset,
-        last_offset: base_offset.advance(offsets),
-        max_timestamp_ms: header.max_timestamp(),
-        is_transactional: header.attributes().is_transactional(),
-    }
-}
-
-/// Coordinator epoch of a transaction marker; `None` for other control batches.
-fn marker_epoch(batch: &CheckedBatch) -> Option<i32> {
-    let records = batch.decode_records().ok()?;
-    let record = records.iter().next()?.ok()?;
-    TransactionMarker::from_key(record.key?)?;
-    let (_version, epoch) = record.value?.split_first_chunk::<2>()?;
-    Some(i32::from_be_bytes(*epoch.first_chunk()?))
 }

@@ -64,6 +64,8 @@ pub enum SequenceRefusal {
     FencedEpoch { current: ProducerEpoch },
     /// The sequence does not follow the last one; `expected` would.
     OutOfOrder { expected: i32 },
+    /// The producer has an open transaction, and the batch is not part of one.
+    OutsideTransaction,
 }
 
 /// What to do with a producer's batch.
@@ -73,6 +75,20 @@ pub enum SequenceVerdict {
     /// It is stored already, there.
     Duplicate(BatchSpan),
     Refuse(SequenceRefusal),
+}
+
+/// What is told of one producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// -1 before the first batch of the epoch.
+    pub last_sequence: i32,
+    pub last_timestamp_ms: i64,
+    /// -1 before the first marker.
+    pub coordinator_epoch: i32,
+    /// First offset of the transaction that no marker has ended yet.
+    pub open_transaction: Option<Offset>,
 }
 
 /// One producer's state.
@@ -134,6 +150,7 @@ impl ProducerState {
             };
         }
         let kept = &producer.batches[..producer.batch_count];
+        let is_outside = producer.open_transaction.is_some() && !batch.is_transactional;
         let is_same = |span: &&BatchSpan| {
             span.first_sequence == batch.first_sequence && span.last_sequence == batch.last_sequence
         };
@@ -142,15 +159,18 @@ impl ProducerState {
         }
         // Only markers were seen under this epoch: its sequences begin at 0.
         let expected = kept.last().map_or(0, |last| next_sequence(last.last_sequence));
-        if batch.first_sequence == expected {
-            SequenceVerdict::Append
-        } else {
+        if batch.first_sequence != expected {
             SequenceVerdict::Refuse(SequenceRefusal::OutOfOrder { expected })
+        } else if is_outside {
+            SequenceVerdict::Refuse(SequenceRefusal::OutsideTransaction)
+        } else {
+            SequenceVerdict::Append
         }
     }
 
-    /// Notes a batch that is in the log. Does not judge: what is stored is true.
-    pub fn on_batch(&mut self, batch: &ProducerBatch, now_ms: i64) {
+    /// Notes a batch that is in the log. Does not judge: what is stored is true. Returns whether it
+    /// is the first of a transaction.
+    pub fn on_batch(&mut self, batch: &ProducerBatch, now_ms: i64) -> bool {
         let producer = self.producer(batch.id, batch.epoch);
         if batch.epoch > producer.epoch {
             producer.epoch = batch.epoch;
@@ -167,10 +187,12 @@ impl ProducerState {
         }
         producer.last_timestamp_ms = batch.max_timestamp_ms;
         producer.updated_ms = now_ms;
-        if batch.is_transactional && producer.open_transaction.is_none() {
+        assert!(producer.batch_count <= PRODUCER_BATCHES_KEPT);
+        let is_first = batch.is_transactional && producer.open_transaction.is_none();
+        if is_first {
             producer.open_transaction = Some(batch.base_offset);
         }
-        assert!(producer.batch_count <= PRODUCER_BATCHES_KEPT);
+        is_first
     }
 
     /// Notes a marker that ends a producer's transaction; returns where the transaction began.
@@ -204,9 +226,37 @@ impl ProducerState {
         })
     }
 
-    /// First offset of the oldest open transaction; readers of committed records stop there.
-    pub fn first_open_offset(&self) -> Option<Offset> {
-        self.producers.values().filter_map(|producer| producer.open_transaction).min()
+    /// Open transactions: producer and first offset, in no order.
+    pub fn open_transactions(&self) -> impl Iterator<Item = (ProducerId, Offset)> {
+        let open =
+            |(id, producer): (&ProducerId, &Producer)| Some((*id, producer.open_transaction?));
+        self.producers.iter().filter_map(open)
+    }
+
+    /// True when a batch of this producer and epoch opened a transaction that no marker has ended.
+    pub fn has_open_transaction(&self, id: ProducerId, epoch: ProducerEpoch) -> bool {
+        let producer = self.producers.get(&id).filter(|producer| producer.epoch == epoch);
+        producer.is_some_and(|producer| producer.open_transaction.is_some())
+    }
+
+    /// Epoch of the coordinator that wrote the producer's last marker; -1 without one.
+    pub fn coordinator_epoch(&self, id: ProducerId) -> i32 {
+        self.producers.get(&id).map_or(-1, |producer| producer.coordinator_epoch)
+    }
+
+    /// All producers, in no order (DescribeProducers).
+    pub fn describe(&self) -> impl Iterator<Item = ActiveProducer> {
+        self.producers.iter().map(|(id, producer)| {
+            let kept = &producer.batches[..producer.batch_count];
+            ActiveProducer {
+                id: *id,
+                epoch: producer.epoch,
+                last_sequence: kept.last().map_or(-1, |span| span.last_sequence),
+                last_timestamp_ms: producer.last_timestamp_ms,
+                coordinator_epoch: producer.coordinator_epoch,
+                open_transaction: producer.open_transaction,
+            }
+        })
     }
 
     /// Forgets producers that were silent for `expiration_ms` and have no open transaction.
@@ -400,10 +450,15 @@ mod tests {
         append(&mut state, transactional(batch(7, 0, 0, 1, 5)));
         append(&mut state, transactional(batch(8, 0, 0, 1, 6)));
         append(&mut state, transactional(batch(7, 0, 1, 1, 7)));
-        assert_eq!(state.first_open_offset(), Some(Offset::new(5)));
+        let outside = state.check(&batch(7, 0, 2, 1, 8));
+        assert_eq!(outside, SequenceVerdict::Refuse(SequenceRefusal::OutsideTransaction));
+        let mut open: Vec<_> = state.open_transactions().map(|(id, first)| (id.0, first)).collect();
+        open.sort_unstable();
+        assert_eq!(open, [(7, Offset::new(5)), (8, Offset::new(6))]);
         let began = state.on_marker(ProducerId(7), ProducerEpoch(0), 1, 0);
         assert_eq!(began, Some(Offset::new(5)));
-        assert_eq!(state.first_open_offset(), Some(Offset::new(6)));
+        assert!(!state.has_open_transaction(ProducerId(7), ProducerEpoch(0)));
+        assert!(state.has_open_transaction(ProducerId(8), ProducerEpoch(0)));
         assert_eq!(state.check(&batch(7, 0, 2, 1, 9)), SequenceVerdict::Append);
         // A marker under a newer epoch (KIP-890) starts the sequences again.
         state.on_marker(ProducerId(8), ProducerEpoch(1), 1, 0);

@@ -18,10 +18,11 @@ use crate::storage::epoch_cache::{EPOCH_FILE, EpochCache};
 use crate::storage::error::StorageError;
 use crate::storage::index::{OFFSET_ENTRY_BYTES, SegmentIndex, TIME_ENTRY_BYTES, decode_times};
 use crate::storage::journal::JournalEntry;
-use crate::storage::partition_log::{Damage, PartitionLog};
+use crate::storage::partition_log::{Damage, PartitionLog, write_aborts};
 use crate::storage::producer_state::ProducerState;
 use crate::storage::retention::remove_segment;
 use crate::storage::segment::{MaxTimestamp, Segment, SegmentBatch, parse_name, segment_path};
+use crate::storage::transactions::{self, ABORTED_ENTRY_BYTES, Transactions};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,6 +89,7 @@ struct Folder {
     logs: BTreeMap<Offset, u64>,
     indexes: BTreeMap<Offset, u64>,
     time_indexes: BTreeMap<Offset, u64>,
+    aborts: BTreeMap<Offset, u64>,
     snapshots: Vec<Offset>,
     has_epochs: bool,
 }
@@ -199,11 +201,69 @@ impl<D: Disk> Recovery<'_, D> {
                 None => is_complete = false,
             }
         }
+        is_complete &= self.load_aborts(folder).await?;
         if !is_complete && !folder.logs.is_empty() {
             self.report.has_read_all = true;
             self.notes_from = Offset::ZERO;
             self.log.producers = ProducerState::default();
+            self.log.transactions = Transactions::default();
             self.log.snapshots = Default::default();
+        }
+        for (producer, first) in self.log.producers.open_transactions() {
+            self.log.transactions.begin(producer, first);
+        }
+        Ok(())
+    }
+
+    /// Aborted transactions whose markers need not be read again. False when a file is damaged that
+    /// is all synced; where markers are read again, a power cut may have torn what no sync covered.
+    async fn load_aborts(&mut self, folder: &Folder) -> Result<bool, StorageError> {
+        let bases = folder.aborts.keys().filter(|base| folder.logs.contains_key(*base));
+        let mut next = Offset::ZERO;
+        for base in bases {
+            let path = segment_path(&self.open.dir, *base, "txnindex");
+            let bytes = read_all(self.disk, &path).await?;
+            let (entries, is_whole) = transactions::decode(&bytes);
+            let behind = folder.logs.range(base.advance(1)..).next();
+            let is_synced = behind.is_some_and(|(behind, _)| *behind <= self.notes_from);
+            if is_synced && !is_whole {
+                return Ok(false);
+            }
+            for entry in entries {
+                if entry.marker >= self.notes_from {
+                    break;
+                }
+                if entry.marker < next.max(*base) {
+                    return Ok(false);
+                }
+                next = entry.marker.advance(1);
+                self.log.transactions.add_aborted(entry);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the indexes of aborted transactions again that are not what the log says.
+    async fn write_aborts(&mut self, folder: &Folder) -> Result<(), StorageError> {
+        let log = &mut self.log;
+        for segment in &mut log.segments {
+            let (base, end) = (segment.base_offset, segment.end_offset);
+            let known = log.transactions.markers_between(base, end);
+            let content = transactions::encode(known);
+            segment.aborts_written = content.len() / ABORTED_ENTRY_BYTES;
+            let path = segment_path(&self.open.dir, base, "txnindex");
+            let is_there = folder.aborts.contains_key(&base);
+            let found = match is_there {
+                true => read_all(self.disk, &path).await?,
+                false => Bytes::new(),
+            };
+            if found == content {
+                continue;
+            }
+            if content.is_empty() {
+                self.disk.remove(&path).await?;
+            }
+            write_aborts(self.disk, &self.open.dir, base, (0, &content)).await?;
         }
         Ok(())
     }
@@ -342,6 +402,7 @@ impl<D: Disk> Recovery<'_, D> {
         log.is_epoch_file_due |= log.epochs.truncate_from(log.log_end());
         log.is_epoch_file_due |= log.epochs.truncate_to(log.log_start);
         log.settle();
+        self.write_aborts(folder).await?;
         let kept = self.open.point.producers_from;
         for snapshot in &folder.snapshots {
             if *snapshot != kept {
@@ -390,6 +451,7 @@ async fn list_folder<D: Disk>(disk: &D, dir: &Path) -> Result<Folder, StorageErr
         match parse_name(&entry.name) {
             Some((base, "log")) => _ = folder.logs.insert(base, entry.size),
             Some((base, "index")) => _ = folder.indexes.insert(base, entry.size),
+            Some((base, "txnindex")) => _ = folder.aborts.insert(base, entry.size),
             Some((base, "timeindex")) => _ = folder.time_indexes.insert(base, entry.size),
             Some((offset, "snapshot")) => folder.snapshots.push(offset),
             _ => folder.has_epochs |= entry.name == EPOCH_FILE,
@@ -413,7 +475,8 @@ async fn drop_deleted<D: Disk>(
         folder.logs.remove(&first);
         remove_segment(disk, &open.dir, first).await?;
     }
-    for base in folder.indexes.keys().chain(folder.time_indexes.keys()) {
+    let indexes = folder.indexes.keys().chain(folder.time_indexes.keys());
+    for base in indexes.chain(folder.aborts.keys()) {
         if !folder.logs.contains_key(base) {
             remove_segment(disk, &open.dir, *base).await?;
         }

@@ -80,7 +80,7 @@ pub(super) async fn remove_segment<D: Disk>(
     dir: &Path,
     base_offset: Offset,
 ) -> Result<(), StorageError> {
-    for kind in ["index", "timeindex", "log"] {
+    for kind in ["index", "timeindex", "txnindex", "log"] {
         disk.remove(&segment_path(dir, base_offset, kind)).await?;
     }
     Ok(())
@@ -105,6 +105,7 @@ impl<D: Disk> PartitionLog<D> {
         while self.should_drop_oldest(now, high_watermark) {
             let dropped = self.segments.pop_front().expect("checked by should_drop_oldest");
             self.raise_log_start(dropped.end_offset);
+            self.transactions.forget_below(dropped.end_offset);
             let (base_offset, end_offset) = (dropped.base_offset, dropped.end_offset);
             self.deletions.queue.push_back(Deletion { base_offset, end_offset, due_us });
         }

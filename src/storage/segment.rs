@@ -83,6 +83,8 @@ pub(super) struct Segment<D: Disk> {
     pub(super) index: Option<SegmentIndex>,
     /// Entries of both indexes that are in their files.
     pub(super) indexed: (usize, usize),
+    /// Entries of the index of aborted transactions that are in its file.
+    pub(super) aborts_written: usize,
     bytes_since_index: u64,
     pub(super) max_timestamp: Option<MaxTimestamp>,
     pub(super) checked: Rc<Checked>,
@@ -103,6 +105,7 @@ impl<D: Disk> Segment<D> {
             file: None,
             index: Some(SegmentIndex::default()),
             indexed: (0, 0),
+            aborts_written: 0,
             bytes_since_index: 0,
             max_timestamp: None,
             checked: Rc::default(),

@@ -79,13 +79,22 @@ impl Bench {
         self.append_at(bytes, self.now())
     }
 
-    pub(crate) fn append_at(
+    pub(crate) fn append_at(&mut self, bytes: Bytes, now: Now) -> Result<Appended, AppendError> {
+        self.append_from(AppendOrigin::Client, bytes, now)
+    }
+
+    /// Appends as a coordinator does.
+    pub(crate) fn coordinate(&mut self, bytes: Bytes) -> Result<Appended, AppendError> {
+        self.append_from(AppendOrigin::Coordinator, bytes, self.now())
+    }
+
+    fn append_from(
         &mut self,
+        origin: AppendOrigin,
         mut bytes: Bytes,
         now: Now,
     ) -> Result<Appended, AppendError> {
         let batch = CheckedBatch::check_first(&mut bytes).unwrap();
-        let origin = AppendOrigin::Client;
         let context = AppendContext { leader_epoch: LeaderEpoch(7), now, origin };
         self.log.append(batch, context, &mut self.arena)
     }

@@ -3,6 +3,7 @@
 //! Metadata and assignment bytes are the clients' own business (consumer, Connect, Streams and
 //! kafkajs each have their format): they are relayed untouched.
 
+use super::records::Producer;
 use crate::model::errors::KafkaCode;
 use crate::model::limits::GROUP_TEXT_BYTES_MAX;
 use bytes::Bytes;
@@ -16,6 +17,8 @@ pub enum GroupRequest {
     Heartbeat(Heartbeat),
     Leave(Leave),
     CommitOffsets(CommitOffsets),
+    /// Answered like CommitOffsets.
+    CommitTransaction(CommitTransaction),
     FetchOffsets(FetchOffsets),
     DeleteOffsets(DeleteOffsets),
     /// Group ids.
@@ -34,6 +37,7 @@ impl GroupRequest {
             | GroupRequest::Sync(_)
             | GroupRequest::Leave(_)
             | GroupRequest::CommitOffsets(_)
+            | GroupRequest::CommitTransaction(_)
             | GroupRequest::DeleteOffsets(_)
             | GroupRequest::Delete(_) => true,
             GroupRequest::Heartbeat(_)
@@ -61,13 +65,10 @@ impl GroupRequest {
             GroupRequest::Sync(sync) => check_group(&sync.group),
             GroupRequest::Heartbeat(beat) => check_group(&beat.group),
             GroupRequest::Leave(leave) => check_group(&leave.group),
-            GroupRequest::CommitOffsets(commit) => {
-                let is_long = commit.topics.iter().any(|topic| is_too_long(&topic.name));
-                match is_too_long(&commit.group) {
-                    true => Err(KafkaCode::InvalidGroupId),
-                    false if is_long => Err(KafkaCode::InvalidRequest),
-                    false => Ok(()),
-                }
+            GroupRequest::CommitOffsets(commit) => check_commit(commit),
+            GroupRequest::CommitTransaction(CommitTransaction { commit, .. }) => {
+                check_group(&commit.group)?;
+                check_commit(commit)
             }
             GroupRequest::FetchOffsets(_)
             | GroupRequest::DeleteOffsets(_)
@@ -76,6 +77,17 @@ impl GroupRequest {
             | GroupRequest::Delete(_) => Ok(()),
         }
     }
+}
+
+fn check_commit(commit: &CommitOffsets) -> Result<(), KafkaCode> {
+    let is_too_long = |text: &str| text.len() > GROUP_TEXT_BYTES_MAX;
+    if is_too_long(&commit.group) {
+        return Err(KafkaCode::InvalidGroupId);
+    }
+    if commit.topics.iter().any(|topic| is_too_long(&topic.name)) {
+        return Err(KafkaCode::InvalidRequest);
+    }
+    Ok(())
 }
 
 fn check_group(group: &str) -> Result<(), KafkaCode> {
@@ -274,6 +286,14 @@ pub struct CommitOffsets {
     pub names_missing_group: bool,
 }
 
+/// TxnOffsetCommit: offsets that count when the producer's transaction commits.
+#[derive(Debug, Clone)]
+pub struct CommitTransaction {
+    pub producer: Producer,
+    /// Generation -1 and no member from a producer that knows no group metadata (before KIP-447).
+    pub commit: CommitOffsets,
+}
+
 /// Offsets to commit in one topic.
 #[derive(Debug, Clone)]
 pub struct CommitTopic {
@@ -302,6 +322,8 @@ pub struct TopicResult {
 #[derive(Debug, Clone)]
 pub struct FetchOffsets {
     pub group: String,
+    /// Partitions with undecided offsets are UNSTABLE_OFFSET_COMMIT (KIP-447).
+    pub require_stable: bool,
     /// `None` asks for every offset of the group.
     pub topics: Option<Vec<(String, Vec<i32>)>>,
 }
@@ -321,6 +343,15 @@ pub struct FetchedPartition {
     pub offset: i64,
     pub leader_epoch: i32,
     pub metadata: String,
+    /// NONE, or UNSTABLE_OFFSET_COMMIT.
+    pub code: KafkaCode,
+}
+
+impl FetchedPartition {
+    /// A partition without an offset.
+    pub fn none(partition: i32, code: KafkaCode) -> FetchedPartition {
+        FetchedPartition { partition, offset: -1, leader_epoch: -1, metadata: String::new(), code }
+    }
 }
 
 /// OffsetDelete.

@@ -67,6 +67,10 @@ impl GroupCoordinator {
                 }
                 self.offsets.apply(&group, &topic, partition, value);
             }
+            GroupRecord::Pending { producer, group, topic, partition, value } => {
+                let record = GroupRecord::Offset { group, topic, partition, value: Some(value) };
+                self.replay_transactional(producer.id, record);
+            }
             GroupRecord::Group { group, value: Some(metadata) } => {
                 let replayed = ClassicGroup::from_metadata(&group, metadata);
                 self.groups.insert(group, replayed);
@@ -120,6 +124,11 @@ impl GroupCoordinator {
             GroupRequest::Leave(leave) => self.leave(leave, waiter, &mut turn),
             GroupRequest::CommitOffsets(commit) => {
                 let answer = self.commit(commit, &mut turn).map(GroupAnswer::CommitOffsets);
+                turn.answer(waiter, answer.unwrap_or_else(GroupAnswer::Refused));
+            }
+            GroupRequest::CommitTransaction(commit) => {
+                let answer = self.commit_transaction(commit, &mut turn);
+                let answer = answer.map(GroupAnswer::CommitOffsets);
                 turn.answer(waiter, answer.unwrap_or_else(GroupAnswer::Refused));
             }
             GroupRequest::FetchOffsets(fetch) => {
@@ -220,7 +229,7 @@ impl GroupCoordinator {
                 self.groups.insert(id.clone(), ClassicGroup::new(id));
             }
         }
-        Ok(self.offsets.commit(commit, turn))
+        Ok(self.offsets.commit(commit, None, turn))
     }
 
     fn delete_offsets(
@@ -283,11 +292,7 @@ impl GroupCoordinator {
     pub fn on_topic_deleted(&mut self, topic: &str, now: Now) -> Step {
         let config = self.config;
         let mut turn = Turn::new(now, &config);
-        for group in self.offsets.groups_of_topic(topic) {
-            for (name, partition) in self.offsets.keys_of(&group, |name, _| name == topic) {
-                self.offsets.remove(&group, &name, partition, &mut turn);
-            }
-        }
+        self.offsets.delete_topic(topic, &mut turn);
         turn.into_step()
     }
 

@@ -98,11 +98,15 @@ impl GroupCoordinator {
                 !group.is_subscribed_to(topic) && group.is_expired(offset, age_of, turn)
             });
             for (topic, partition) in expired {
+                if self.offsets.pending.has(id, &topic, partition) {
+                    continue;
+                }
                 self.offsets.remove(id, &topic, partition, turn);
             }
         }
         let is_idle = group.state == GroupState::Empty && group.pending_joins.is_empty();
-        if is_idle && self.offsets.of_group(id).is_none() {
+        let has_pending = self.offsets.pending.has_group(id);
+        if is_idle && !has_pending && self.offsets.of_group(id).is_none() {
             assert!(group.members.is_empty());
             self.groups.remove(id);
             turn.write(GroupRecord::Group { group: id.to_owned(), value: None });

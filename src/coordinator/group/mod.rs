@@ -17,6 +17,7 @@ mod join;
 mod leave;
 mod member;
 mod offsets;
+mod pending;
 pub mod records;
 mod subscription;
 mod sync;

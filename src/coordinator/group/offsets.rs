@@ -9,7 +9,8 @@ use super::calls::{
     TopicResult,
 };
 use super::classic::{ClassicGroup, GroupState};
-use super::records::{CommittedOffset, GroupRecord};
+use super::pending::{OffsetKey, PendingOffsets};
+use super::records::{CommittedOffset, GroupRecord, Producer};
 use super::turn::Turn;
 use crate::model::errors::KafkaCode;
 use crate::model::limits::GROUP_TEXT_BYTES_MAX;
@@ -22,6 +23,7 @@ pub(super) type GroupOffsets = BTreeMap<String, BTreeMap<i32, CommittedOffset>>;
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
     by_group: BTreeMap<String, GroupOffsets>,
+    pub(super) pending: PendingOffsets,
 }
 
 impl Offsets {
@@ -34,10 +36,10 @@ impl Offsets {
         value: Option<CommittedOffset>,
     ) {
         if let Some(offset) = value {
-            let topics = entry(&mut self.by_group, group);
-            entry(topics, topic).insert(partition, offset);
-            return;
+            self.pending.supersede(group, topic, partition);
+            return self.put(group, topic, partition, offset);
         }
+        self.pending.forget(group, topic, partition);
         let Some(topics) = self.by_group.get_mut(group) else { return };
         if let Some(partitions) = topics.get_mut(topic) {
             partitions.remove(&partition);
@@ -50,14 +52,28 @@ impl Offsets {
         }
     }
 
+    /// The partition's offset is this one now.
+    pub(super) fn put(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+        offset: CommittedOffset,
+    ) {
+        let topics = entry(&mut self.by_group, group);
+        entry(topics, topic).insert(partition, offset);
+    }
+
     pub(super) fn of_group(&self, group: &str) -> Option<&GroupOffsets> {
         self.by_group.get(group)
     }
 
-    /// Takes what a commit says, partition by partition; oversized metadata is refused alone.
+    /// Takes what a commit says, partition by partition; oversized metadata is refused alone. What
+    /// a transaction of `producer` commits is undecided until its marker comes.
     pub(super) fn commit(
         &mut self,
         commit: CommitOffsets,
+        producer: Option<Producer>,
         turn: &mut Turn<'_>,
     ) -> Vec<TopicResult> {
         let expire_ms = commit.retention_ms.map(|retention_ms| {
@@ -76,13 +92,8 @@ impl Offsets {
                 let commit_ms = turn.now.wall_ms;
                 let value =
                     CommittedOffset { offset, leader_epoch, metadata, commit_ms, expire_ms };
-                self.apply(&commit.group, &topic.name, partition, Some(value.clone()));
-                turn.write(GroupRecord::Offset {
-                    group: commit.group.clone(),
-                    topic: topic.name.clone(),
-                    partition,
-                    value: Some(value),
-                });
+                let key = OffsetKey::new(&commit.group, &topic.name, partition);
+                turn.write(self.take(producer, key, value));
                 partitions.push((partition, KafkaCode::None));
             }
             results.push(TopicResult { name: topic.name, partitions });
@@ -90,22 +101,39 @@ impl Offsets {
         results
     }
 
+    /// Takes one offset; returns the record of it.
+    fn take(
+        &mut self,
+        producer: Option<Producer>,
+        key: OffsetKey,
+        value: CommittedOffset,
+    ) -> GroupRecord {
+        if let Some(producer) = producer {
+            self.pending.add(producer.id, key.clone(), value.clone());
+            let OffsetKey { group, topic, partition } = key;
+            return GroupRecord::Pending { producer, group, topic, partition, value };
+        }
+        let OffsetKey { group, topic, partition } = key;
+        self.apply(&group, &topic, partition, Some(value.clone()));
+        GroupRecord::Offset { group, topic, partition, value: Some(value) }
+    }
+
     /// The offsets asked for; a partition without one is -1, not an error.
     pub(super) fn fetch(&self, fetch: FetchOffsets) -> Vec<FetchedTopic> {
         let known = self.by_group.get(&fetch.group);
-        let Some(topics) = fetch.topics else {
-            return known
-                .into_iter()
-                .flatten()
-                .map(|(name, offsets)| all_of(name, offsets))
-                .collect();
-        };
+        let topics = fetch.topics.unwrap_or_else(|| {
+            let all = known.into_iter().flatten();
+            all.map(|(name, offsets)| (name.clone(), offsets.keys().copied().collect())).collect()
+        });
         let answer = |(name, partitions): (String, Vec<i32>)| {
             let offsets = known.and_then(|topics| topics.get(&name));
-            let partitions = partitions
-                .into_iter()
-                .map(|partition| fetched(partition, offsets.and_then(|o| o.get(&partition))))
-                .collect();
+            let one = |partition| {
+                if fetch.require_stable && self.pending.has(&fetch.group, &name, partition) {
+                    return FetchedPartition::none(partition, KafkaCode::UnstableOffsetCommit);
+                }
+                fetched(partition, offsets.and_then(|offsets| offsets.get(&partition)))
+            };
+            let partitions = partitions.into_iter().map(one).collect();
             FetchedTopic { name, partitions }
         };
         topics.into_iter().map(answer).collect()
@@ -134,10 +162,30 @@ impl Offsets {
         results
     }
 
-    /// Removes every offset of a group.
+    /// Removes every offset of a group, those undecided included.
     pub(super) fn delete_group(&mut self, group: &str, turn: &mut Turn<'_>) {
         for (topic, partition) in self.keys_of(group, |_, _| true) {
             self.remove(group, &topic, partition, turn);
+        }
+        let undecided: Vec<OffsetKey> = self.pending.of_group(group).cloned().collect();
+        for key in undecided {
+            self.remove(group, &key.topic, key.partition, turn);
+        }
+    }
+
+    /// Removes every offset of a topic, those undecided included.
+    pub(super) fn delete_topic(&mut self, topic: &str, turn: &mut Turn<'_>) {
+        for group in self.groups_of_topic(topic) {
+            for (name, partition) in self.keys_of(&group, |name, _| name == topic) {
+                self.remove(&group, &name, partition, turn);
+            }
+        }
+        for group in self.pending.groups_of_topic(topic) {
+            let undecided = self.pending.of_group(&group).filter(|key| key.topic == topic);
+            let undecided: Vec<OffsetKey> = undecided.cloned().collect();
+            for key in undecided {
+                self.remove(&group, topic, key.partition, turn);
+            }
         }
     }
 
@@ -156,7 +204,7 @@ impl Offsets {
     }
 
     /// Groups that have an offset of `topic`.
-    pub(super) fn groups_of_topic(&self, topic: &str) -> Vec<String> {
+    fn groups_of_topic(&self, topic: &str) -> Vec<String> {
         let has_topic = |(_, topics): &(&String, &GroupOffsets)| topics.contains_key(topic);
         self.by_group.iter().filter(has_topic).map(|(group, _)| group.clone()).collect()
     }
@@ -167,7 +215,7 @@ impl Offsets {
         let is_known = topics
             .and_then(|topics| topics.get(topic))
             .is_some_and(|partitions| partitions.contains_key(&partition));
-        if !is_known {
+        if !is_known && !self.pending.has(group, topic, partition) {
             return;
         }
         self.apply(group, topic, partition, None);
@@ -204,6 +252,23 @@ impl ClassicGroup {
         Ok(())
     }
 
+    /// Whether a transaction may commit offsets of this group (KIP-447). A producer that names no
+    /// member is not checked, and a rebalance does not hold it up: its marker may come much later.
+    pub(super) fn check_transactional_commit(
+        &self,
+        commit: &CommitOffsets,
+    ) -> Result<(), KafkaCode> {
+        let names_member = !commit.member.is_empty() || commit.instance.is_some();
+        if commit.generation < 0 && (self.state == GroupState::Empty || !names_member) {
+            return Ok(());
+        }
+        self.check_member(&commit.member, commit.instance.as_deref())?;
+        if commit.generation != self.generation {
+            return Err(KafkaCode::IllegalGeneration);
+        }
+        Ok(())
+    }
+
     /// Whether single offsets of the group may be deleted. A consumer group with members allows
     /// it for topics out of use; of other groups we cannot read what is in use.
     pub(super) fn check_offset_delete(&self) -> Result<(), KafkaCode> {
@@ -215,21 +280,15 @@ impl ClassicGroup {
     }
 }
 
-fn all_of(name: &str, offsets: &BTreeMap<i32, CommittedOffset>) -> FetchedTopic {
-    let partitions = offsets.iter().map(|(partition, offset)| fetched(*partition, Some(offset)));
-    FetchedTopic { name: name.to_owned(), partitions: partitions.collect() }
-}
-
 fn fetched(partition: i32, offset: Option<&CommittedOffset>) -> FetchedPartition {
     match offset {
-        None => {
-            FetchedPartition { partition, offset: -1, leader_epoch: -1, metadata: String::new() }
-        }
+        None => FetchedPartition::none(partition, KafkaCode::None),
         Some(offset) => FetchedPartition {
             partition,
             offset: offset.offset,
             leader_epoch: offset.leader_epoch,
             metadata: offset.metadata.clone(),
+            code: KafkaCode::None,
         },
     }
 }

@@ -22,6 +22,7 @@
 
 use super::member::Member;
 use crate::coordinator::replayed::KeyValue;
+use crate::model::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::primitive::{DecodeError, EncodeError, LengthForm, Reader, Sink, Writer};
 use bytes::Bytes;
 
@@ -38,8 +39,32 @@ const VALUE_VERSION_MAX: i16 = 4;
 /// One record: the new value of a key, or its removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupRecord {
-    Offset { group: String, topic: String, partition: i32, value: Option<CommittedOffset> },
-    Group { group: String, value: Option<GroupMetadata> },
+    Offset {
+        group: String,
+        topic: String,
+        partition: i32,
+        value: Option<CommittedOffset>,
+    },
+    /// An offset that counts when its producer's transaction commits: the same bytes as `Offset`,
+    /// in a batch of that producer.
+    Pending {
+        producer: Producer,
+        group: String,
+        topic: String,
+        partition: i32,
+        value: CommittedOffset,
+    },
+    Group {
+        group: String,
+        value: Option<GroupMetadata>,
+    },
+}
+
+/// Whose transaction a record belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
 }
 
 /// How far a group has read a partition.
@@ -110,11 +135,12 @@ impl GroupRecord {
     pub fn encode(&self) -> Result<KeyValue, EncodeError> {
         let mut key = Writer::new();
         let value = match self {
+            GroupRecord::Pending { group, topic, partition, value, .. } => {
+                put_offset_key(&mut key, group, topic, *partition)?;
+                Some(encode_offset(value)?)
+            }
             GroupRecord::Offset { group, topic, partition, value } => {
-                key.put_i16(OFFSET_KEY);
-                put_str(&mut key, group)?;
-                put_str(&mut key, topic)?;
-                key.put_i32(*partition);
+                put_offset_key(&mut key, group, topic, *partition)?;
                 value.as_ref().map(encode_offset).transpose()?
             }
             GroupRecord::Group { group, value } => {
@@ -146,6 +172,19 @@ impl GroupRecord {
             _ => Ok(None),
         }
     }
+}
+
+fn put_offset_key(
+    key: &mut Writer,
+    group: &str,
+    topic: &str,
+    partition: i32,
+) -> Result<(), EncodeError> {
+    key.put_i16(OFFSET_KEY);
+    put_str(key, group)?;
+    put_str(key, topic)?;
+    key.put_i32(partition);
+    Ok(())
 }
 
 fn encode_offset(offset: &CommittedOffset) -> Result<Bytes, EncodeError> {

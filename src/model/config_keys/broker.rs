@@ -19,6 +19,7 @@ const NO_QUOTA: &str = "connection limits per address are not built in";
 const NO_GROUP: &str = "only groups of the classic protocol are built yet";
 const NO_LINGER: &str = "a group commit gathers writes without waiting";
 const NO_TRANSACTIONS: &str = "transactions are not built yet";
+const ALWAYS_VERIFIED: &str = "a transaction is always verified";
 const OWN_DEADLINE: &str = "each transactional id has a deadline of its own";
 const NO_ACL: &str = "authorisation is not built in: whoever reaches a listener may do everything";
 const DURABLE: &str = "the journal decides when to sync; highwater.durability is the choice";
@@ -137,7 +138,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("super.users", ConfigKind::Text, "", "Principals that may do everything.").no_effect(NO_ACL),
     key("transaction.abort.timed.out.transaction.cleanup.interval.ms", int(1), "10000", "Pause between two looks for transactions that are too old.").no_effect(OWN_DEADLINE),
     key("transaction.max.timeout.ms", int(1), "900000", "Longest transaction timeout a producer may ask for."),
-    key("transaction.partition.verification.enable", ConfigKind::Bool, "true", "Whether produce verifies that its transaction is open.").update(Update::ClusterWide).no_effect(NO_TRANSACTIONS),
+    key("transaction.partition.verification.enable", ConfigKind::Bool, "true", "Whether produce verifies that its transaction is open.").update(Update::ClusterWide).no_effect(ALWAYS_VERIFIED),
     key("transaction.remove.expired.transaction.cleanup.interval.ms", int(1), "3600000", "Pause between two looks for transactional ids that are too old.").no_effect(OWN_DEADLINE),
     key("transaction.state.log.min.isr", int(1), "2", "min.insync.replicas of __transaction_state; no more than there are brokers."),
     key("transaction.state.log.num.partitions", int(1), "50", "Partitions of __transaction_state."),

@@ -11,7 +11,8 @@ use crate::storage::disk::{Disk, DiskError, OpenMode};
 use crate::storage::epoch_cache::EPOCH_FILE;
 use crate::storage::error::StorageError;
 use crate::storage::index::{OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
-use crate::storage::segment::segment_path;
+use crate::storage::segment::{Segment, segment_path};
+use crate::storage::transactions::{self, ABORTED_ENTRY_BYTES};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 
@@ -139,8 +140,18 @@ struct SegmentSync<D: Disk> {
     times: (u64, Bytes),
     /// Entries in the files afterwards.
     indexed: (usize, usize),
+    /// New bytes for the index of aborted transactions, where they go, and its entries afterwards.
+    aborts: (u64, Bytes),
+    aborts_written: usize,
     /// True when no batch will follow: the index files are synced too.
     is_closed: bool,
+}
+
+impl<D: Disk> SegmentSync<D> {
+    fn entries(&self) -> Indexed {
+        let (counts, aborts) = (self.indexed, self.aborts_written);
+        Indexed { base_offset: self.base_offset, counts, aborts }
+    }
 }
 
 /// The order to make everything drained durable.
@@ -155,12 +166,19 @@ pub struct SyncPlan<D: Disk> {
     bytes: u64,
 }
 
+/// Entries of a segment's index files after a sync.
+struct Indexed {
+    base_offset: Offset,
+    counts: (usize, usize),
+    aborts: usize,
+}
+
 /// A sync that is complete.
 pub struct SyncDone {
     /// False when something beside the segments had no space.
     is_complete: bool,
     closed: Vec<Offset>,
-    indexed: Vec<(Offset, (usize, usize))>,
+    indexed: Vec<Indexed>,
     snapshot: Option<Offset>,
     end: Offset,
     bytes: u64,
@@ -187,7 +205,7 @@ impl<D: Disk> SyncPlan<D> {
         Ok(SyncDone {
             is_complete,
             closed: closed.map(|segment| segment.base_offset).collect(),
-            indexed: self.segments.iter().map(|s| (s.base_offset, s.indexed)).collect(),
+            indexed: self.segments.iter().map(SegmentSync::entries).collect(),
             snapshot: self.snapshot.map(|(offset, _)| offset),
             end: self.end,
             bytes: self.bytes,
@@ -197,6 +215,8 @@ impl<D: Disk> SyncPlan<D> {
     async fn write_beside(&self, disk: &D) -> Result<(), DiskError> {
         for segment in &self.segments {
             write_index(disk, &self.dir, segment).await?;
+            let (position, bytes) = &segment.aborts;
+            write_aborts(disk, &self.dir, segment.base_offset, (*position, bytes)).await?;
         }
         if let Some(text) = &self.epochs {
             let path = self.dir.join(EPOCH_FILE);
@@ -206,8 +226,8 @@ impl<D: Disk> SyncPlan<D> {
         if let Some((offset, content)) = &self.snapshot {
             write_snapshot(disk, &self.dir, *offset, content.clone()).await?;
         }
-        let has_closed = self.segments.iter().any(|segment| segment.is_closed);
-        if has_closed || self.snapshot.is_some() {
+        let is_new = |s: &SegmentSync<D>| s.is_closed || !s.aborts.1.is_empty();
+        if self.segments.iter().any(is_new) || self.snapshot.is_some() {
             disk.sync_dir(&self.dir).await?;
         }
         for offset in &self.stale_snapshots {
@@ -228,6 +248,24 @@ pub(in crate::storage) async fn write_snapshot<D: Disk>(
     let size = content.len() as u64;
     disk.write_at(&file, 0, vec![content]).await?;
     disk.truncate(&file, size).await?;
+    disk.sync(&file).await
+}
+
+/// Writes and syncs entries of aborted transactions, where there are any; nothing follows them.
+/// Durable before any snapshot of the producers that no longer knows of those transactions.
+pub(in crate::storage) async fn write_aborts<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    base_offset: Offset,
+    (position, bytes): (u64, &Bytes),
+) -> Result<(), DiskError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let path = segment_path(dir, base_offset, "txnindex");
+    let file = disk.open(&path, OpenMode::ReadWrite).await?;
+    disk.write_at(&file, position, vec![bytes.clone()]).await?;
+    disk.truncate(&file, position + bytes.len() as u64).await?;
     disk.sync(&file).await
 }
 
@@ -338,12 +376,15 @@ impl<D: Disk> PartitionLog<D> {
                 continue;
             }
             let is_closed = segment.base_offset != active && segment.unwritten() == 0;
+            let (aborts, aborts_written) = self.new_aborts(segment, self.drained_end);
             segments.push(SegmentSync {
                 base_offset: segment.base_offset,
                 file: file.clone(),
                 offsets: index_tail(segment, 0),
                 times: index_tail(segment, 1),
                 indexed: segment.index.as_ref().map_or((0, 0), |index| index.counts()),
+                aborts,
+                aborts_written,
                 is_closed,
             });
         }
@@ -361,6 +402,17 @@ impl<D: Disk> PartitionLog<D> {
             end: self.drained_end,
             bytes: self.unsynced_bytes,
         })
+    }
+
+    /// Entries of aborted transactions below `end` that the segment's file does not have, where
+    /// they go, and how many it has then.
+    fn new_aborts(&self, segment: &Segment<D>, end: Offset) -> ((u64, Bytes), usize) {
+        let written = segment.aborts_written;
+        let end = end.min(segment.end_offset);
+        let new = self.transactions.markers_between(segment.base_offset, end).skip(written);
+        let bytes = transactions::encode(new);
+        let count = bytes.len() / ABORTED_ENTRY_BYTES;
+        (((written * ABORTED_ENTRY_BYTES) as u64, bytes), written + count)
     }
 
     /// State to write with the next sync: captured at the log end, written once that is drained.
@@ -393,12 +445,13 @@ impl<D: Disk> PartitionLog<D> {
             self.is_epoch_file_due = true;
             return;
         }
-        for (base_offset, indexed) in done.indexed {
+        for Indexed { base_offset, counts, aborts } in done.indexed {
             let Some(segment) = self.segments.iter_mut().find(|s| s.base_offset == base_offset)
             else {
                 continue;
             };
-            segment.indexed = indexed;
+            segment.indexed = counts;
+            segment.aborts_written = aborts;
             if done.closed.contains(&base_offset) {
                 // From here on it is read through the file system only.
                 segment.file = None;
@@ -458,10 +511,7 @@ impl<D: Disk> PartitionLog<D> {
 }
 
 /// New entries of one index (0: offsets, 1: times) and where they go in its file.
-fn index_tail<D: Disk>(
-    segment: &crate::storage::segment::Segment<D>,
-    which: usize,
-) -> (u64, Bytes) {
+fn index_tail<D: Disk>(segment: &Segment<D>, which: usize) -> (u64, Bytes) {
     let Some(index) = &segment.index else { return (0, Bytes::new()) };
     let (offsets, times) = segment.indexed;
     if which == 0 {

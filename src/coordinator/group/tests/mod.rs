@@ -7,6 +7,7 @@ mod records;
 mod refusals;
 mod script;
 mod static_members;
+mod transactions;
 
 use crate::coordinator::partition_of;
 

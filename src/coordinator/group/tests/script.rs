@@ -7,7 +7,9 @@
 //! beat a [gen=n] [id=..] [instance=..]
 //! leave a [b ...] [instance=i]
 //! commit a|- topic:partition=offset[@epoch][/metadata] ...  [gen=n] [retention=ms] [v=9]
-//! fetch all | topic:partition ...
+//! fetch all | topic:partition ...    stable topic:partition ...   with require_stable
+//! txn a|- topic:partition=offset ... [producer=n] [gen=n]     TxnOffsetCommit
+//! marker n commit|abort        ends producer n's transaction
 //! forget topic:partition ...   OffsetDelete
 //! gone topic                   the topic was deleted
 //! describe | list [states] | delete
@@ -17,16 +19,17 @@
 //! All of it happens to the group `g`. Random ids are counted: `a-1` is client a's first.
 
 use crate::coordinator::group::calls::{
-    CommitOffsets, CommitPartition, CommitTopic, DeleteOffsets, FetchOffsets, Heartbeat, Join,
-    Leave, LeavingMember, Protocol, Sync,
+    CommitOffsets, CommitPartition, CommitTopic, CommitTransaction, DeleteOffsets, FetchOffsets,
+    Heartbeat, Join, Leave, LeavingMember, Protocol, Sync,
 };
-use crate::coordinator::group::records::GroupRecord;
+use crate::coordinator::group::records::{GroupRecord, Producer};
 use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupFilter, GroupRequest, Step};
 use crate::coordinator::replayed::KeyValue;
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
 use crate::model::group_config::GroupConfig;
+use crate::model::ids::{ProducerEpoch, ProducerId};
 use bytes::Bytes;
 use expect_test::Expect;
 use std::collections::{BTreeMap, HashMap};
@@ -72,7 +75,7 @@ pub(super) struct World {
     pub(super) coordinator: GroupCoordinator,
     config: GroupConfig,
     pub(super) now: Now,
-    log: Vec<KeyValue>,
+    log: Vec<Logged>,
     waiting: BTreeMap<Waiter, String>,
     ids: HashMap<String, String>,
     generations: HashMap<String, i32>,
@@ -87,7 +90,7 @@ struct Words<'l> {
     options: HashMap<&'l str, &'l str>,
 }
 
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 12] = [
     "id",
     "protocols",
     "type",
@@ -99,6 +102,7 @@ const OPTIONS: [&str; 11] = [
     "assign",
     "retention",
     "states",
+    "producer",
 ];
 
 impl<'l> Words<'l> {
@@ -150,6 +154,12 @@ impl World {
                 let step = self.coordinator.on_topic_deleted(words.plain[1], self.now);
                 return self.take(step);
             }
+            "marker" => {
+                let producer = ProducerId(words.plain[1].parse().unwrap());
+                let is_commit = words.plain[2] == "commit";
+                self.log.push(Logged::Marker(producer, is_commit));
+                return self.coordinator.on_marker(producer, is_commit);
+            }
             _ => {}
         }
         let who = words.plain.get(1).copied().unwrap_or("-").to_owned();
@@ -186,21 +196,33 @@ impl World {
                 let members = words.plain[1..].iter().map(leaving).collect();
                 GroupRequest::Leave(Leave { group, members })
             }
-            "commit" => GroupRequest::CommitOffsets(CommitOffsets {
-                group,
-                generation,
-                member,
-                instance,
-                retention_ms: words.text("retention").map(|text| text.parse().unwrap()),
-                topics: words.plain[2..].iter().map(|word| commit_of(word)).collect(),
-                names_missing_group: words.number("v", 8) >= 9,
-            }),
-            "fetch" if words.plain[1] == "all" => {
-                GroupRequest::FetchOffsets(FetchOffsets { group, topics: None })
+            "commit" | "txn" => {
+                let commit = CommitOffsets {
+                    group,
+                    generation,
+                    member,
+                    instance,
+                    retention_ms: words.text("retention").map(|text| text.parse().unwrap()),
+                    topics: words.plain[2..].iter().map(|word| commit_of(word)).collect(),
+                    names_missing_group: words.number("v", 8) >= 9,
+                };
+                if words.plain[0] == "commit" {
+                    return GroupRequest::CommitOffsets(commit);
+                }
+                let id = ProducerId(words.number("producer", 1).into());
+                let producer = Producer { id, epoch: ProducerEpoch(0) };
+                GroupRequest::CommitTransaction(CommitTransaction { producer, commit })
             }
-            "fetch" => {
+            "fetch" if words.plain[1] == "all" => GroupRequest::FetchOffsets(FetchOffsets {
+                group,
+                require_stable: false,
+                topics: None,
+            }),
+            "fetch" | "stable" => {
                 let topics = words.plain[1..].iter().map(|word| place_of(word)).collect();
-                GroupRequest::FetchOffsets(FetchOffsets { group, topics: Some(topics) })
+                let require_stable = words.plain[0] == "stable";
+                let topics = Some(topics);
+                GroupRequest::FetchOffsets(FetchOffsets { group, require_stable, topics })
             }
             "forget" => {
                 let topics = words.plain[1..].iter().map(|word| place_of(word)).collect();
@@ -293,8 +315,12 @@ impl World {
         for record in &step.records {
             let bytes = record.encode().unwrap();
             let back = GroupRecord::decode(&bytes.key, bytes.value.as_ref()).unwrap();
-            assert_eq!(back.as_ref(), Some(record));
-            self.log.push(bytes);
+            if let GroupRecord::Pending { producer, .. } = record {
+                self.log.push(Logged::Transactional(producer.id, bytes));
+            } else {
+                assert_eq!(back.as_ref(), Some(record));
+                self.log.push(Logged::Plain(bytes));
+            }
             writeln!(self.transcript, "  log: {}", show_record(record)).unwrap();
         }
         for (waiter, answer) in step.answers {
@@ -312,11 +338,25 @@ impl World {
     }
 }
 
-fn loaded(config: GroupConfig, log: &[KeyValue], now: Now) -> GroupCoordinator {
+/// What a partition's log holds.
+enum Logged {
+    Plain(KeyValue),
+    Transactional(ProducerId, KeyValue),
+    Marker(ProducerId, bool),
+}
+
+fn loaded(config: GroupConfig, log: &[Logged], now: Now) -> GroupCoordinator {
     let mut coordinator = GroupCoordinator::new(config);
-    for record in log {
-        if let Some(record) = GroupRecord::decode(&record.key, record.value.as_ref()).unwrap() {
-            coordinator.replay(record);
+    let decoded = |bytes: &KeyValue| {
+        GroupRecord::decode(&bytes.key, bytes.value.as_ref()).unwrap().expect("we wrote it")
+    };
+    for logged in log {
+        match logged {
+            Logged::Plain(bytes) => coordinator.replay(decoded(bytes)),
+            Logged::Transactional(id, bytes) => {
+                coordinator.replay_transactional(*id, decoded(bytes));
+            }
+            Logged::Marker(id, is_commit) => coordinator.on_marker(*id, *is_commit),
         }
     }
     coordinator.on_loaded(now);
@@ -368,6 +408,9 @@ fn show_record(record: &GroupRecord) -> String {
         GroupRecord::Offset { topic, partition, value: Some(value), .. } => {
             format!("{topic}:{partition} = {}@{}", value.offset, value.leader_epoch)
         }
+        GroupRecord::Pending { producer, topic, partition, value, .. } => {
+            format!("producer {}: {topic}:{partition} = {}", producer.id.0, value.offset)
+        }
         GroupRecord::Group { value: None, .. } => "group removed".to_owned(),
         GroupRecord::Group { value: Some(value), .. } => {
             let member = |m: &crate::coordinator::group::records::MemberMetadata| {
@@ -418,10 +461,13 @@ fn show_answer(answer: &GroupAnswer) -> String {
         GroupAnswer::FetchOffsets(topics) => {
             let each = topics.iter().flat_map(|topic| {
                 let show = |p: &crate::coordinator::group::calls::FetchedPartition| {
-                    format!(
-                        "{}:{} {}@{} {:?}",
-                        topic.name, p.partition, p.offset, p.leader_epoch, p.metadata
-                    )
+                    let place = format!("{}:{}", topic.name, p.partition);
+                    match p.code {
+                        KafkaCode::None => {
+                            format!("{place} {}@{} {:?}", p.offset, p.leader_epoch, p.metadata)
+                        }
+                        code => format!("{place} {}", code.name()),
+                    }
                 };
                 topic.partitions.iter().map(show).collect::<Vec<_>>()
             });
