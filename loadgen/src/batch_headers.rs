@@ -41,10 +41,10 @@ pub(crate) fn count_batches(records: &[u8], crc: CrcCheck) -> BatchCount {
     let mut rest = records;
     while let Some(batch) = first_batch(rest) {
         count.batches += 1;
-        count.records += u64::try_from(int32_at(batch, 57)).unwrap_or(0);
+        let (records, next_offset) = extent(batch);
+        count.records += records;
         count.bytes += u64::try_from(batch.len()).expect("usize fits in 64 bits");
-        let base = i64::from_be_bytes(*batch.first_chunk().expect("a batch has its header"));
-        count.next_offset = Some(base.saturating_add(i64::from(int32_at(batch, 23))) + 1);
+        count.next_offset = Some(next_offset);
         if crc == CrcCheck::Verify {
             let stated = int32_at(batch, CRC_AT).cast_unsigned();
             count.corrupt += u64::from(crc32c::crc32c(&batch[CRC_FROM..]) != stated);
@@ -54,7 +54,15 @@ pub(crate) fn count_batches(records: &[u8], crc: CrcCheck) -> BatchCount {
     count
 }
 
-fn first_batch(bytes: &[u8]) -> Option<&[u8]> {
+/// Records and offset after the last one, of one whole batch.
+pub(crate) fn extent(batch: &[u8]) -> (u64, i64) {
+    let records = u64::try_from(int32_at(batch, 57)).unwrap_or(0);
+    let base = i64::from_be_bytes(*batch.first_chunk().expect("a batch has its header"));
+    (records, base.saturating_add(i64::from(int32_at(batch, 23))) + 1)
+}
+
+/// The whole batch at the front of `bytes`, when there is one.
+pub(crate) fn first_batch(bytes: &[u8]) -> Option<&[u8]> {
     if bytes.len() < HEADER_SIZE {
         return None;
     }

@@ -1,16 +1,38 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
-use highwater::protocol::compression::Compression;
 
 use crate::batch_headers::CrcCheck;
-use crate::recorder::Waiting;
-use crate::schedule::Arrivals;
-use crate::units::{parse_compression, parse_config, parse_duration, parse_rate, parse_size};
+use crate::compare::{Limits, parse_limits};
+use crate::load_args::{LoadArgs, RunArgs};
+use crate::objective::{Ceiling, Objective, parse_ceiling, parse_objective};
+use crate::units::{parse_config, parse_duration, parse_rate, parse_size};
+
+const EXAMPLES: &str = "\
+Examples:
+  Latency at a rate, counted from the intended send time (open loop):
+    loadgen produce --topic t --partitions 8 --connections 8 --rate 20k/s --out run1
+  From the producer's intended send time to the consumer:
+    loadgen e2e --topic t --partitions 8 --connections 8 --rate 20k/s
+  The highest rate that holds a latency objective:
+    loadgen sweep --topic t --partitions 8 --connections 8 --slo 'p99<5ms,errors=0' --from 10k
+  Is anything lost, doubled, reordered or damaged? Kill the broker meanwhile:
+    loadgen verify --topic v --partitions 4 --duration 60s
+  What can the generator itself do?
+    loadgen calibrate --topic t --partitions 8 --connections 8
+  Did a change make it slower? Exit code 1 says so:
+    loadgen compare run1 run2 --fail-if 'p99>+10%,rate<-5%'
+  One HTML page of a run:
+    loadgen report run1 -o run1.html
+
+Exit codes: 0 good; 1 refused or lost records, or a limit of compare; 3 INVALID, the generator was
+the bottleneck; 74 network or files; 76 a peer that breaks the protocol; 78 wrong flags or topic.";
 
 /// Load for any broker that speaks the Kafka protocol, and honest latency figures.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, about)]
+#[command(name = "loadgen", version, about, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -23,64 +45,31 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Fetch from the start of each partition and count what comes.
     Consume(ConsumeArgs),
+    /// Send at a rate and consume at once: latency from the intended send time to the consumer.
+    #[command(name = "e2e")]
+    EndToEnd(EndToEndArgs),
+    /// Find loss, duplicates, reordering and corruption, while brokers come and go.
+    Verify(VerifyArgs),
+    /// Find the highest rate that holds a latency objective, and what limits it.
+    Sweep(SweepArgs),
+    /// Show what the generator itself can do, against a broker that stores nothing.
+    Calibrate(CalibrateArgs),
+    /// Compare two runs; exit code 1 when a limit is crossed.
+    Compare(CompareArgs),
+    /// Write a run as one HTML file with charts.
+    Report(ReportArgs),
     /// Wait until the broker accepts a first record, and print the milliseconds that took.
     FirstProduce(FirstProduceArgs),
     /// Serve as a broker that stores nothing: shows what the generator itself can do.
     NullBroker(NullBrokerArgs),
 }
 
-/// What every kind of run needs.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct RunArgs {
-    /// Any broker of the cluster, host:port.
-    #[arg(long, default_value = "127.0.0.1:9092")]
-    pub(crate) bootstrap: String,
-    #[arg(long)]
-    pub(crate) topic: String,
-    /// TCP connections, spread over the brokers that lead the topic's partitions.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) connections: u16,
-    /// How long figures count, after the warm-up.
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
-    pub(crate) duration: u64,
-    /// How long load runs before figures count; rounded up to whole seconds.
-    #[arg(long, default_value = "2s", value_parser = parse_duration)]
-    pub(crate) warmup: u64,
-    /// Threads; connections are divided among them.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) threads: u16,
-    /// Cores to pin the threads to, in turn; without it threads are not pinned.
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) core: Vec<usize>,
-    /// Look for answers without sleeping: wake-ups of the generator stay out of the latency, and
-    /// each thread uses a whole core.
-    #[arg(long)]
-    pub(crate) spin: bool,
-    /// Process id of the broker, when it runs on this machine: adds its CPU time and memory.
-    #[arg(long)]
-    pub(crate) server_pid: Option<u32>,
-    /// Print the summary as JSON on standard output instead of the table.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-impl RunArgs {
-    /// Threads that get connections.
-    pub(crate) fn threads_used(&self) -> u16 {
-        self.threads.min(self.connections)
-    }
-
-    /// What `--spin` asks for.
-    pub(crate) fn waiting(&self) -> Waiting {
-        if self.spin { Waiting::Spin } else { Waiting::Block }
-    }
-}
-
+/// How fast a produce run goes.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("pace").required(true).args(["rate", "closed"]))]
 pub(crate) struct ProduceArgs {
     #[command(flatten)]
-    pub(crate) run: RunArgs,
+    pub(crate) load: LoadArgs,
     /// Records per second that are sent whatever the broker does, as in 20k/s (open loop).
     #[arg(long, value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
@@ -88,69 +77,104 @@ pub(crate) struct ProduceArgs {
     /// comparable with that of a rate.
     #[arg(long)]
     pub(crate) closed: bool,
-    /// How requests of a rate are spaced.
-    #[arg(long, value_enum, default_value = "poisson")]
-    pub(crate) arrivals: Arrivals,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EndToEndArgs {
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Records per second that are sent whatever the broker does, as in 20k/s.
+    #[arg(long, value_parser = parse_rate)]
+    pub(crate) rate: f64,
+    /// Consuming threads, beside those that produce.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) consumers: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Any broker of the cluster, host:port.
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub(crate) bootstrap: String,
+    #[arg(long)]
+    pub(crate) topic: String,
     /// Create the topic with so many partitions when it is missing.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) partitions: Option<u32>,
-    /// Delete the topic first when it exists.
-    #[arg(long)]
-    pub(crate) fresh: bool,
     /// Replicas of a topic that is created.
     #[arg(long, default_value_t = 1)]
     pub(crate) replication_factor: i16,
     /// Config of a topic that is created, key=value; may be given several times.
     #[arg(long, value_parser = parse_config)]
     pub(crate) config: Vec<(String, String)>,
-    /// Requests that one connection may have unanswered.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) in_flight: u16,
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    /// Producers, each a thread that writes to every partition with acks=all.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) producers: u16,
+    /// Records per second of all producers together, at most.
+    #[arg(long, default_value = "10k", value_parser = parse_rate)]
+    pub(crate) rate: f64,
+    /// How long to produce.
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub(crate) duration: u64,
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) records_per_batch: u32,
-    /// Size of a record's value, as in 100 or 1KiB.
+    /// Size of a record's value; the stamp takes 32 bytes of it.
     #[arg(long, default_value = "100", value_parser = parse_size)]
     pub(crate) record_bytes: usize,
-    /// Part of each value that is random, in percent; the rest is zeros. Decides how far records
-    /// can be compressed.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) random_percent: u8,
-    /// Partitions that one request carries a batch for.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) partitions_per_request: u16,
-    #[arg(long, value_enum, default_value = "all", allow_hyphen_values = true)]
-    pub(crate) acks: Acks,
-    /// none, gzip, snappy, lz4 or zstd.
-    #[arg(long, default_value = "none", value_parser = parse_compression)]
-    pub(crate) compression: Compression,
-    /// Seed of arrivals and payload.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
+    /// Idempotent producers: the broker then has to leave out what is sent again, and a duplicate
+    /// is a fault.
+    #[arg(long)]
+    pub(crate) idempotent: bool,
+    /// How long a broker may be away before its records are given up as not acknowledged.
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    pub(crate) patience: u64,
+    /// Print the verdict as JSON on standard output instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
-/// What the broker has done when it answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Acks {
-    /// Nothing: there is no answer, a request counts when it is sent.
-    #[value(name = "0")]
-    None,
-    /// The leader has it.
-    #[value(name = "1")]
-    Leader,
-    /// Every in-sync replica has it.
-    #[value(name = "all", alias = "-1")]
-    All,
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// What a rate must hold to count, as in p99<5ms,errors=0,backlog=0.
+    #[arg(long, default_value = "p99<5ms,errors=0", value_parser = parse_objective)]
+    pub(crate) slo: Objective,
+    /// Rate to begin with, in records per second.
+    #[arg(long, default_value = "10k", value_parser = parse_rate)]
+    pub(crate) from: f64,
+    /// Highest rate to try, or auto.
+    #[arg(long, default_value = "auto", value_parser = parse_ceiling)]
+    pub(crate) to: Ceiling,
 }
 
-impl Acks {
-    /// As the Produce request carries it.
-    pub(crate) fn to_wire(self) -> i16 {
-        match self {
-            Acks::None => 0,
-            Acks::Leader => 1,
-            Acks::All => -1,
-        }
-    }
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Core to pin the null broker to.
+    #[arg(long)]
+    pub(crate) null_core: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// summary.json, or the directory of a run, to compare with.
+    pub(crate) before: PathBuf,
+    /// summary.json, or the directory of a run, that is judged.
+    pub(crate) after: PathBuf,
+    /// Changes that end with exit code 1, as in 'p99>+10%,rate<-5%'.
+    #[arg(long, value_parser = parse_limits)]
+    pub(crate) fail_if: Option<Limits>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// summary.json, or the directory of a run.
+    pub(crate) run: PathBuf,
+    /// The HTML file to write.
+    #[arg(short, long, default_value = "report.html")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +256,20 @@ mod tests {
     }
 
     #[test]
+    fn every_command_that_the_help_and_the_guide_show_is_accepted() {
+        let guide = include_str!("../../docs/loadgen.md");
+        let lines = EXAMPLES.lines().chain(guide.lines()).map(str::trim);
+        let commands: Vec<&str> = lines.filter(|line| line.starts_with("loadgen ")).collect();
+        assert!(commands.len() > 12, "{commands:?}");
+        for command in commands {
+            let words = command.split_whitespace().map(|word| word.trim_matches('\''));
+            if let Err(refusal) = Cli::try_parse_from(words) {
+                panic!("{command}\n{refusal}");
+            }
+        }
+    }
+
+    #[test]
     fn quantities_arrive_in_their_units() {
         let line = "loadgen produce --topic t --rate 20k/s --record-bytes 1KiB --duration 1m \
                     --config a=b --config c=d=e --core 1,2 --acks -1";
@@ -240,10 +278,10 @@ mod tests {
             panic!("not a produce run");
         };
         assert_eq!(args.rate, Some(20_000.0));
-        assert_eq!(args.record_bytes, 1024);
-        assert_eq!(args.run.duration, 60_000_000_000);
-        assert_eq!(args.config[1], ("c".to_owned(), "d=e".to_owned()));
-        assert_eq!(args.run.core, [1, 2]);
-        assert_eq!(args.acks.to_wire(), -1);
+        assert_eq!(args.load.record_bytes, 1024);
+        assert_eq!(args.load.run.duration, 60_000_000_000);
+        assert_eq!(args.load.config[1], ("c".to_owned(), "d=e".to_owned()));
+        assert_eq!(args.load.run.core, [1, 2]);
+        assert_eq!(args.load.acks.to_wire(), -1);
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use highwater::protocol::messages::fetch::FetchRequest;
 
-use crate::cli::{ConsumeArgs, RunArgs};
+use crate::cli::ConsumeArgs;
 use crate::clock::SECOND_NS;
 use crate::consume_lane::{ConsumeLane, FetchShape, Position};
 use crate::consume_worker::ConsumeWorker;
 use crate::control::Control;
 use crate::failure::Failure;
+use crate::load_args::RunArgs;
 use crate::placement::{Placement, place};
 use crate::run::{RunOutcome, run_threads};
 use crate::topic::{LogEnd, Topic, list_offsets};

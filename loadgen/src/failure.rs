@@ -5,6 +5,7 @@
 //! generator that lagged, has a summary and its own codes (see `summary`).
 
 use std::io;
+use std::path::PathBuf;
 
 use highwater::model::errors::KafkaCode;
 
@@ -61,6 +62,14 @@ pub(crate) enum Failure {
     NoSuchPartition { topic: String, partition: i32, last: usize },
     #[error("cannot build the batch: {reason}")]
     Batch { reason: String },
+    #[error("cannot read {}: {reason}", path.display())]
+    BadRun { path: PathBuf, reason: String },
+    #[error("cannot write {}", path.display())]
+    Output {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("--core {core} is not a core this process may run on: {allowed:?}")]
     NoSuchCore { core: usize, allowed: Vec<usize> },
     #[error("system call {call}")]
@@ -78,6 +87,7 @@ impl Failure {
             Failure::Unreachable { .. }
             | Failure::ConnectionLost { .. }
             | Failure::ConnectionClosed { .. }
+            | Failure::Output { .. }
             | Failure::System { .. } => 74,
             Failure::Unreadable { .. }
             | Failure::NoCommonVersion { .. }
@@ -89,6 +99,7 @@ impl Failure {
             | Failure::TooManyPerRequest { .. }
             | Failure::NoSuchPartition { .. }
             | Failure::Batch { .. }
+            | Failure::BadRun { .. }
             | Failure::NoSuchCore { .. } => 78,
         }
     }

@@ -9,6 +9,7 @@ use highwater::protocol::primitive::{DecodeError, LengthForm, Reader};
 /// One partition's part of a Fetch response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FetchedPartition<'a> {
+    pub(crate) partition: i32,
     pub(crate) code: i16,
     pub(crate) records: &'a [u8],
 }
@@ -57,7 +58,7 @@ fn read_partition<'a>(
     form: LengthForm,
 ) -> Result<FetchedPartition<'a>, DecodeError> {
     let is_flexible = form == LengthForm::Compact;
-    reader.get_i32()?; // partition
+    let partition = reader.get_i32()?;
     let code = reader.get_i16()?;
     reader.get_i64()?; // high watermark
     reader.get_i64()?; // last stable offset
@@ -77,7 +78,7 @@ fn read_partition<'a>(
     if is_flexible {
         reader.skip_tagged_fields()?;
     }
-    Ok(FetchedPartition { code, records })
+    Ok(FetchedPartition { partition, code, records })
 }
 
 #[cfg(test)]
@@ -94,6 +95,7 @@ mod tests {
     fn every_version_that_the_codec_writes_is_read() {
         for version in 4..=18 {
             let partition = |code: i16, records: &'static [u8]| PartitionData {
+                partition_index: 7,
                 error_code: code,
                 aborted_transactions: Some(vec![AbortedTransaction::default(); 2]),
                 records: Records::from(Bytes::from_static(records)),
@@ -110,6 +112,7 @@ mod tests {
             let mut seen = Vec::new();
             let mut reader = Reader::new(&body);
             let (correlation_id, code) = read_fetch_answer(&mut reader, version, |fetched| {
+                assert_eq!(fetched.partition, 7);
                 seen.push((fetched.code, fetched.records.to_vec()));
             })
             .unwrap();

@@ -8,10 +8,11 @@ use highwater::protocol::messages::produce::{
 };
 use highwater::protocol::records::Records;
 
-use crate::cli::{Acks, FirstProduceArgs};
+use crate::cli::FirstProduceArgs;
 use crate::clock::now_ns;
 use crate::control::Control;
 use crate::failure::Failure;
+use crate::load_args::Acks;
 use crate::payload::{BatchSpec, build_batch};
 use crate::topic::{NewTopic, Topic};
 

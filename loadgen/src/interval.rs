@@ -14,6 +14,7 @@ use hdrhistogram::Histogram;
 
 const LATENCY_US_MAX: u64 = 60_000_000;
 const SIGNIFICANT_DIGITS: u8 = 3;
+const CURVE_STEPS_PER_HALVING: u32 = 5;
 
 /// Latencies in microseconds.
 #[derive(Debug, Clone)]
@@ -52,6 +53,17 @@ impl Latencies {
         self.0.len()
     }
 
+    /// The histogram, for what writes it out.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// The shape of the distribution: percentiles ever closer to 100, each with its microseconds.
+    pub(crate) fn curve(&self) -> Vec<(f64, u64)> {
+        let steps = self.0.iter_quantiles(CURVE_STEPS_PER_HALVING);
+        steps.map(|step| (step.quantile_iterated_to() * 100.0, step.value_iterated_to())).collect()
+    }
+
     fn add(&mut self, other: &Latencies) {
         self.0.add(&other.0).expect("both have the same bounds");
     }
@@ -86,6 +98,12 @@ pub(crate) struct Interval {
     pub(crate) service: Latencies,
     /// By how much sends were late although a connection was free.
     pub(crate) lag: Latencies,
+    /// From the intended send time to the arrival at a consumer.
+    pub(crate) end_to_end: Latencies,
+    /// Records of this run that arrived at a consumer.
+    pub(crate) delivered: u64,
+    /// Records that were not yet consumed when waiting ended.
+    pub(crate) undelivered: u64,
     /// Partition answers with an error, by Kafka's number.
     pub(crate) errors: BTreeMap<i16, u64>,
 }
@@ -107,13 +125,18 @@ impl Interval {
             response: Latencies::new(),
             service: Latencies::new(),
             lag: Latencies::new(),
+            end_to_end: Latencies::new(),
+            delivered: 0,
+            undelivered: 0,
             errors: BTreeMap::new(),
         }
     }
 
     /// Makes it empty again and keeps its memory.
     pub(crate) fn reset(&mut self, second: u64) {
-        for latencies in [&mut self.response, &mut self.service, &mut self.lag] {
+        for latencies in
+            [&mut self.response, &mut self.service, &mut self.lag, &mut self.end_to_end]
+        {
             latencies.0.reset();
         }
         self.errors.clear();
@@ -127,6 +150,8 @@ impl Interval {
         self.requests = 0;
         self.records = 0;
         self.bytes = 0;
+        self.delivered = 0;
+        self.undelivered = 0;
     }
 
     /// Adds what another thread saw in the same second.
@@ -153,6 +178,9 @@ impl Interval {
         self.response.add(&other.response);
         self.service.add(&other.service);
         self.lag.add(&other.lag);
+        self.end_to_end.add(&other.end_to_end);
+        self.delivered += other.delivered;
+        self.undelivered += other.undelivered;
         for (code, count) in &other.errors {
             *self.errors.entry(*code).or_default() += count;
         }
@@ -166,6 +194,22 @@ impl Interval {
     /// Partition answers with an error.
     pub(crate) fn error_count(&self) -> u64 {
         self.errors.values().sum()
+    }
+
+    /// Latencies by name, in the order of importance; those that were not recorded are left out.
+    pub(crate) fn latencies(&self) -> impl Iterator<Item = (&'static str, &Latencies)> {
+        let named = [
+            ("response", &self.response),
+            ("service", &self.service),
+            ("end_to_end", &self.end_to_end),
+            ("send_lag", &self.lag),
+        ];
+        named.into_iter().filter(|(_, latencies)| latencies.count() > 0)
+    }
+
+    /// Records per second that arrived at consumers.
+    pub(crate) fn delivered_rate(&self) -> f64 {
+        per_second(self.delivered, self.wall_ns)
     }
 
     /// Records per second.

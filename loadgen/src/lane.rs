@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::inbox::Inbox;
 use crate::poller::{Interest, Poller};
 use crate::request_ring::RequestRing;
+use crate::stamp::StampPlace;
 
 const INBOX_BYTES: usize = 64 * 1024;
 
@@ -39,11 +40,13 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Connects; `cycle` are the requests to send in turn.
+    /// Connects; `cycle` are the requests to send in turn; with `stamp` their batches carry the
+    /// intended send time.
     pub(crate) fn connect(
         address: &str,
         cycle: &[Frame],
         in_flight_max: usize,
+        stamp: Option<&StampPlace>,
     ) -> Result<Lane, Failure> {
         let socket = connect(address)?;
         socket.set_nonblocking(true).map_err(|source| Failure::System { call: "fcntl", source })?;
@@ -51,7 +54,7 @@ impl Lane {
             address: address.to_owned(),
             socket,
             inbox: Inbox::new(INBOX_BYTES),
-            ring: RequestRing::new(cycle, in_flight_max),
+            ring: RequestRing::new(cycle, in_flight_max, stamp),
             on_the_way: VecDeque::with_capacity(in_flight_max),
             in_flight_max,
             next_correlation_id: 0,
@@ -77,7 +80,7 @@ impl Lane {
         let correlation_id = self.next_correlation_id;
         // Wraps to 0, not to a negative number: some brokers log those as suspicious.
         self.next_correlation_id = correlation_id.checked_add(1).unwrap_or(0);
-        self.ring.admit(correlation_id);
+        self.ring.admit(correlation_id, intended_ns);
         self.on_the_way.push_back(OnTheWay { intended_ns, sent_ns });
     }
 

@@ -4,20 +4,27 @@
 //! one thread serves many connections, and nothing is allocated per request.
 
 mod batch_headers;
+mod calibrate_run;
 mod cli;
 mod clock;
+mod compare;
 mod consume_lane;
 mod consume_run;
 mod consume_worker;
 mod control;
+mod end_to_end_run;
 mod failure;
 mod fetch_answer;
 mod first_produce;
+mod html_report;
 mod inbox;
 mod interval;
 mod lane;
+mod ledger;
+mod load_args;
 mod null_answers;
 mod null_broker;
+mod objective;
 mod payload;
 mod placement;
 mod poller;
@@ -27,34 +34,36 @@ mod produce_worker;
 mod progress;
 mod recorder;
 mod request_ring;
+mod resources;
 mod run;
 mod schedule;
+mod second;
 mod server;
+mod stamp;
 mod summary;
+mod sweep_run;
+mod tail_worker;
 mod topic;
 mod units;
+mod verify_producer;
+mod verify_reader;
+mod verify_run;
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::Value;
 
-use crate::cli::{Cli, Command, FirstProduceArgs, NullBrokerArgs};
+use crate::cli::{Cli, Command, CompareArgs, FirstProduceArgs, NullBrokerArgs};
 use crate::failure::Failure;
+use crate::load_args::RunArgs;
 use crate::null_broker::NullBroker;
+use crate::run::RunOutcome;
 use crate::summary::{Loop, Summary};
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Produce(args) => produce_run::produce(&args).map(|outcome| {
-            let pacing = args.rate.map_or(Loop::Closed, |rate| Loop::Open { rate });
-            report("produce", pacing, outcome, args.run.json)
-        }),
-        Command::Consume(args) => consume_run::consume(&args)
-            .map(|outcome| report("consume", Loop::Closed, outcome, args.run.json)),
-        Command::FirstProduce(args) => first_produce(&args).map(|()| 0),
-        Command::NullBroker(args) => serve_null(&args).map(|()| 0),
-    };
+    let outcome = run_command(Cli::parse().command);
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -69,15 +78,76 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the run goes to standard output")]
-fn report(mode: &'static str, pacing: Loop, outcome: run::RunOutcome, as_json: bool) -> u8 {
-    let summary = Summary { mode, pacing, outcome, command: std::env::args().collect() };
-    if as_json {
-        println!("{:#}", summary.to_json());
-    } else {
-        print!("{}", summary.to_text());
+fn run_command(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Produce(args) => {
+            let outcome = produce_run::produce(&args.load, args.rate)?;
+            let pacing = args.rate.map_or(Loop::Closed, |rate| Loop::Open { rate });
+            report("produce", pacing, outcome, &args.load.run)
+        }
+        Command::EndToEnd(args) => {
+            let outcome = end_to_end_run::end_to_end(&args)?;
+            report("e2e", Loop::Open { rate: args.rate }, outcome, &args.load.run)
+        }
+        Command::Consume(args) => {
+            report("consume", Loop::Closed, consume_run::consume(&args)?, &args.run)
+        }
+        Command::Verify(args) => {
+            let verdict = verify_run::verify(&args)?;
+            show(args.json, || verdict.to_text(), || verdict.to_json());
+            Ok(verdict.exit_code())
+        }
+        Command::Sweep(args) => {
+            let capacity = sweep_run::sweep(&args)?;
+            show(args.load.run.json, || capacity.to_text(), || capacity.to_json());
+            Ok(u8::from(capacity.max_rate.is_none()))
+        }
+        Command::Calibrate(args) => {
+            let calibration = calibrate_run::calibrate(&args)?;
+            show(args.load.run.json, || calibration.to_text(), || calibration.to_json());
+            Ok(0)
+        }
+        Command::Compare(args) => compare_runs(&args),
+        Command::Report(args) => {
+            html_report::write_report(&compare::read_run(&args.run)?, &args.output).map(|()| 0)
+        }
+        Command::FirstProduce(args) => first_produce(&args).map(|()| 0),
+        Command::NullBroker(args) => serve_null(&args).map(|()| 0),
     }
-    summary.exit_code()
+}
+
+fn report(
+    mode: &'static str,
+    pacing: Loop,
+    outcome: RunOutcome,
+    args: &RunArgs,
+) -> Result<u8, Failure> {
+    let summary = Summary { mode, pacing, outcome, command: std::env::args().collect() };
+    show(args.json, || summary.to_text(), || summary.to_json());
+    if let Some(directory) = &args.out {
+        summary.write_to(directory)?;
+    }
+    Ok(summary.exit_code())
+}
+
+#[expect(clippy::print_stdout, reason = "the result goes to standard output")]
+fn show(as_json: bool, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
+    if as_json {
+        println!("{:#}", json());
+    } else {
+        print!("{}", text());
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result goes to standard output")]
+fn compare_runs(args: &CompareArgs) -> Result<u8, Failure> {
+    let (before, after) = (compare::read_run(&args.before)?, compare::read_run(&args.after)?);
+    let comparison = compare::compare(&before, &after, args.fail_if.as_ref());
+    print!("{}", comparison.text);
+    for fault in &comparison.faults {
+        println!("FAIL         {fault}");
+    }
+    Ok(u8::from(!comparison.faults.is_empty()))
 }
 
 #[expect(clippy::print_stdout, reason = "the result goes to standard output")]

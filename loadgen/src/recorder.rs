@@ -31,6 +31,13 @@ impl Window {
         second >= self.warmup_seconds
     }
 
+    /// 0 for the first half of the measured time, 1 for the second.
+    pub(crate) fn half(&self, second: u64) -> usize {
+        let measured_from_ns = self.start_ns + self.warmup_seconds * SECOND_NS;
+        let middle_ns = measured_from_ns.midpoint(self.stop_ns);
+        usize::from(self.start_ns + second * SECOND_NS >= middle_ns)
+    }
+
     fn end_of(&self, second: u64) -> u64 {
         (self.start_ns + (second + 1) * SECOND_NS).min(self.stop_ns)
     }
@@ -155,6 +162,7 @@ mod tests {
     fn seconds_end_on_time_and_the_last_one_waits_for_late_answers() {
         let window = Window::new(5_000, SECOND_NS / 2, 2 * SECOND_NS + SECOND_NS / 2);
         assert_eq!(window.warmup_seconds, 1);
+        assert_eq!([1, 2, 3].map(|second| window.half(second)), [0, 0, 1]);
         let (sender, finished) = channel();
         let (_keep, recycled) = channel();
         let mut recorder = Recorder::new(window, Waiting::Block, sender, recycled);

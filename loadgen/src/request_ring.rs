@@ -21,6 +21,7 @@ use bytes::Bytes;
 use highwater::protocol::primitive::Frame;
 
 use crate::inbox::is_temporary;
+use crate::stamp::{StampPlace, stamp_batch};
 
 /// Parts of a frame from this size on are shared instead of copied into each slot.
 const SHARED_BYTES_MIN: usize = 16 * 1024;
@@ -43,6 +44,14 @@ struct Piece {
     is_last_of_request: bool,
 }
 
+/// The batches that get the intended send time when their request is admitted.
+#[derive(Debug)]
+struct Stamps {
+    place: StampPlace,
+    /// Where each slot's batches begin in `own`.
+    slot_batches: Vec<Vec<usize>>,
+}
+
 /// One connection's requests, and how far they have been sent.
 #[derive(Debug)]
 pub(crate) struct RequestRing {
@@ -52,6 +61,7 @@ pub(crate) struct RequestRing {
     slot_starts: Vec<usize>,
     /// Pieces of each slot.
     slot_pieces: Vec<usize>,
+    stamps: Option<Stamps>,
     next_slot: usize,
     /// The piece to send next and what of it was sent.
     cursor: usize,
@@ -69,14 +79,20 @@ pub(crate) struct Sent {
 }
 
 impl RequestRing {
-    /// `cycle` is repeated until there are at least `in_flight` slots. `cycle` is not empty.
-    pub(crate) fn new(cycle: &[Frame], in_flight: usize) -> RequestRing {
+    /// `cycle` is repeated until there are at least `in_flight` slots. `cycle` is not empty. With
+    /// `stamp`, every slot has its own copy of its batches, whatever their size.
+    pub(crate) fn new(
+        cycle: &[Frame],
+        in_flight: usize,
+        stamp: Option<&StampPlace>,
+    ) -> RequestRing {
         assert!(!cycle.is_empty());
         let mut ring = RequestRing {
             own: Vec::new(),
             pieces: Vec::new(),
             slot_starts: Vec::new(),
             slot_pieces: Vec::new(),
+            stamps: stamp.map(|place| Stamps { place: place.clone(), slot_batches: Vec::new() }),
             next_slot: 0,
             cursor: 0,
             cursor_sent: 0,
@@ -94,7 +110,7 @@ impl RequestRing {
         self.slot_starts.push(self.own.len());
         let pieces_before = self.pieces.len();
         for part in frame.memory() {
-            let is_shared = part.len() >= SHARED_BYTES_MIN;
+            let is_shared = part.len() >= SHARED_BYTES_MIN && self.stamps.is_none();
             let bytes = if is_shared {
                 PieceBytes::Shared(part.clone())
             } else {
@@ -105,15 +121,25 @@ impl RequestRing {
             self.pieces.push(Piece { bytes, is_last_of_request: false });
         }
         self.slot_pieces.push(self.pieces.len() - pieces_before);
+        if let Some(stamps) = &mut self.stamps {
+            let start = self.slot_starts.last().copied().unwrap_or(0);
+            stamps.slot_batches.push(stamps.place.find(&self.own, start));
+        }
         let last = self.pieces.last_mut().expect("a frame has at least its head");
         last.is_last_of_request = true;
     }
 
-    /// Makes the next slot's request ready for sending, under `correlation_id`.
+    /// Makes the next slot's request ready for sending, under `correlation_id`; it was meant to be
+    /// sent at `intended_ns`.
     #[inline]
-    pub(crate) fn admit(&mut self, correlation_id: i32) {
+    pub(crate) fn admit(&mut self, correlation_id: i32, intended_ns: u64) {
         let at = self.slot_starts[self.next_slot] + CORRELATION_ID_AT;
         self.own[at..at + 4].copy_from_slice(&correlation_id.to_be_bytes());
+        if let Some(stamps) = &self.stamps {
+            for start in &stamps.slot_batches[self.next_slot] {
+                stamp_batch(&mut self.own[*start..], &stamps.place, intended_ns);
+            }
+        }
         self.unsent_pieces += self.slot_pieces[self.next_slot];
         assert!(self.unsent_pieces <= self.pieces.len());
         self.next_slot = wrap(self.next_slot + 1, self.slot_starts.len());
@@ -243,7 +269,7 @@ mod tests {
         let mut bytes = Vec::new();
         while done < count {
             while next < count && next - done < i32::try_from(in_flight).unwrap() {
-                ring.admit(next);
+                ring.admit(next, 0);
                 next += 1;
             }
             done += i32::try_from(ring.send(&socket).unwrap().requests).unwrap();
@@ -259,7 +285,7 @@ mod tests {
     fn small_requests_are_one_run_and_carry_their_correlation_ids() {
         let parts: [&[&[u8]]; 2] = [&[b"aaaaaaaa0000AAAA"], &[b"bbbbbbbb0000B"]];
         let cycle: Vec<Frame> = parts.iter().map(|parts| frame(parts)).collect();
-        let mut ring = RequestRing::new(&cycle, 5);
+        let mut ring = RequestRing::new(&cycle, 5, None);
         let sent = sent_bytes(&mut ring, 23, 5);
         let mut expectation = Vec::new();
         for id in 0..23 {
@@ -273,7 +299,7 @@ mod tests {
     fn shared_batches_survive_writes_that_stop_anywhere() {
         let batch = vec![0x5a; 3_000_001];
         let parts: &[&[u8]] = &[b"hhhhhhhh0000HHH", &batch, b"between", &batch, b"end"];
-        let mut ring = RequestRing::new(&[frame(parts)], 3);
+        let mut ring = RequestRing::new(&[frame(parts)], 3, None);
         let sent = sent_bytes(&mut ring, 7, 3);
         let expectation: Vec<u8> = (0..7).flat_map(|id| expected(parts, id)).collect();
         assert!(sent == expectation, "{} and {} bytes", sent.len(), expectation.len());
@@ -287,7 +313,7 @@ mod tests {
             parts.push(&batch);
             parts.push(b"p");
         }
-        let mut ring = RequestRing::new(&[frame(&parts)], 2);
+        let mut ring = RequestRing::new(&[frame(&parts)], 2, None);
         let sent = sent_bytes(&mut ring, 3, 2);
         let expectation: Vec<u8> = (0..3).flat_map(|id| expected(&parts, id)).collect();
         assert!(sent == expectation, "{} and {} bytes", sent.len(), expectation.len());

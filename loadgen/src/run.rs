@@ -5,12 +5,13 @@ use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use crate::cli::RunArgs;
 use crate::clock::{SECOND_NS, now_ns};
 use crate::failure::Failure;
 use crate::interval::Interval;
+use crate::load_args::RunArgs;
 use crate::progress::print_second;
 use crate::recorder::{Recorder, Window};
+use crate::second::{Second, SecondFiles};
 use crate::server::ServerUse;
 
 /// Time between starting threads and the first request.
@@ -21,18 +22,32 @@ const LEAD_NS: u64 = SECOND_NS / 20;
 pub(crate) struct RunOutcome {
     pub(crate) total: Interval,
     /// Measured seconds, without the warm-up.
-    pub(crate) seconds: Vec<Interval>,
+    pub(crate) seconds: Vec<Second>,
+    /// The first and the second half of the measured time: a broker that falls behind shows in the
+    /// second.
+    pub(crate) halves: [Interval; 2],
     /// The broker's process when figures began to count, and at the end.
     pub(crate) server: Option<(ServerUse, ServerUse)>,
 }
 
 impl RunOutcome {
+    /// Nothing seen yet.
+    pub(crate) fn new() -> RunOutcome {
+        RunOutcome {
+            total: Interval::new(0),
+            seconds: Vec::new(),
+            halves: [Interval::new(0), Interval::new(0)],
+            server: None,
+        }
+    }
+
     fn add(&mut self, second: &Interval, window: Window) {
         let is_measured = window.is_measured(second.second);
         print_second(second, is_measured);
         if is_measured {
             self.total.add_second(second);
-            self.seconds.push(second.clone());
+            self.halves[window.half(second.second)].add_second(second);
+            self.seconds.push(Second::of(second));
         }
     }
 }
@@ -46,18 +61,36 @@ pub(crate) fn run_threads<L: Send>(
     lanes: Vec<L>,
     work: impl Fn(u16, Recorder, Vec<L>) -> Result<(), Failure> + Sync,
 ) -> Result<RunOutcome, Failure> {
-    let cores = allowed_cores(&args.core)?;
-    let threads = args.threads_used();
+    run_shares(args, deal(lanes, args.threads_used()), work)
+}
+
+/// Deals `lanes` out to `threads` in turn.
+pub(crate) fn deal<L>(lanes: Vec<L>, threads: u16) -> Vec<Vec<L>> {
     let mut shares: Vec<Vec<L>> = (0..threads).map(|_| Vec::new()).collect();
     for (index, lane) in lanes.into_iter().enumerate() {
         shares[index % usize::from(threads)].push(lane);
     }
+    shares
+}
+
+/// Runs `work` on one thread per share (thread index, recorder, its share).
+///
+/// # Errors
+/// The first thread's failure, or that of the files of `--out` before the run.
+pub(crate) fn run_shares<L: Send>(
+    args: &RunArgs,
+    shares: Vec<Vec<L>>,
+    work: impl Fn(u16, Recorder, Vec<L>) -> Result<(), Failure> + Sync,
+) -> Result<RunOutcome, Failure> {
+    let cores = allowed_cores(&args.core)?;
+    let threads = shares.len();
+    let mut files = args.out.as_deref().map(SecondFiles::create).transpose()?;
     let window = Window::new(now_ns() + LEAD_NS, args.warmup, args.duration);
     let (finished, reports) = channel();
     thread::scope(|scope| {
         let mut recyclers = Vec::new();
         let mut handles = Vec::new();
-        for (index, share) in (0..threads).zip(shares) {
+        for (index, share) in (0..).zip(shares) {
             let (recycler, recycled) = channel();
             recyclers.push(recycler);
             let finished = finished.clone();
@@ -74,7 +107,8 @@ pub(crate) fn run_threads<L: Send>(
             handles.push(handle);
         }
         drop(finished);
-        let outcome = collect(window, usize::from(threads), &reports, &recyclers, args.server_pid);
+        let outcome =
+            collect(window, threads, (&reports, &recyclers), args.server_pid, files.as_mut());
         for handle in handles {
             handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
@@ -86,13 +120,13 @@ pub(crate) fn run_threads<L: Send>(
 fn collect(
     window: Window,
     threads: usize,
-    reports: &Receiver<Box<Interval>>,
-    recyclers: &[Sender<Box<Interval>>],
+    (reports, recyclers): (&Receiver<Box<Interval>>, &[Sender<Box<Interval>>]),
     server_pid: Option<u32>,
+    mut files: Option<&mut SecondFiles>,
 ) -> RunOutcome {
     let read_server = || server_pid.and_then(ServerUse::read);
     let mut server_at_start = read_server();
-    let mut outcome = RunOutcome { total: Interval::new(0), seconds: Vec::new(), server: None };
+    let mut outcome = RunOutcome::new();
     let mut open: BTreeMap<u64, (usize, Box<Interval>)> = BTreeMap::new();
     for (turn, report) in reports.iter().enumerate() {
         let second = report.second;
@@ -111,6 +145,9 @@ fn collect(
         let complete = if is_complete { open.remove(&second).map(|(_, sum)| sum) } else { None };
         if let Some(sum) = &complete {
             outcome.add(sum, window);
+            if let Some(files) = &mut files {
+                files.add(sum, window.is_measured(second));
+            }
             if window.is_measured(second) {
                 outcome.server = server_at_start.zip(read_server());
             } else {

@@ -1,5 +1,6 @@
 //! What the measured broker itself uses: CPU time and memory of a process on the same machine.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 /// Ticks per second in `/proc/<pid>/stat`; Linux shows 100 to user space on every machine.
@@ -23,6 +24,19 @@ impl ServerUse {
             resident_bytes: resident_bytes(&status)?,
         })
     }
+}
+
+/// User and system seconds of each thread of a process; empty when it cannot be read.
+pub(crate) fn thread_cpu_seconds(pid: u32) -> BTreeMap<u32, f64> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return BTreeMap::new();
+    };
+    let seconds = threads.flatten().filter_map(|thread| {
+        let id = thread.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+        Some((id, cpu_seconds(&stat)?))
+    });
+    seconds.collect()
 }
 
 /// Fields 14 and 15 (utime, stime); the name in field 2 may hold spaces and parentheses.
@@ -56,5 +70,6 @@ mod tests {
         let own = ServerUse::read(std::process::id()).unwrap();
         assert!(own.resident_bytes > 100_000 && own.cpu_seconds >= 0.0);
         assert_eq!(ServerUse::read(u32::MAX), None);
+        assert!(!thread_cpu_seconds(std::process::id()).is_empty());
     }
 }

@@ -6,16 +6,19 @@
 //! - JSON fields are only added; a change of meaning raises `SCHEMA`.
 
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::failure::code_name;
+use crate::failure::{Failure, code_name};
 use crate::interval::{Interval, Latencies, to_f64};
 use crate::progress::duration;
 use crate::run::RunOutcome;
+use crate::second::{Second, percentile_text};
 
 /// Name and version of the JSON schema.
-const SCHEMA: &str = "highwater-loadgen/1";
+pub(crate) const SCHEMA: &str = "highwater-loadgen/1";
 
 const CLOSED_LOOP: &str = "CLOSED LOOP - latency not comparable";
 
@@ -77,7 +80,7 @@ impl Summary {
         let total = &self.outcome.total;
         if !self.invalid_reasons().is_empty() {
             EXIT_INVALID
-        } else if total.error_count() > 0 || total.unanswered > 0 {
+        } else if total.error_count() > 0 || total.unanswered > 0 || total.undelivered > 0 {
             EXIT_REFUSED
         } else {
             0
@@ -109,6 +112,10 @@ impl Summary {
         if matches!(self.pacing, Loop::Open { .. }) {
             line("service", latencies_text(&total.service));
             line("send lag", latencies_text(&total.lag));
+        }
+        if total.delivered > 0 {
+            line("end to end", latencies_text(&total.end_to_end));
+            line("delivered", format!("{:.0} records/s", total.delivered_rate()));
         }
         line(
             "generator",
@@ -150,6 +157,10 @@ impl Summary {
             "response_us": latencies_json(&total.response),
             "service_us": latencies_json(&total.service),
             "send_lag_us": latencies_json(&total.lag),
+            "end_to_end_us": latencies_json(&total.end_to_end),
+            "delivered": total.delivered,
+            "delivered_per_second": total.delivered_rate(),
+            "undelivered": total.undelivered,
             "errors": errors_json(total),
             "unanswered": total.unanswered,
             "generator": {
@@ -160,6 +171,22 @@ impl Summary {
             "seconds": self.outcome.seconds.iter().map(second_json).collect::<Vec<Value>>(),
             "environment": environment(&self.command),
         })
+    }
+
+    /// Writes `summary.json` and one `.hgrm` per latency into the directory of the run.
+    ///
+    /// # Errors
+    /// The first file that cannot be written.
+    pub(crate) fn write_to(&self, directory: &Path) -> Result<(), Failure> {
+        let write = |name: &str, text: String| {
+            let path = directory.join(name);
+            fs::write(&path, text).map_err(|source| Failure::Output { path, source })
+        };
+        write("summary.json", format!("{:#}\n", self.to_json()))?;
+        for (name, latencies) in self.outcome.total.latencies() {
+            write(&format!("{name}.hgrm"), percentile_text(latencies))?;
+        }
+        Ok(())
     }
 
     /// What the broker's process used while figures counted.
@@ -210,7 +237,9 @@ fn latencies_json(latencies: &Latencies) -> Value {
         "p90": latencies.percentile_us(90.0),
         "p99": latencies.percentile_us(99.0),
         "p99_9": latencies.percentile_us(99.9),
+        "p99_99": latencies.percentile_us(99.99),
         "max": latencies.max_us(),
+        "curve": latencies.curve(),
     })
 }
 
@@ -220,6 +249,9 @@ fn errors_text(total: &Interval) -> String {
     if total.unanswered > 0 {
         parts.push(format!("unanswered or never sent {}", total.unanswered));
     }
+    if total.undelivered > 0 {
+        parts.push(format!("not consumed {}", total.undelivered));
+    }
     if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
 
@@ -228,22 +260,30 @@ fn errors_json(total: &Interval) -> Value {
     Value::Object(errors.collect::<Map<String, Value>>())
 }
 
-fn second_json(interval: &Interval) -> Value {
+fn second_json(second: &Second) -> Value {
+    let [p50, p90, p99, p99_9, max] = second.response_us;
+    let [end_to_end_p50, end_to_end_p99] = second.end_to_end_us;
     json!({
-        "second": interval.second,
-        "records_per_second": interval.record_rate(),
-        "megabytes_per_second": interval.megabyte_rate(),
-        "p50_us": interval.response.percentile_us(50.0),
-        "p99_us": interval.response.percentile_us(99.0),
-        "max_us": interval.response.max_us(),
-        "errors": interval.error_count(),
+        "second": second.second,
+        "records_per_second": second.record_rate,
+        "megabytes_per_second": second.megabyte_rate,
+        "p50_us": p50,
+        "p90_us": p90,
+        "p99_us": p99,
+        "p99_9_us": p99_9,
+        "max_us": max,
+        "end_to_end_p50_us": end_to_end_p50,
+        "end_to_end_p99_us": end_to_end_p99,
+        "delivered_per_second": second.delivered_rate,
+        "errors": second.errors,
+        "busy_percent": second.busy_percent,
     })
 }
 
 /// What the figures depend on beside the broker.
 fn environment(command: &[String]) -> Value {
     let system = rustix::system::uname();
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
@@ -253,8 +293,14 @@ fn environment(command: &[String]) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "kernel": system.release().to_string_lossy(),
         "cpu": model,
+        "governor": read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "cgroup_cpu_max": read_line("/sys/fs/cgroup/cpu.max"),
         "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
     })
+}
+
+fn read_line(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -269,7 +315,7 @@ mod tests {
         total.records = 1000;
         (0..1000).for_each(|_| total.response.record_ns(1_000_000));
         change(&mut total);
-        let outcome = RunOutcome { total, seconds: Vec::new(), server: None };
+        let outcome = RunOutcome { total, ..RunOutcome::new() };
         Summary { mode: "produce", pacing, outcome, command: Vec::new() }
     }
 

@@ -186,3 +186,62 @@ fn a_peer_that_is_no_broker_is_said_with_exit_code_76() {
     server.join().unwrap();
     assert_eq!(output.status.code(), Some(76), "{}", error_text(&output));
 }
+
+#[test]
+fn a_broker_that_keeps_nothing_fails_verification() {
+    let broker = NullBroker::start();
+    let output = broker.run("verify --topic a --duration 1s --patience 1s --json");
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{verdict:#}");
+    assert_eq!(verdict["acked_lost"], verdict["acked"]);
+    assert!(verdict["acked"].as_u64().unwrap() > 0);
+    let text = broker.run("verify --topic a --duration 1s --patience 1s");
+    assert!(String::from_utf8_lossy(&text.stdout).contains("BAD: acked_lost"), "{text:?}");
+}
+
+#[test]
+fn a_sweep_finds_a_rate_and_writes_its_plan() {
+    let broker = NullBroker::start();
+    let directory = tempfile::tempdir().unwrap();
+    let line = format!(
+        "sweep --topic a --partitions 2 --connections 2 --slo p50<10s --from 100 --to 150 \
+         --duration 500ms --warmup 0s --json --out {}",
+        directory.path().display()
+    );
+    let output = broker.run(&line);
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(plan["schema"], "highwater-loadgen-capacity/1");
+    assert!(!plan["steps"].as_array().unwrap().is_empty());
+    assert!(plan["limited_by"].is_string());
+    let saved = std::fs::read(directory.path().join("capacity.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&saved).unwrap(), plan);
+    // A busy machine may make the generator lag at every rate: then there is no plan.
+    assert_eq!(output.status.code(), Some(i32::from(plan["max_records_per_second"].is_null())));
+}
+
+#[test]
+fn calibration_says_what_the_generator_can_do() {
+    let output = loadgen("calibrate --topic a --duration 1s --warmup 0s --json");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(figures["records_per_second"].as_f64().unwrap() > 1000.0);
+    assert_eq!(figures["loop"], "closed");
+}
+
+#[test]
+fn runs_are_compared_and_reported_from_their_directories() {
+    let broker = NullBroker::start();
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).display().to_string();
+    let line = "produce --topic a --closed --duration 1s --warmup 0s --out";
+    broker.json(&format!("{line} {}", place("one")));
+    let same = loadgen(&format!("compare {0} {0}/summary.json", place("one")));
+    assert!(String::from_utf8_lossy(&same.stdout).contains("p99"), "{same:?}");
+    let page = place("one.html");
+    let report = loadgen(&format!("report {} -o {page}", place("one")));
+    assert_eq!(report.status.code(), Some(0), "{report:?}");
+    assert!(std::fs::read_to_string(page).unwrap().contains("CLOSED LOOP"));
+    let missing = loadgen(&format!("compare {} {}", place("one"), place("two")));
+    assert_eq!(missing.status.code(), Some(78));
+    assert!(error_text(&missing).contains("two"), "{missing:?}");
+}
