@@ -33,6 +33,10 @@ const ACKS_BEFORE_KILL_MAX: u64 = 150;
 const FILLER_MAX: u64 = 700;
 const VALUE_HEAD: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Restarts at both ends of a run whose times are compared.
+const RESTARTS_COMPARED: usize = 100;
+/// What a restart may take longer because of what else the machine does.
+const RESTART_SLACK: Duration = Duration::from_millis(100);
 /// One restart in this many is killed again while it recovers.
 const KILLS_IN_RECOVERY: u64 = 3;
 
@@ -349,6 +353,15 @@ fn recover(peer: &mut Peer, random: &mut Random) -> Duration {
     started.elapsed()
 }
 
+/// Prints how long some restarts took; returns the median.
+fn spread(which: &str, restarts: &[Duration]) -> Duration {
+    let mut sorted = restarts.to_vec();
+    sorted.sort();
+    let (p50, p99) = (sorted[sorted.len() / 2], sorted[sorted.len() * 99 / 100]);
+    println!("{which} {} restarts: p50 {p50:?}, p99 {p99:?}", sorted.len());
+    p50
+}
+
 fn cycles() -> u32 {
     let wanted = env::var("HIGHWATER_CRASH_CYCLES");
     wanted.map_or(CYCLES, |text| text.parse().expect("HIGHWATER_CRASH_CYCLES is a number"))
@@ -388,13 +401,23 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_by_kill_9() {
         assert!(read(&mut wire, partition, 0) == history.records, "partition {partition} changed");
     }
     let repeated: u64 = producers.iter().map(|producer| producer.repeated).sum();
-    restarts.sort();
+    let acknowledged: usize = checked.iter().sum();
     println!(
-        "{} batches acknowledged, {repeated} repeated, restart p50 {:?}, longest {:?}",
-        checked.iter().sum::<usize>(),
-        restarts[restarts.len() / 2],
-        restarts[restarts.len() - 1],
+        "{} cycles, {acknowledged} batches acknowledged, lost=0, {repeated} repeated",
+        cycles()
     );
+    // A record that is missing has ended the test before.
+    let compared = restarts.len().min(RESTARTS_COMPARED);
+    let first = spread("first", &restarts[..compared]);
+    let last = spread("last", &restarts[restarts.len() - compared..]);
+    assert!(
+        last < first * 3 + RESTART_SLACK,
+        "what a restart takes grows with what came before: {first:?}, later {last:?}"
+    );
+    if let Some(broker) = peer.highwater() {
+        let report = broker.report();
+        assert!(!report.contains("unknown key"), "the tests' own variables reach it\n{report}");
+    }
     let has_idempotent = producers.iter().any(|producer| producer.identity.is_some());
     assert!(repeated > 0 || !has_idempotent, "no batch was sent twice");
 }

@@ -14,7 +14,6 @@ use crate::api::{
     list_offsets, list_partition_reassignments, list_transactions, metadata, offset_commit,
     offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, write_txn_markers,
 };
-use crate::model::limits::FRAME_BYTES_MAX;
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::part::Part;
@@ -138,11 +137,12 @@ pub fn on_bytes<D: Disk>(
     id: ConnectionId,
     received: &mut BytesMut,
 ) -> ReadState {
+    let frame_bytes_max = shard.borrow().config.frame_bytes_max;
     loop {
         if let Some(state) = read_state(shard, id) {
             return state;
         }
-        match frame::next_frame(received, FRAME_BYTES_MAX) {
+        match frame::next_frame(received, frame_bytes_max) {
             Ok(Some(frame)) => dispatch(shard, id, frame),
             Ok(None) => return ReadState::NeedMore,
             Err(error) => refuse(shard, id, &error),
@@ -197,7 +197,8 @@ fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: Bytes) {
     match range.key {
         ApiKey::Produce if is_served => {
             let (version, correlation_id) = (header.api_version, header.correlation_id);
-            let call = produce::ProduceCall { version, correlation_id, body_at };
+            let writer = produce::TopicWriter::of(header.client_id);
+            let call = produce::ProduceCall { version, correlation_id, writer, body_at };
             produce::start(shard, id, call, frame);
         }
         ApiKey::Fetch if is_served => fetch::start(shard, id, &header, reader),

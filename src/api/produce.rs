@@ -9,22 +9,23 @@
 //! A request that names a transactional id goes the same way by another door of the owning core,
 //! which sees to it that the transaction is open (shard/transactional.rs).
 
-use crate::api::dispatch::{self, CallError};
+use crate::api::dispatch;
 use crate::controller::image::{MetadataImage, TopicImage};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
 use crate::model::limits::PRODUCE_POOL_MAX;
 use crate::protocol::api_key::ApiKey;
+use crate::protocol::compression::Compression;
 use crate::protocol::frame::ResponseHeader;
 use crate::protocol::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use crate::protocol::part::Part;
-use crate::protocol::primitive::{DecodeError, LengthForm, Reader, Sink, Writer};
-use crate::protocol::produce_view::{ProduceResult, write_produce_response};
+use crate::protocol::primitive::{DecodeError, Writer};
+use crate::protocol::produce_view::{ProducePartition, ProduceResult, write_produce_response};
 use crate::protocol::record_batch::CheckedBatch;
 use crate::protocol::schema::Message;
-use crate::shard::connection::{ConnectionId, SlotId};
+use crate::shard::connection::ConnectionId;
 use crate::shard::mesh::{Acks, AppendOutcome, AppendPart, ParkedKey, ShardMessage};
 use crate::shard::parked::{ParkedProduce, TopicName};
 use crate::shard::shard::{Finished, Shard, ShardRef};
@@ -42,26 +43,60 @@ const FIRST_ABORTABLE: i16 = 11;
 /// First version that makes partitions part of the transaction (KIP-890).
 const FIRST_IMPLICIT: i16 = 12;
 
+/// First version whose clients know zstd (KIP-110).
+const FIRST_WITH_ZSTD: i16 = 7;
+
+/// Client id of Kafka's own administration tools, which may write internal topics.
+const ADMIN_CLIENT_ID: &[u8] = b"__admin_client";
+
+/// Who produces: internal topics are written by coordinators, and by Kafka's own tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicWriter {
+    Client,
+    Admin,
+}
+
+impl TopicWriter {
+    /// Who a client with this id counts as.
+    pub fn of(client_id: Option<&[u8]>) -> TopicWriter {
+        if client_id == Some(ADMIN_CLIENT_ID) { TopicWriter::Admin } else { TopicWriter::Client }
+    }
+}
+
 /// What a request's header says, and where in the frame its body begins.
 #[derive(Debug, Clone, Copy)]
 pub struct ProduceCall {
     pub version: i16,
     pub correlation_id: i32,
+    pub writer: TopicWriter,
     pub body_at: usize,
+}
+
+/// What a request says for all of its batches.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// `None` where the number means nothing.
+    acks: Option<Acks>,
+    writer: TopicWriter,
+    version: i16,
+    has_transaction: bool,
 }
 
 /// Starts a produce: it is parked, and its parts are on their way when this returns.
 pub fn start<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, call: ProduceCall, frame: Bytes) {
-    let ProduceCall { version, correlation_id, body_at } = call;
+    let ProduceCall { version, correlation_id, writer, body_at } = call;
     if version < *ProduceRequest::VERSIONS.start() {
-        return refuse_old(shard, id, call, &mut Reader::starting_at(&frame, body_at));
+        // Advertised, and closed as Kafka 4 does it (KIP-896).
+        let error = DecodeError::UnsupportedVersion { api: ApiKey::Produce.name(), version };
+        return dispatch::refuse(shard, id, &error);
     }
     let mut parked = shard.borrow_mut().produce_pool.pop().unwrap_or_default();
     if let Err(error) = parked.request.read_frame(frame, body_at, version) {
         return dispatch::refuse(shard, id, &error);
     }
-    let slot = dispatch::open_slot(shard, id);
-    shard.borrow_mut().start_produce(slot, correlation_id, parked);
+    parked.slot = Some(dispatch::open_slot(shard, id));
+    parked.correlation_id = correlation_id;
+    shard.borrow_mut().start_produce(writer, parked);
 }
 
 fn acks_of(acks: i16) -> Option<Acks> {
@@ -74,18 +109,17 @@ fn acks_of(acks: i16) -> Option<Acks> {
 }
 
 impl<D: Disk> Shard<D> {
-    fn start_produce(&mut self, slot: SlotId, correlation_id: i32, mut parked: Box<ParkedProduce>) {
+    fn start_produce(&mut self, writer: TopicWriter, mut parked: Box<ParkedProduce>) {
         let timeout_ms = u64::try_from(parked.request.timeout_ms()).unwrap_or(0);
         let acks = acks_of(parked.request.acks());
         let mut parts = std::mem::take(&mut self.part_buffer);
-        sort(&self.image, &mut parked, acks, &mut parts);
-        parked.slot = Some(slot);
-        parked.correlation_id = correlation_id;
+        let transaction: Option<Arc<str>> = parked.request.transactional_id().map(Arc::from);
+        let version = parked.request.version();
+        let terms = Terms { acks, writer, version, has_transaction: transaction.is_some() };
+        sort(&self.image, &mut parked, terms, &mut parts);
         parked.deadline_us = self.now.deadline_us(timeout_ms);
         parked.outstanding = u32::try_from(parts.len()).expect("a frame holds fewer");
         parked.is_answered = false;
-        let transaction = parked.request.transactional_id().map(Arc::from);
-        let version = parked.request.version();
         let key = self.produces.insert(parked);
         let acks = acks.unwrap_or(Acks::All);
         match transaction {
@@ -154,12 +188,11 @@ fn flow_of(version: i16) -> TransactionFlow {
 fn sort(
     image: &MetadataImage,
     parked: &mut ParkedProduce,
-    acks: Option<Acks>,
+    terms: Terms,
     parts: &mut Vec<(CoreId, AppendPart)>,
 ) {
     let ParkedProduce { request, outcomes, .. } = parked;
     outcomes.clear();
-    let has_transaction = request.transactional_id().is_some();
     for topic in request.topics() {
         let found = if request.version() >= FIRST_WITH_IDS {
             image.topic_by_id(&TopicId(topic.topic_id())).ok_or(KafkaCode::UnknownTopicId)
@@ -168,10 +201,7 @@ fn sort(
         };
         for data in topic.partitions() {
             let part = u32::try_from(outcomes.len()).expect("a frame holds fewer");
-            let checked = acks
-                .ok_or(KafkaCode::InvalidRequiredAcks)
-                .and_then(|acks| in_sync_partition(found?, data.index, acks));
-            match accept(checked, data.records, has_transaction) {
+            match accept(found.map(|topic| &**topic), data, terms) {
                 Ok((core, partition, batch)) => {
                     outcomes.push(None);
                     parts.push((core, AppendPart { partition, batch, part }));
@@ -182,28 +212,35 @@ fn sort(
     }
 }
 
-/// The partition, unless `acks` asks for more in-sync replicas than it has (min.insync.replicas).
-fn in_sync_partition(
-    topic: &TopicImage,
-    partition: i32,
-    acks: Acks,
-) -> Result<(CoreId, TopicPartition), KafkaCode> {
-    let partition = PartitionId(partition);
-    let known = topic.partition(partition).ok_or(KafkaCode::UnknownTopicOrPartition)?;
+/// One batch and where it goes. The order of the checks is Kafka's: a batch with two faults gets
+/// the same code.
+fn accept(
+    topic: Result<&TopicImage, KafkaCode>,
+    data: ProducePartition,
+    terms: Terms,
+) -> Result<(CoreId, TopicPartition, CheckedBatch), AppendOutcome> {
+    let refused = |code| AppendOutcome::refused(code, None);
+    let topic = topic.map_err(refused)?;
+    let partition = PartitionId(data.index);
+    let known = topic.partition(partition);
+    let known = known.ok_or_else(|| refused(KafkaCode::UnknownTopicOrPartition))?;
+    let batch = check(data.records, terms.has_transaction)?;
+    let is_zstd = batch.header().attributes().compression().is_ok_and(|it| it == Compression::Zstd);
+    if is_zstd && terms.version < FIRST_WITH_ZSTD {
+        let message = format!("zstd needs Produce v{FIRST_WITH_ZSTD} or later");
+        let code = KafkaCode::UnsupportedCompressionType;
+        return Err(AppendOutcome::refused(code, Some(message)));
+    }
+    let acks = terms.acks.ok_or_else(|| refused(KafkaCode::InvalidRequiredAcks))?;
+    if topic.is_internal && terms.writer == TopicWriter::Client {
+        let message = format!("cannot append to internal topic {}", topic.name);
+        return Err(AppendOutcome::refused(KafkaCode::InvalidTopicException, Some(message)));
+    }
     let in_sync = u32::try_from(known.state.isr.len()).unwrap_or(u32::MAX);
     if acks == Acks::All && in_sync < topic.config.min_insync_replicas {
-        return Err(KafkaCode::NotEnoughReplicas);
+        return Err(refused(KafkaCode::NotEnoughReplicas));
     }
-    Ok((known.core, TopicPartition { topic: topic.id, partition }))
-}
-
-fn accept(
-    checked: Result<(CoreId, TopicPartition), KafkaCode>,
-    records: Bytes,
-    has_transaction: bool,
-) -> Result<(CoreId, TopicPartition, CheckedBatch), AppendOutcome> {
-    let (core, partition) = checked.map_err(|code| AppendOutcome::refused(code, None))?;
-    Ok((core, partition, check(records, has_transaction)?))
+    Ok((known.core, TopicPartition { topic: topic.id, partition }, batch))
 }
 
 fn check(records: Bytes, has_transaction: bool) -> Result<CheckedBatch, AppendOutcome> {
@@ -345,86 +382,68 @@ fn answer_of(index: i32, outcome: &Option<AppendOutcome>) -> PartitionProduceRes
     }
 }
 
-/// Answers versions 0 to 2, which are advertised but not served, with UNSUPPORTED_VERSION for every
-/// partition, in the request's own version. Their requests have no transactional id.
-fn refuse_old<D: Disk>(
-    shard: &ShardRef<D>,
-    id: ConnectionId,
-    call: ProduceCall,
-    reader: &mut Reader<'_>,
-) {
-    match old_answer(call, reader) {
-        Ok(Some(answer)) => {
-            let slot = dispatch::open_slot(shard, id);
-            shard.borrow_mut().fill(slot, vec![answer.into()]);
-        }
-        Ok(None) => shard.borrow_mut().close_connection(id),
-        Err(error) => dispatch::refuse(shard, id, &error),
-    }
-}
-
-/// The whole answer, or none for acks=0.
-fn old_answer(call: ProduceCall, reader: &mut Reader<'_>) -> Result<Option<Bytes>, CallError> {
-    const TOPIC_BYTES_MIN: usize = 6;
-    const PARTITION_BYTES_MIN: usize = 8;
-    let form = LengthForm::Fixed;
-    let mut body = Writer::for_frame();
-    body.put_i32(call.correlation_id);
-    let acks = reader.get_i16()?;
-    reader.get_i32()?;
-    let topics = reader.get_count(form, TOPIC_BYTES_MIN)?;
-    body.put_length(Some(topics), form)?;
-    for _ in 0..topics {
-        let name = reader.get_nullable_text(form)?.ok_or(DecodeError::UnexpectedNull)?;
-        body.put_nullable_text(Some(name), form)?;
-        let partitions = reader.get_count(form, PARTITION_BYTES_MIN)?;
-        body.put_length(Some(partitions), form)?;
-        for _ in 0..partitions {
-            body.put_i32(reader.get_i32()?);
-            reader.get_nullable_byte_slice(form)?;
-            body.put_i16(KafkaCode::UnsupportedVersion.number());
-            body.put_i64(-1);
-            if call.version >= 2 {
-                body.put_i64(-1);
-            }
-        }
-    }
-    if call.version >= 1 {
-        body.put_i32(0);
-    }
-    let frame = body.finish()?;
-    Ok((acks != 0).then(|| frame.into_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::image::OFFSETS_TOPIC;
     use crate::controller::records::{ConfigResource, MetadataRecord, PartitionState, Replica};
     use crate::model::ids::BrokerId;
+    use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
     use uuid::Uuid;
 
-    #[test]
-    fn acks_all_needs_as_many_in_sync_replicas_as_the_topic_says() {
+    const TOPIC: TopicId = TopicId(Uuid::from_u128(1));
+
+    /// An image with one topic of one partition.
+    fn image_with(name: &str) -> MetadataImage {
         let mut image = MetadataImage::new(BrokerId(1), std::sync::Arc::default());
-        let topic = TopicId(Uuid::from_u128(1));
         let replica = Replica { broker: BrokerId(1), core: CoreId(0), directory: Uuid::nil() };
         let isr = vec![BrokerId(1)];
         let state = PartitionState { replicas: vec![replica], isr, ..PartitionState::default() };
-        let id = TopicPartition { topic, partition: PartitionId(0) };
+        let id = TopicPartition { topic: TOPIC, partition: PartitionId(0) };
+        image.apply(&MetadataRecord::Topic { id: TOPIC, name: name.to_owned() }).unwrap();
+        image.apply(&MetadataRecord::Partition { id, state }).unwrap();
+        image
+    }
+
+    /// The code for a good batch.
+    fn code(
+        image: &MetadataImage,
+        index: i32,
+        acks: Option<Acks>,
+        writer: TopicWriter,
+    ) -> KafkaCode {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.push(&NewRecord::default()).unwrap();
+        let data = ProducePartition { index, records: builder.build().unwrap() };
+        let topic = image.topic_by_id(&TOPIC).unwrap();
+        let accepted =
+            accept(Ok(topic), data, Terms { acks, writer, version: 13, has_transaction: false });
+        accepted.map_or_else(|refused| refused.code, |_| KafkaCode::None)
+    }
+
+    #[test]
+    fn acks_all_needs_as_many_in_sync_replicas_as_the_topic_says() {
+        let mut image = image_with("a");
+        let client = TopicWriter::Client;
+        assert_eq!(code(&image, 0, Some(Acks::All), client), KafkaCode::None);
         let two = MetadataRecord::Config {
-            resource: ConfigResource::Topic(topic),
+            resource: ConfigResource::Topic(TOPIC),
             key: "min.insync.replicas".to_owned(),
             value: Some("2".to_owned()),
         };
-        image.apply(&MetadataRecord::Topic { id: topic, name: "a".to_owned() }).unwrap();
-        image.apply(&MetadataRecord::Partition { id, state }).unwrap();
-        let ask = |image: &MetadataImage, partition, acks| {
-            in_sync_partition(image.topic_by_name("a").unwrap(), partition, acks)
-        };
-        assert_eq!(ask(&image, 0, Acks::All), Ok((CoreId(0), id)));
         image.apply(&two).unwrap();
-        assert_eq!(ask(&image, 0, Acks::All), Err(KafkaCode::NotEnoughReplicas));
-        assert_eq!(ask(&image, 0, Acks::Leader), Ok((CoreId(0), id)));
-        assert_eq!(ask(&image, 1, Acks::Leader), Err(KafkaCode::UnknownTopicOrPartition));
+        assert_eq!(code(&image, 0, Some(Acks::All), client), KafkaCode::NotEnoughReplicas);
+        assert_eq!(code(&image, 0, Some(Acks::Leader), client), KafkaCode::None);
+        assert_eq!(code(&image, 0, None, client), KafkaCode::InvalidRequiredAcks);
+        let unknown = code(&image, 1, Some(Acks::Leader), client);
+        assert_eq!(unknown, KafkaCode::UnknownTopicOrPartition);
+    }
+
+    #[test]
+    fn internal_topics_are_written_by_kafkas_own_tools_only() {
+        let image = image_with(OFFSETS_TOPIC);
+        let acks = Some(Acks::Leader);
+        assert_eq!(code(&image, 0, acks, TopicWriter::Client), KafkaCode::InvalidTopicException);
+        assert_eq!(code(&image, 0, acks, TopicWriter::Admin), KafkaCode::None);
     }
 }

@@ -9,6 +9,7 @@
 //! - A topic's `config` is its overrides resolved against the current broker defaults.
 
 use crate::controller::records::{ConfigResource, MetadataRecord, PartitionState};
+use crate::model::config_keys::{ConfigValue, broker_key};
 use crate::model::ids::{
     BrokerId, CoreId, LeaderEpoch, PartitionId, ProducerId, TopicId, TopicPartition,
 };
@@ -356,6 +357,24 @@ impl MetadataImage {
             }
         }
         Ok(())
+    }
+
+    /// A numeric broker key as it is in force: this broker, all brokers, file and flags, default.
+    ///
+    /// # Panics
+    /// Panics on a name that is no numeric key with a default: the caller names a row of the table.
+    pub fn broker_number(&self, name: &str) -> i64 {
+        let key = broker_key(name).expect("a row of the table");
+        let own = self.broker_configs.get(&ConfigResource::Broker(self.local));
+        let all = self.broker_configs.get(&ConfigResource::AllBrokers);
+        let layers = [own, all, Some(&*self.static_config)];
+        let set = layers.iter().flatten().filter_map(|layer| layer.get(name));
+        let texts = set.map(String::as_str).chain(key.default);
+        let mut numbers = texts.filter_map(|text| match key.parse(text) {
+            Ok(ConfigValue::Number(number)) => Some(number),
+            Ok(_) | Err(_) => None,
+        });
+        numbers.next().expect("the default is a number")
     }
 
     /// Broker keys in their precedence: this broker, all brokers, file and flags (KIP-226).

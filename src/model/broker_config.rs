@@ -15,7 +15,7 @@ use crate::model::config_keys::{
 };
 use crate::model::group_config::GroupConfig;
 use crate::model::ids::BrokerId;
-use crate::model::limits::GROUP_MEMBERS_MAX;
+use crate::model::limits::{FRAME_BYTES_MAX, GROUP_MEMBERS_MAX};
 use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
 use crate::model::transaction_config::TransactionConfig;
 use std::collections::BTreeMap;
@@ -80,6 +80,12 @@ pub struct BrokerConfig {
     pub connections_max_idle_ms: Option<u64>,
     /// Most bytes of one Fetch answer.
     pub fetch_bytes_max: usize,
+    /// `max.incremental.fetch.session.cache.slots`, of the whole broker.
+    pub fetch_sessions_max: usize,
+    /// `socket.request.max.bytes`, at most [`FRAME_BYTES_MAX`].
+    pub frame_bytes_max: usize,
+    /// `log.retention.check.interval.ms`: pause between two looks for segments to drop.
+    pub retention_check_ms: u64,
     /// Every known key that somebody set, as text; secrets included.
     pub values: BTreeMap<String, String>,
 }
@@ -301,6 +307,11 @@ impl Reader {
             )
             .ok(),
             fetch_bytes_max: self.default_number("fetch.max.bytes"),
+            fetch_sessions_max: self.at_least_0("max.incremental.fetch.session.cache.slots"),
+            frame_bytes_max: self
+                .default_number::<usize>("socket.request.max.bytes")
+                .min(FRAME_BYTES_MAX),
+            retention_check_ms: self.at_least_0("log.retention.check.interval.ms"),
             values: self.values(),
         };
         Ok((config, self.warnings))

@@ -84,12 +84,8 @@ pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Batches remembered per producer and partition to recognise duplicates (KIP-98).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 
-/// Milliseconds of silence after which a producer's sequences are forgotten
-/// (`producer.id.expiration.ms`).
-pub const PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
-
-/// Fetch sessions of one shard (`max.incremental.fetch.session.cache.slots`).
-pub const FETCH_SESSIONS_MAX: usize = 1000;
+/// Fetch sessions of one shard, whatever `max.incremental.fetch.session.cache.slots` says.
+pub const FETCH_SESSIONS_MAX: usize = 10_000;
 
 /// Output of one decompression in bytes; more is refused as corrupt.
 pub const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -139,6 +135,15 @@ pub const DRAIN_BYTES_MIN: usize = 1024 * 1024;
 
 /// Segment bytes written without a sync after which one is made anyway, so recovery stays bounded.
 pub const SEGMENT_UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Segment bytes of one core, synced or read by a start, after which recovery points are written
+/// anew, so that the next start reads no more than the journal's size.
+pub const UNPOINTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const _: () = assert!(UNPOINTED_BYTES_MAX <= JOURNAL_FILE_BYTES * JOURNAL_FILES_MAX as u64);
+
+/// Longest time from a start to the first look for segments to drop, in milliseconds (Kafka's
+/// initial task delay).
+pub const RETENTION_DELAY_MS: u64 = 30_000;
 
 /// Bytes that one fetch may return, whatever it asks for (`fetch.max.bytes`).
 pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;

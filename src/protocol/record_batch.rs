@@ -19,6 +19,8 @@
 //! - A `CheckedBatch` has a true CRC, a size equal to its bytes, and a count that fits its offsets.
 //! - Records are not looked into here: see `record.rs`.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use zerocopy::big_endian::{I16, I32, I64, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -35,6 +37,8 @@ pub const BATCH_LENGTH_OFFSET: usize = 12;
 pub const CRC_START: usize = 21;
 /// The only record format we read (KIP-98; Kafka 4.0 writes no other, KIP-724).
 pub const MAGIC: i8 = 2;
+/// The record formats that ever were.
+const MAGICS: RangeInclusive<i8> = 0..=MAGIC;
 /// Producer id, epoch and sequence of a batch without them.
 pub const NO_PRODUCER: i64 = -1;
 
@@ -53,6 +57,10 @@ pub enum BatchError {
     RecordCount { count: i32, last_offset_delta: i32 },
     #[error("compression {number} does not exist")]
     UnknownCompression { number: u8 },
+    #[error("there is no whole batch in {left} bytes")]
+    NoBatch { left: usize },
+    #[error("base offset {base_offset} from a client is not 0")]
+    BaseOffset { base_offset: i64 },
     #[error("{left} bytes follow the one batch that is allowed")]
     MoreThanOneBatch { left: usize },
     #[error("a client may not write control batches")]
@@ -83,7 +91,10 @@ impl From<&BatchError> for KafkaCode {
             | BatchError::Record(_)
             | BatchError::RecordLength { .. }
             | BatchError::BytesAfterRecords { .. } => KafkaCode::CorruptMessage,
+            BatchError::Magic { magic } if !MAGICS.contains(magic) => KafkaCode::CorruptMessage,
             BatchError::Magic { .. }
+            | BatchError::NoBatch { .. }
+            | BatchError::BaseOffset { .. }
             | BatchError::RecordCount { .. }
             | BatchError::MoreThanOneBatch { .. }
             | BatchError::ControlFromClient
@@ -270,6 +281,9 @@ impl BatchHeader {
     }
 
     fn check_produced(&self) -> Result<(), BatchError> {
+        if self.base_offset() != 0 {
+            return Err(BatchError::BaseOffset { base_offset: self.base_offset() });
+        }
         let (count, last_offset_delta) = (self.record_count(), self.last_offset_delta());
         if count == 0 || count - 1 != last_offset_delta {
             return Err(BatchError::RecordCount { count, last_offset_delta });
@@ -293,6 +307,31 @@ impl BatchHeader {
         Ok(())
     }
 }
+
+/// Size of the batch at the front of `bytes`, of any format; `None` when it is not all there.
+/// Kafka's answer to a wrong length or format differs from that to a batch cut off, so this comes
+/// first.
+fn whole_batch(bytes: &[u8]) -> Result<Option<usize>, BatchError> {
+    let Some(length) = bytes.get(8..).and_then(|bytes| bytes.first_chunk()) else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes(*length);
+    if length < OLD_LENGTH_MIN {
+        return Err(BatchError::LengthTooSmall { length });
+    }
+    let Some(magic) = bytes.get(MAGIC_AT) else { return Ok(None) };
+    let magic = i8::from_be_bytes([*magic]);
+    if !MAGICS.contains(&magic) {
+        return Err(BatchError::Magic { magic });
+    }
+    let size = usize::try_from(length).ok().map(|length| length + BATCH_LENGTH_OFFSET);
+    Ok(size.filter(|size| *size <= bytes.len()))
+}
+
+/// Where a batch of any format says which format it has.
+const MAGIC_AT: usize = 16;
+/// Batch length of the smallest record of format 0.
+const OLD_LENGTH_MIN: i32 = 14;
 
 /// Batch length of a batch without records.
 const LENGTH_MIN: i32 = 49;
@@ -332,15 +371,20 @@ impl CheckedBatch {
     }
 
     /// Checks the records of one partition of a Produce request: exactly one batch, with the rules
-    /// that hold for clients on top (no control batch, no log append time, no holes).
+    /// that hold for clients on top (no control batch, no log append time, no holes). Bytes behind
+    /// it that are no whole batch are dropped, as Kafka does it.
     ///
     /// # Errors
     /// The first rule that is broken; its [`KafkaCode`] is the answer to the client.
     pub fn check_produced(mut bytes: Bytes) -> Result<CheckedBatch, BatchError> {
-        let batch = CheckedBatch::check_first(&mut bytes)?;
-        if !bytes.is_empty() {
-            return Err(BatchError::MoreThanOneBatch { left: bytes.len() });
+        let Some(size) = whole_batch(&bytes)? else {
+            return Err(BatchError::NoBatch { left: bytes.len() });
+        };
+        let left = bytes.len() - size;
+        if left > 0 && whole_batch(&bytes[size..])?.is_some() {
+            return Err(BatchError::MoreThanOneBatch { left });
         }
+        let batch = CheckedBatch::check_first(&mut bytes)?;
         batch.header().check_produced()?;
         Ok(batch)
     }

@@ -61,20 +61,36 @@ fn every_flipped_bit_behind_the_crc_is_refused() {
 }
 
 #[test]
-fn a_batch_cut_at_any_byte_is_truncated() {
+fn a_batch_cut_at_any_byte_is_no_batch_of_a_client_and_a_truncated_one_in_the_log() {
     let batch = plain(2);
     for size in 0..batch.len() {
         let (error, code) = refusal(batch.slice(..size));
+        assert!(matches!(error, BatchError::NoBatch { .. }), "{size}: {error}");
+        assert_eq!(code, KafkaCode::InvalidRecord);
+        let error = CheckedBatch::check_first(&mut batch.slice(..size)).unwrap_err();
         assert!(matches!(error, BatchError::Truncated { .. }), "{size}: {error}");
-        assert_eq!(code, KafkaCode::CorruptMessage);
     }
+}
+
+#[test]
+fn bytes_behind_a_batch_that_are_no_whole_batch_are_dropped() {
+    let good = plain(2);
+    let tail = Bytes::from([&good[..], &good[..good.len() - 1]].concat());
+    assert_eq!(CheckedBatch::check_produced(tail).unwrap().bytes(), &good);
+}
+
+#[test]
+fn a_base_offset_from_a_client_is_refused() {
+    let (error, code) = refusal(with_header_bytes(&plain(1), 7, &[1]));
+    assert!(matches!(error, BatchError::BaseOffset { base_offset: 1 }));
+    assert_eq!(code, KafkaCode::InvalidRecord);
 }
 
 #[test]
 fn stamping_offset_and_epoch_keeps_the_crc_true() {
     let mut bytes = plain(2).to_vec();
     stamp(&mut bytes, 77, 5);
-    let batch = CheckedBatch::check_produced(Bytes::from(bytes)).unwrap();
+    let batch = CheckedBatch::check_first(&mut Bytes::from(bytes)).unwrap();
     assert_eq!((batch.header().base_offset(), batch.header().leader_epoch()), (77, 5));
     assert_eq!(batch.header().last_offset(), 78);
 }
@@ -106,11 +122,16 @@ fn log_append_time_sets_bit_3_and_max_timestamp_and_renews_the_crc() {
 }
 
 #[test]
-fn old_formats_are_refused_as_invalid_record() {
-    for magic in [0u8, 1, 3, 255] {
+fn old_formats_are_invalid_records_and_formats_that_never_were_are_corrupt() {
+    for (magic, wanted) in [
+        (0u8, KafkaCode::InvalidRecord),
+        (1, KafkaCode::InvalidRecord),
+        (3, KafkaCode::CorruptMessage),
+        (255, KafkaCode::CorruptMessage),
+    ] {
         let (error, code) = refusal(with_header_bytes(&plain(1), 16, &[magic]));
         assert!(matches!(error, BatchError::Magic { .. }));
-        assert_eq!(code, KafkaCode::InvalidRecord);
+        assert_eq!(code, wanted, "magic {magic}");
     }
 }
 
@@ -122,7 +143,7 @@ fn lengths_below_the_header_and_negative_ones_are_refused() {
         assert_eq!(code, KafkaCode::CorruptMessage);
     }
     let (error, _) = refusal(with_header_bytes(&plain(1), 8, &i32::MAX.to_be_bytes()));
-    assert!(matches!(error, BatchError::Truncated { .. }));
+    assert!(matches!(error, BatchError::NoBatch { .. }));
 }
 
 #[test]

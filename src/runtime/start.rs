@@ -23,7 +23,7 @@ use crate::model::broker_config::BrokerConfig;
 use crate::model::ids::{BrokerId, CoreId};
 use crate::model::limits::STOP_ANSWERS_MS;
 use crate::shard::mesh::ShardMessage;
-use crate::shard::shard::{Shard, ShardParts};
+use crate::shard::shard::{Shard, ShardParts, WriteState};
 use crate::shard::{loops, recovery, stop};
 use crate::storage::error::StorageError;
 use crate::storage::journal::Journal;
@@ -95,6 +95,8 @@ pub enum StartError {
     Recovery(#[from] recovery::StartError),
     #[error("watch for signals")]
     Signals { source: io::Error },
+    #[error("the log directory went offline while the broker ran, see E0009")]
+    Offline,
 }
 
 impl StartError {
@@ -110,7 +112,8 @@ impl StartError {
             StartError::DataDir(_)
             | StartError::Journal { .. }
             | StartError::Recovery(_)
-            | StartError::Signals { .. } => EXIT_IO,
+            | StartError::Signals { .. }
+            | StartError::Offline => EXIT_IO,
         }
     }
 
@@ -126,6 +129,9 @@ impl StartError {
             | StartError::Journal { .. }
             | StartError::Recovery(_)
             | StartError::Signals { .. } => None,
+            StartError::Offline => {
+                Some("repair the disk; `highwater explain E0009` says more".into())
+            }
         }
     }
 }
@@ -359,7 +365,10 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
     }
     finish_answers(&driver, parts.clock).await;
     stop::stop_broker(&shard).await;
-    Ok(())
+    match shard.borrow().write_state {
+        WriteState::Offline => Err(StartError::Offline),
+        WriteState::Open | WriteState::DiskFull => Ok(()),
+    }
 }
 
 /// Waits until produces under way are answered and the answers have left, but not for ever.

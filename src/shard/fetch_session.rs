@@ -4,8 +4,9 @@
 //! core is told FETCH_SESSION_ID_NOT_FOUND and opens a new one, as after a broker's restart.
 //!
 //! Invariants
-//! - At most `FETCH_SESSIONS_MAX` sessions; the one idle longest makes room when it has been idle
-//!   for `SESSION_IDLE_US_MIN`, else the new fetch goes without a session.
+//! - At most as many sessions as the core was given, and never more than `FETCH_SESSIONS_MAX`; the
+//!   one idle longest makes room when it has been idle for `SESSION_IDLE_US_MIN`, else the new fetch
+//!   goes without a session.
 //! - The epoch of a session grows by one with each request and wraps to 1.
 
 use crate::model::errors::KafkaCode;
@@ -51,8 +52,8 @@ pub struct FetchSession {
 }
 
 /// All sessions of one core.
-#[derive(Default)]
 pub struct FetchSessions {
+    sessions_max: usize,
     sessions: HashMap<i32, FetchSession>,
     last_id: i32,
 }
@@ -65,9 +66,15 @@ pub struct SessionRequest {
 }
 
 impl FetchSessions {
+    /// No sessions, with room for `sessions_max`.
+    pub fn new(sessions_max: usize) -> FetchSessions {
+        let sessions_max = sessions_max.min(FETCH_SESSIONS_MAX);
+        FetchSessions { sessions_max, sessions: HashMap::new(), last_id: 0 }
+    }
+
     /// Opens a session over `parts`; `None` when there is no room for one.
     pub fn open(&mut self, parts: Vec<SessionPart>, now_us: u64) -> Option<i32> {
-        if self.sessions.len() >= FETCH_SESSIONS_MAX && !self.evict_idle(now_us) {
+        if self.sessions.len() >= self.sessions_max && !self.evict_idle(now_us) {
             return None;
         }
         loop {
@@ -78,7 +85,7 @@ impl FetchSessions {
         }
         let session = FetchSession { epoch: 1, used_us: now_us, parts };
         self.sessions.insert(self.last_id, session);
-        assert!(self.sessions.len() <= FETCH_SESSIONS_MAX);
+        assert!(self.sessions.len() <= self.sessions_max);
         Some(self.last_id)
     }
 
@@ -196,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_incremental_fetch_changes_what_it_names_and_keeps_the_rest() {
-        let mut sessions = FetchSessions::default();
+        let mut sessions = FetchSessions::new(10);
         let id = sessions.open(vec![part(0, 0), part(1, 0)], 0).unwrap();
         let request = SessionRequest { id, epoch: 1 };
         let forgotten = [(part(0, 0).topic, 0)];
@@ -206,7 +213,7 @@ mod tests {
 
     #[test]
     fn wrong_ids_and_epochs_get_kafkas_codes_and_change_nothing() {
-        let mut sessions = FetchSessions::default();
+        let mut sessions = FetchSessions::new(10);
         let id = sessions.open(vec![part(0, 0)], 0).unwrap();
         let wrong_id = SessionRequest { id: id + 1, epoch: 1 };
         let wrong_epoch = SessionRequest { id, epoch: 2 };
@@ -223,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_partition_is_mentioned_when_what_the_client_knows_has_changed() {
-        let mut sessions = FetchSessions::default();
+        let mut sessions = FetchSessions::new(10);
         let id = sessions.open(vec![part(0, 0)], 0).unwrap();
         let told = Told { high_watermark: 5, log_start_offset: 0, last_stable_offset: 5 };
         let topic = part(0, 0).topic;
@@ -234,12 +241,17 @@ mod tests {
 
     #[test]
     fn a_full_table_makes_room_only_for_sessions_long_idle() {
-        let mut sessions = FetchSessions::default();
-        for _ in 0..FETCH_SESSIONS_MAX {
+        let mut sessions = FetchSessions::new(100);
+        for _ in 0..100 {
             sessions.open(vec![], 0).unwrap();
         }
         assert_eq!(sessions.open(vec![], SESSION_IDLE_US_MIN - 1), None);
         assert!(sessions.open(vec![], SESSION_IDLE_US_MIN).is_some());
-        assert_eq!(sessions.len(), FETCH_SESSIONS_MAX);
+        assert_eq!(sessions.len(), 100);
+    }
+
+    #[test]
+    fn a_core_without_slots_opens_no_session() {
+        assert_eq!(FetchSessions::new(0).open(vec![], SESSION_IDLE_US_MIN), None);
     }
 }

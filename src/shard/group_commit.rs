@@ -9,9 +9,10 @@
 //! go straight to the segment (segment_writer.rs), because writing them twice costs more than the
 //! one sync that the journal would have shared.
 
-use crate::model::ids::{Offset, TopicPartition};
+use crate::model::ids::{CoreId, Offset, TopicPartition};
 use crate::model::limits::{DIRECT_APPEND_BYTES_MIN, JOURNAL_WRITE_BYTES_MAX, UNWRITTEN_BYTES_MAX};
 use crate::model::topic_config::Durability;
+use crate::shard::mesh::ShardMessage;
 use crate::shard::segment_writer;
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef, WriteState};
 use crate::storage::disk::{Disk, DiskError};
@@ -157,7 +158,7 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// The log directory failed: nothing is acknowledged from here on.
+    /// The log directory failed: no core of the broker acknowledges anything from here on.
     pub fn go_offline(&mut self, error: &DiskError) {
         if self.write_state == WriteState::Offline {
             return;
@@ -165,6 +166,15 @@ impl<D: Disk> Shard<D> {
         let cause = error.source.to_string();
         tracing::error!(core = self.core.0, operation = error.operation,
             path = %error.path.display(), cause, "log directory is offline, see E0009");
+        self.stop_acknowledging();
+        let own = self.core;
+        for core in (0..self.cores).map(CoreId).filter(|core| *core != own) {
+            self.send(core, ShardMessage::Offline);
+        }
+    }
+
+    /// Fails what waits for the disk, and everything that will be produced.
+    pub fn stop_acknowledging(&mut self) {
         self.write_state = WriteState::Offline;
         self.fail_all_appends();
     }

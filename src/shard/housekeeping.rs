@@ -6,8 +6,9 @@
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
-use crate::model::limits::{HOUSEKEEPING_INTERVAL_MS, RESERVE_BYTES};
+use crate::model::limits::{HOUSEKEEPING_INTERVAL_MS, RESERVE_BYTES, UNPOINTED_BYTES_MAX};
 use crate::shard::parked::FetchPhase;
+use crate::shard::segment_writer;
 use crate::shard::shard::{Finished, PartitionIndex, Shard, ShardRef, WriteState};
 use crate::storage::checkpoint;
 use crate::storage::disk::Disk;
@@ -58,18 +59,45 @@ impl<D: Disk> Shard<D> {
     }
 }
 
+/// What one round of housekeeping looks for in every partition.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// Whether segments that retention lets go are dropped in this round.
+    drops_segments: bool,
+    producer_expiration_ms: i64,
+}
+
+impl<D: Disk> Shard<D> {
+    /// `log.retention.check.interval.ms` says how often segments are dropped; files of those that
+    /// were dropped before go in any round.
+    fn next_look(&mut self) -> Look {
+        let now_us = self.now.monotonic_us;
+        let drops_segments = now_us >= self.retention_due_us;
+        if drops_segments {
+            self.retention_due_us = self.now.deadline_us(self.config.retention_check_ms);
+        }
+        let producer_expiration_ms = self.image.broker_number("producer.id.expiration.ms");
+        Look { drops_segments, producer_expiration_ms }
+    }
+}
+
 /// The slow work of one core; ends with its executor.
 pub async fn housekeeping_loop<D: Disk>(shard: ShardRef<D>) {
     let signals = shard.borrow().signals.clone();
     loop {
         signals.housekeeping.wait().await;
         watch_space(&shard).await;
+        if shard.borrow().unpointed_bytes >= UNPOINTED_BYTES_MAX {
+            // Logged there; tried again in the next round.
+            let _ = persist_points(&shard).await;
+        }
+        let look = shard.borrow_mut().next_look();
         let indexes: Vec<PartitionIndex> = {
             let shard = shard.borrow();
             shard.partitions.iter().map(|(index, _)| index).collect()
         };
         for index in indexes {
-            retain(&shard, index).await;
+            retain(&shard, index, look).await;
         }
     }
 }
@@ -105,20 +133,27 @@ async fn watch_space<D: Disk>(shard: &ShardRef<D>) {
 }
 
 /// Rolls and drops segments of one partition as its topic's retention says.
-async fn retain<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex) {
+async fn retain<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex, look: Look) {
+    if look.drops_segments {
+        drain_old(shard, index).await;
+    }
     let (plan, disk, id) = {
         let mut shard = shard.borrow_mut();
         let (now, disk) = (shard.now, shard.disk.clone());
         let shard = &mut *shard;
         let Some(partition) = shard.partitions.get_mut(index) else { return };
-        partition.log.expire_producers(now);
+        partition.log.expire_producers(now, look.producer_expiration_ms);
         partition.log.roll_if_old(now);
         partition.log.trim_tail(&shard.arena);
         let high_watermark = partition.high_watermark();
-        (partition.log.plan_retention(now, high_watermark), disk, partition.id)
+        let plan = match look.drops_segments {
+            true => partition.log.plan_retention(now, high_watermark),
+            false => partition.log.plan_removal(now),
+        };
+        (plan, disk, partition.id)
     };
     let Some(plan) = plan else { return };
-    if plan.moves_log_start() && persist_log_starts(shard).await.is_err() {
+    if plan.moves_log_start() && persist_points(shard).await.is_err() {
         return;
     }
     let result = plan.execute(&disk).await;
@@ -130,18 +165,35 @@ async fn retain<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex) {
     }
 }
 
-/// Makes every log start of this core durable, before files below it go or a client is told.
-pub async fn persist_log_starts<D: Disk>(shard: &ShardRef<D>) -> Result<(), KafkaCode> {
+/// Brings into its segment what age lets go: only from there can it be dropped.
+async fn drain_old<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex) {
+    let due = {
+        let shard = shard.borrow();
+        let partition =
+            shard.partitions.get(index).filter(|_| shard.write_state == WriteState::Open);
+        partition.filter(|partition| partition.log.is_sync_due(shard.now)).map(|found| found.id)
+    };
+    if let Some(id) = due {
+        segment_writer::drain_one(shard, index, id).await;
+    }
+}
+
+/// Makes the recovery points of this core durable, before files below a log start go, before a
+/// client is told of one, and before a start would have too much to read.
+pub async fn persist_points<D: Disk>(shard: &ShardRef<D>) -> Result<(), KafkaCode> {
     let turn = Rc::clone(&shard.borrow().checkpoint_turn);
     let _turn = turn.lock().await;
-    let (disk, dir, points) = {
+    let (disk, dir, points, unpointed) = {
         let shard = shard.borrow();
-        (shard.disk.clone(), shard.journal_dir(), shard.recovery_points())
+        let points = shard.recovery_points();
+        (shard.disk.clone(), shard.journal_dir(), points, shard.unpointed_bytes)
     };
     checkpoint::write(&disk, &dir, &points).await.map_err(|error| {
         tracing::error!(%error, "recovery points");
         KafkaCode::KafkaStorageError
     })?;
-    shard.borrow_mut().on_points_durable(&points);
+    let mut shard = shard.borrow_mut();
+    shard.on_points_durable(&points);
+    shard.unpointed_bytes -= unpointed;
     Ok(())
 }

@@ -201,6 +201,8 @@ pub enum ShardMessage {
         id: u64,
         reply: Box<Reply>,
     },
+    /// A write or sync of the log directory failed on the sender's core.
+    Offline,
     /// The newest metadata; replied to with [`Reply::Applied`] once its partitions are open.
     Image {
         id: u64,

@@ -240,7 +240,7 @@ async fn delete_records<D: Disk>(
         partition.log.delete_records_before(before);
         partition.log.log_start()
     };
-    super::housekeeping::persist_log_starts(shard).await?;
+    super::housekeeping::persist_points(shard).await?;
     Ok(log_start)
 }
 

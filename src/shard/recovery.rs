@@ -5,7 +5,7 @@
 //! between starts), and then publishes the image, upon which each core opens what it owns.
 //!
 //! Restart time is bounded by the journal, not by the data: a segment is read from its recovery
-//! point on only.
+//! point on only, and a core writes its points anew after `UNPOINTED_BYTES_MAX`.
 
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
@@ -24,7 +24,7 @@ use crate::storage::checkpoint::{self, RecoveryPoints};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::journal::{Journal, JournalEntry};
-use crate::storage::partition_log::{OpenLog, PartitionLog};
+use crate::storage::partition_log::{OpenLog, PartitionLog, RecoveryReport};
 use futures::future::join_all;
 use hashbrown::HashMap;
 use std::path::PathBuf;
@@ -149,18 +149,13 @@ async fn replay_entries<D: Disk>(
         (shard.disk.clone(), shard.journal_dir())
     };
     for (id, entries) in by_partition {
-        let Some(mut log) = open_log(shard, image, id, &points).await? else { continue };
+        let opened = open_log(shard, image, id, &points).await?;
+        let Some((mut log, _)) = opened else { continue };
         log.replay(entries);
-        while let Some(plan) = log.plan_drain() {
-            let done = plan.execute(&disk).await?;
-            log.drained(done);
-        }
-        if let Some(plan) = log.plan_sync() {
-            let done = plan.execute(&disk).await?;
-            log.synced(done);
-        }
-        points.insert(id, log.recovery_point());
+        // Before the point is taken, so that it names the snapshot that the close writes: else the
+        // next start would read again from the snapshot before, further back with each crash.
         log.close(&disk).await?;
+        points.insert(id, log.recovery_point());
     }
     checkpoint::write(&disk, &dir, &points).await
 }
@@ -186,7 +181,7 @@ async fn open_log<D: Disk>(
     image: &Arc<MetadataImage>,
     id: TopicPartition,
     points: &RecoveryPoints,
-) -> Result<Option<PartitionLog<D>>, StorageError> {
+) -> Result<Option<(PartitionLog<D>, RecoveryReport)>, StorageError> {
     let Some(topic) = image.topic_by_id(&id.topic) else { return Ok(None) };
     let (disk, dir, now) = {
         let shard = shard.borrow();
@@ -198,7 +193,7 @@ async fn open_log<D: Disk>(
     if report.is_worth_telling() {
         tracing::warn!(partition = %id, topic = %topic.name, %report, "recovered");
     }
-    Ok(Some(log))
+    Ok(Some((log, report)))
 }
 
 /// Makes this core work with an image: opens what is new, closes what is gone.
@@ -231,7 +226,11 @@ async fn open_partitions<D: Disk>(
         let opens = some.iter().map(|id| open_log(shard, image, *id, points));
         for (id, opened) in some.iter().zip(join_all(opens).await) {
             match opened {
-                Ok(Some(log)) => shard.borrow_mut().add_partition(*id, log, image),
+                Ok(Some((log, report))) => {
+                    let mut shard = shard.borrow_mut();
+                    shard.unpointed_bytes += report.scanned_bytes;
+                    shard.add_partition(*id, log, image);
+                }
                 Ok(None) => unreachable!("wanted partitions come from the image"),
                 Err(error) => {
                     tracing::error!(%error, partition = %id, "partition stays offline, see E0010");

@@ -41,6 +41,7 @@ pub fn on_message<D: Disk>(shard: &ShardRef<D>, from: CoreId, message: ShardMess
             shard.borrow_mut().outbox.spawn(task);
         }
         ShardMessage::Reply { id, reply } => shard.borrow_mut().on_reply(id, *reply),
+        ShardMessage::Offline => shard.borrow_mut().stop_acknowledging(),
         ShardMessage::Image { id, image } => {
             let shard_of_task = shard.clone();
             shard.borrow_mut().outbox.spawn(async move {

@@ -12,6 +12,7 @@
 use crate::model::ids::TopicPartition;
 use crate::model::limits::{
     DIRECT_APPEND_BYTES_MIN, DRAIN_BYTES_MIN, DRAINS_AT_ONCE, SEGMENT_UNSYNCED_BYTES_MAX,
+    UNPOINTED_BYTES_MAX,
 };
 use crate::model::topic_config::Durability;
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef, WriteState};
@@ -157,13 +158,30 @@ async fn sync_if_due<D: Disk>(
     match result {
         Ok(done) => {
             let Some(partition) = shard.partition_at(index, id) else { return };
+            let unsynced_before = partition.log.unsynced_bytes();
             partition.log.synced(done);
+            let synced = unsynced_before - partition.log.unsynced_bytes();
             shard.settle_partition(index);
+            shard.unpointed_bytes += synced;
+            if shard.unpointed_bytes >= UNPOINTED_BYTES_MAX {
+                shard.signals.housekeeping.raise();
+            }
         }
         Err(StorageError::Disk(error)) => shard.go_offline(&error),
         Err(error) => shard.on_drain_error(&error),
     }
     shard.outbox.raise();
+}
+
+/// Drains and syncs one partition, unless a drain is under way.
+pub async fn drain_one<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex, id: TopicPartition) {
+    let is_draining = match shard.borrow_mut().partition_at(index, id) {
+        Some(partition) => std::mem::replace(&mut partition.is_draining, true),
+        None => return,
+    };
+    if !is_draining {
+        drain(shard.clone(), index, id, Then::Sync).await;
+    }
 }
 
 /// Starts the direct appends that the last commit plan asked for, each as a task of its own.
@@ -234,7 +252,7 @@ pub async fn drain_all<D: Disk>(shard: &ShardRef<D>) {
 pub async fn release_journal<D: Disk>(shard: &ShardRef<D>) {
     let turn = Rc::clone(&shard.borrow().checkpoint_turn);
     let _turn = turn.lock().await;
-    let (files, points, disk, dir) = {
+    let (files, points, unpointed, disk, dir) = {
         let shard = shard.borrow();
         let synced_end = |id: &TopicPartition| {
             let index = shard.partition_index(id)?;
@@ -245,12 +263,13 @@ pub async fn release_journal<D: Disk>(shard: &ShardRef<D>) {
             return;
         }
         let points = shard.recovery_points();
-        (files, points, shard.disk.clone(), shard.journal_dir())
+        (files, points, shard.unpointed_bytes, shard.disk.clone(), shard.journal_dir())
     };
     match checkpoint::write(&disk, &dir, &points).await {
         Ok(()) => {
             let mut shard = shard.borrow_mut();
             shard.on_points_durable(&points);
+            shard.unpointed_bytes -= unpointed;
             shard.journal.release(&files);
             shard.signals.room.raise();
         }

@@ -10,7 +10,7 @@ use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
 use crate::model::ids::{CoreId, TopicPartition};
-use crate::model::limits::CONNECTIONS_MAX;
+use crate::model::limits::{CONNECTIONS_MAX, RETENTION_DELAY_MS};
 use crate::protocol::part::Part;
 use crate::shard::connection::{Connection, ConnectionId, SlotId};
 use crate::shard::coordinator_host::Host;
@@ -134,7 +134,11 @@ pub struct Shard<D: Disk> {
     pub random: Random,
     /// Held while recovery points are written, so that an older set never replaces a newer one.
     pub checkpoint_turn: Rc<futures::lock::Mutex<()>>,
+    /// Bytes of segments, synced or read by recovery, that no recovery point spares the next start.
+    pub unpointed_bytes: u64,
     pub housekeeping_due_us: u64,
+    /// When segments to drop are looked for next.
+    pub retention_due_us: u64,
     connections: Slab<Connection>,
     connections_opened: u64,
     /// Connections whose reading waits for the write path to catch up.
@@ -166,6 +170,9 @@ impl<D: Disk> Shard<D> {
     /// A shard without partitions; `open` in recovery.rs fills it.
     pub fn new(parts: ShardParts<D>) -> Shard<D> {
         assert!(parts.core.0 < parts.cores);
+        let retention_wait_ms = parts.config.retention_check_ms.min(RETENTION_DELAY_MS);
+        let sessions_max = parts.config.fetch_sessions_max.div_ceil(usize::from(parts.cores));
+        let retention_due_us = parts.now.deadline_us(retention_wait_ms);
         Shard {
             core: parts.core,
             cores: parts.cores,
@@ -185,7 +192,7 @@ impl<D: Disk> Shard<D> {
             produce_pool: Vec::new(),
             part_buffer: Vec::new(),
             fetches: ParkedTable::default(),
-            sessions: FetchSessions::default(),
+            sessions: FetchSessions::new(sessions_max),
             finished: Vec::new(),
             stats: Stats::default(),
             groups: Host::default(),
@@ -204,7 +211,9 @@ impl<D: Disk> Shard<D> {
             producer_ids: 0..0,
             random: parts.random,
             checkpoint_turn: Rc::default(),
+            unpointed_bytes: 0,
             housekeeping_due_us: 0,
+            retention_due_us,
             connections: Slab::new(),
             connections_opened: 0,
             pressed: Vec::new(),

@@ -1,9 +1,11 @@
 //! An orderly end: what was appended reaches its segment, and the next start has nothing to replay.
 
 use crate::model::ids::CoreId;
+use crate::model::limits::DRAINS_AT_ONCE;
+use crate::shard::housekeeping::persist_points;
 use crate::shard::questions::{Question, ask};
 use crate::shard::segment_writer;
-use crate::shard::shard::{ShardRef, WriteState};
+use crate::shard::shard::{PartitionIndex, ShardRef, WriteState};
 use crate::storage::disk::Disk;
 use futures::future::join_all;
 
@@ -14,6 +16,32 @@ pub async fn stop_core<D: Disk>(shard: &ShardRef<D>) {
         return;
     }
     segment_writer::drain_all(shard).await;
+    close_logs(shard).await;
+    // What keeps them from being written was said where it failed; the next start reads more.
+    let _ = persist_points(shard).await;
+}
+
+/// Writes what the next start would otherwise have to read from the logs' segments.
+async fn close_logs<D: Disk>(shard: &ShardRef<D>) {
+    let disk = shard.borrow().disk.clone();
+    let indexes: Vec<PartitionIndex> = {
+        let shard = shard.borrow();
+        shard.partitions.iter().map(|(index, _)| index).collect()
+    };
+    let close = |index: PartitionIndex| {
+        let (disk, shard) = (disk.clone(), shard.clone());
+        async move {
+            let plan = shard.borrow_mut().partitions.get_mut(index)?.log.plan_close()?;
+            match plan.execute(&disk).await {
+                Ok(done) => shard.borrow_mut().partitions.get_mut(index)?.log.synced(done),
+                Err(error) => tracing::warn!(%error, "state of producers at the stop"),
+            }
+            Some(())
+        }
+    };
+    for some in indexes.chunks(DRAINS_AT_ONCE) {
+        join_all(some.iter().map(|index| close(*index))).await;
+    }
 }
 
 /// Stops every core, this one last; called on the controller's core.

@@ -12,3 +12,5 @@ pub mod random;
 mod group_tests;
 #[cfg(test)]
 mod marker_tests;
+#[cfg(test)]
+mod restart_tests;

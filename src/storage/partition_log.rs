@@ -25,7 +25,6 @@
 
 use crate::model::clock::Now;
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
-use crate::model::limits::PRODUCER_EXPIRATION_MS;
 use crate::model::topic_config::TopicConfig;
 use crate::protocol::record_batch::{BatchHeader, CheckedBatch};
 use crate::storage::append_check::{self, AppendContext, AppendError, AppendOrigin};
@@ -290,8 +289,8 @@ impl<D: Disk> PartitionLog<D> {
     }
 
     /// Forgets producers that were silent too long.
-    pub fn expire_producers(&mut self, now: Now) {
-        self.producers.expire(now.wall_ms, PRODUCER_EXPIRATION_MS);
+    pub fn expire_producers(&mut self, now: Now, expiration_ms: i64) {
+        self.producers.expire(now.wall_ms, expiration_ms);
     }
 
     pub(super) fn active(&self) -> &Segment<D> {

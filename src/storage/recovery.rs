@@ -402,6 +402,7 @@ impl<D: Disk> Recovery<'_, D> {
         log.is_epoch_file_due |= log.epochs.truncate_from(log.log_end());
         log.is_epoch_file_due |= log.epochs.truncate_to(log.log_start);
         log.settle();
+        log.snapshots.recovered(self.report.scanned_bytes);
         self.write_aborts(folder).await?;
         let kept = self.open.point.producers_from;
         for snapshot in &folder.snapshots {

@@ -93,6 +93,13 @@ impl<D: Disk> PartitionLog<D> {
         self.raise_log_start(offset.min(self.log_end()));
     }
 
+    /// True when age lets the oldest segment go, but a part of it is in the journal only: nothing
+    /// else would drain a partition that takes few records.
+    pub fn is_sync_due(&self, now: Now) -> bool {
+        let oldest = &self.segments[0];
+        oldest.end_offset > self.synced_end && self.is_too_old(oldest, now)
+    }
+
     /// Drops what the topic's retention lets go, and says which files are due for removal. `None`
     /// when there is nothing to do.
     pub fn plan_retention(&mut self, now: Now, high_watermark: Offset) -> Option<RetentionPlan> {
@@ -112,8 +119,9 @@ impl<D: Disk> PartitionLog<D> {
         self.plan_removal(now)
     }
 
-    /// Which files a recovery needs no more, and what must happen before others can go.
-    fn plan_removal(&mut self, now: Now) -> Option<RetentionPlan> {
+    /// Which files a recovery needs no more, and what must happen before others can go; `None`
+    /// when there is nothing to do.
+    pub fn plan_removal(&mut self, now: Now) -> Option<RetentionPlan> {
         let newest_end = self.deletions.queue.back()?.end_offset;
         let (durable, current) = (self.durable_point, self.recovery_point());
         let is_due = |deletion: &&Deletion| {

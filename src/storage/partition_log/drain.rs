@@ -33,7 +33,9 @@ pub(in crate::storage) struct Snapshots {
     older: Vec<Offset>,
     /// State at an offset that is not synced yet.
     captured: Option<(Offset, Bytes)>,
-    /// Bytes appended when the last one was captured.
+    /// Bytes that recovery read to build the state; appended ones add to them.
+    recovered_bytes: u64,
+    /// Bytes recovered and appended when the last one was captured.
     captured_at_bytes: u64,
     /// True when files wait to be removed that only an older state needs.
     is_wanted: bool,
@@ -49,6 +51,12 @@ impl Snapshots {
     pub(in crate::storage) fn loaded(&mut self, offset: Offset) {
         self.began_at = Some(offset);
         self.published = Some(offset);
+    }
+
+    /// Notes how much of the log a start had to read: a snapshot is due that much sooner, so what
+    /// many short lives of a broker leave unread does not add up.
+    pub(in crate::storage) fn recovered(&mut self, bytes: u64) {
+        self.recovered_bytes = bytes;
     }
 
     /// Notes that the snapshot at `offset` is durable.
@@ -418,13 +426,13 @@ impl<D: Disk> PartitionLog<D> {
     /// State to write with the next sync: captured at the log end, written once that is drained.
     fn plan_snapshot(&mut self, interval_bytes: u64) -> Option<(Offset, Bytes)> {
         self.snapshots.began_at?;
-        let appended = self.tail.appended_bytes();
-        let is_due = self.snapshots.is_wanted
-            || appended - self.snapshots.captured_at_bytes >= interval_bytes;
+        let bytes = self.snapshots.recovered_bytes + self.tail.appended_bytes();
+        let is_due =
+            self.snapshots.is_wanted || bytes - self.snapshots.captured_at_bytes >= interval_bytes;
         let is_new = self.snapshots.published != Some(self.log_end());
         if self.snapshots.captured.is_none() && is_due && is_new {
             self.snapshots.captured = Some((self.log_end(), self.producers.encode()));
-            self.snapshots.captured_at_bytes = appended;
+            self.snapshots.captured_at_bytes = bytes;
         }
         self.snapshots.captured.take_if(|(offset, _)| *offset <= self.drained_end)
     }
@@ -488,25 +496,31 @@ impl<D: Disk> PartitionLog<D> {
             self.synced(done);
         }
         assert!(self.synced_end == self.log_end());
-        self.close_snapshot(disk).await
+        if let Some(plan) = self.plan_close() {
+            let done = plan.execute(disk).await?;
+            self.synced(done);
+        }
+        Ok(())
     }
 
-    async fn close_snapshot(&mut self, disk: &D) -> Result<(), StorageError> {
+    /// What a log whose segments are synced to its end still writes before a clean stop: the state
+    /// of its producers. `None` when a snapshot has it, or when not all is synced.
+    pub fn plan_close(&mut self) -> Option<SyncPlan<D>> {
+        if self.is_syncing || self.synced_end != self.log_end() {
+            return None;
+        }
         self.snapshots.captured = None;
-        let Some((offset, content)) = self.plan_snapshot(0) else { return Ok(()) };
-        let plan: SyncPlan<D> = SyncPlan {
+        let snapshot = Some(self.plan_snapshot(0)?);
+        self.is_syncing = true;
+        Some(SyncPlan {
             dir: self.dir.clone(),
             segments: Vec::new(),
             epochs: None,
-            snapshot: Some((offset, content)),
+            snapshot,
             stale_snapshots: Vec::new(),
             end: self.synced_end,
             bytes: 0,
-        };
-        self.is_syncing = true;
-        let done = plan.execute(disk).await?;
-        self.synced(done);
-        Ok(())
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! The real `highwater` binary as a process.
 
+use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const LOG_LINES_SHOWN: usize = 60;
 ///
 /// One per test. Killed, and its directory removed, when dropped.
 pub struct Broker {
+    /// A command in front of the binary, such as `nsenter`.
+    launcher: Vec<String>,
     binary: PathBuf,
     overrides: Vec<String>,
     directory: TempDir,
@@ -35,15 +38,26 @@ impl Broker {
     /// `overrides` are `key=value` pairs of the configuration and win over the harness's own.
     /// Panics with the broker's output when it does not answer.
     pub fn start(binary: &str, overrides: &[&str]) -> Broker {
-        let mut broker = Broker {
+        let mut broker = Broker::prepare(binary, overrides);
+        broker.restart();
+        broker
+    }
+
+    /// Everything but the start: for tests that lay something into the way of the process first.
+    pub fn prepare(binary: &str, overrides: &[&str]) -> Broker {
+        Broker {
+            launcher: Vec::new(),
             binary: PathBuf::from(binary),
             overrides: overrides.iter().map(|pair| String::from(*pair)).collect(),
             directory: crate::scratch_directory("broker"),
             port: Port::take(),
             child: None,
-        };
-        broker.restart();
-        broker
+        }
+    }
+
+    /// A command that runs the binary from the next start on; the process must be the same one.
+    pub fn launch_with(&mut self, launcher: &[&str]) {
+        self.launcher = launcher.iter().map(|word| String::from(*word)).collect();
     }
 
     /// Starts the process again on the same address and directory; it must have ended.
@@ -62,7 +76,24 @@ impl Broker {
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the broker still runs");
         let log = self.log_file();
-        let mut command = Command::new(&self.binary);
+        let mut words = self.launcher.iter();
+        let mut command = match words.next() {
+            Some(launcher) => {
+                let mut command = Command::new(launcher);
+                command.args(words).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
+        // The tests' own variables, and whatever else would count as configuration here.
+        for (name, _) in env::vars_os() {
+            let is_config = ["HIGHWATER_", "KAFKA_"]
+                .iter()
+                .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+            if is_config && name != "HIGHWATER_LOG" {
+                command.env_remove(name);
+            }
+        }
         for pair in self.own_overrides().iter().chain(&self.overrides) {
             command.args(["--override", pair]);
         }
@@ -145,16 +176,21 @@ impl Broker {
 
     /// SIGTERM, then waits for the orderly end, which must have status 0.
     pub fn stop(&mut self) {
+        let status = self.stop_with_status();
+        assert!(status.success(), "the broker ended with {status}\n{}", self.report());
+    }
+
+    /// SIGTERM, then waits for the orderly end and says how it was.
+    pub fn stop_with_status(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the broker runs");
         let id = Pid::from_child(&child);
         kill_process(id, Signal::TERM).expect("the child is ours and not reaped");
         let status =
             wait_until("the broker's end after SIGTERM", STOP_PATIENCE, || exited(&mut child));
-        let status = status.unwrap_or_else(|what| {
+        status.unwrap_or_else(|what| {
             end(&mut child);
             panic!("{what}\n{}", self.report())
-        });
-        assert!(status.success(), "the broker ended with {status}\n{}", self.report());
+        })
     }
 
     /// The last lines the broker wrote, over all its starts.
