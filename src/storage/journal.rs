@@ -24,8 +24,9 @@
 //! that a block which was acknowledged is never written again.
 //!
 //! Invariants
-//! - Sequences are dense: what follows the first missing or damaged entry was never acknowledged,
-//!   because a sync covers everything before it. Replay stops there.
+//! - Sequences are dense within a file: what follows the first missing or damaged entry there was
+//!   never acknowledged, because a sync covers everything before it. The replay of the file stops
+//!   there, and goes on with the next file: the damaged one may have been given back already.
 //! - An entry counts only under its file's generation, so old bytes behind new ones are no entries.
 //! - Entries below the floor are history: `clear` raises it after a replay, before anything new is
 //!   journaled. Without it, an entry that a replay had to skip could come back later.

@@ -66,22 +66,17 @@ pub(super) async fn scan<D: Disk>(
         }
     }
     written.sort_by_key(|(header, _)| header.generation);
-    let mut expected = None;
     for (header, file) in written {
         let mut reader = EntryReader::new(disk, &file, header);
-        let is_counted = header.first_sequence >= found.floor
-            && expected.is_none_or(|sequence| sequence == header.first_sequence);
         while let Some(entry) = reader.next().await? {
-            if is_counted {
+            if header.first_sequence >= found.floor {
                 found.entries.push(entry);
             }
         }
+        // A file that ends early does not end the replay. It may be one that was given back, and
+        // that a power cut caught with some sectors of its next use: what follows was acknowledged.
+        // Where it is a torn tail indeed, nothing behind it was; its partitions have a hole there.
         found.sequence_max = found.sequence_max.max(reader.sequence.saturating_sub(1));
-        if header.first_sequence < found.floor {
-            continue;
-        }
-        // A gap ends the replay: no later file may count.
-        expected = Some(if is_counted { reader.sequence } else { u64::MAX });
     }
     Ok(found)
 }
