@@ -234,6 +234,10 @@ impl highwater::protocol::primitive::Sink for HeadOnly<'_> {
     fn put_bytes_shared(&mut self, bytes: &Bytes) {
         black_box(bytes.len());
     }
+
+    fn put_file(&mut self, range: &highwater::protocol::part::FileRange) {
+        black_box(range.len);
+    }
 }
 
 fn batches(criterion: &mut Criterion) {

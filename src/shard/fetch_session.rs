@@ -5,8 +5,8 @@
 //!
 //! Invariants
 //! - At most as many sessions as the core was given, and never more than `FETCH_SESSIONS_MAX`; the
-//!   one idle longest makes room when it has been idle for `SESSION_IDLE_US_MIN`, else the new fetch
-//!   goes without a session.
+//!   one idle longest makes room when it has been idle for `SESSION_IDLE_US_MIN`, else the new
+//!   fetch goes without a session.
 //! - The epoch of a session grows by one with each request and wraps to 1.
 
 use crate::model::errors::KafkaCode;
