@@ -99,7 +99,7 @@ impl World {
     fn told(&mut self, places: &[&str]) {
         let order = self.last_order.clone().expect("markers were ordered");
         let told = match places.is_empty() {
-            true => order.partitions.clone(),
+            true => order.partitions,
             false => places_of(places).into_iter().fold(Partitions::new(), |mut told, own| {
                 told.entry(own.topic).or_default().extend(own.partitions);
                 told
