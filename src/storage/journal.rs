@@ -171,7 +171,7 @@ impl<D: Disk> Journal<D> {
             files: VecDeque::with_capacity(sizes.files_max),
             file_count: found.files.len(),
             spares: found.files.into_iter().map(|file| SpareFile { file }).collect(),
-            next_generation: found.generation_max + 1,
+            next_generation: first_generation(found.generation_max, sizes),
             next_sequence: found.sequence_max + 1,
             floor: found.floor,
             position: 0,
@@ -347,6 +347,15 @@ impl NewJournalFile {
             disk.sync_dir(dir).await?;
         }
         Ok(SpareFile { file })
+    }
+}
+
+/// The generation that a start goes on with. A power cut may have taken headers that no sync
+/// covered and left the entries below them; their generations must not be used again.
+fn first_generation(generation_max: u64, sizes: JournalSizes) -> u64 {
+    match generation_max {
+        0 => 1,
+        max => max + 1 + sizes.files_max as u64,
     }
 }
 

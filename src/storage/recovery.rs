@@ -12,7 +12,7 @@ use crate::model::clock::Now;
 use crate::model::ids::{Offset, TopicPartition};
 use crate::model::topic_config::TopicConfig;
 use crate::protocol::record_batch::{BATCH_HEADER_SIZE, BatchError, BatchHeader, CheckedBatch};
-use crate::storage::checkpoint::RecoveryPoint;
+use crate::storage::checkpoint::{RecoveryPoint, replace_file};
 use crate::storage::disk::{Disk, OpenMode};
 use crate::storage::epoch_cache::{EPOCH_FILE, EpochCache};
 use crate::storage::error::StorageError;
@@ -172,20 +172,22 @@ struct Recovery<'a, D: Disk> {
 
 impl<D: Disk> Recovery<'_, D> {
     /// Epochs and producers, as far as their files go. Where one is missing or damaged, the whole
-    /// log is read again.
+    /// log is read again, for epochs without forgetting the producers: what retention removed is
+    /// in their snapshot only.
     async fn load_state(&mut self, folder: &Folder) -> Result<(), StorageError> {
         let point = self.open.point;
         self.notes_from = point.producers_from;
-        let mut is_complete = true;
+        let mut has_producers = true;
+        let mut has_epochs = true;
         if folder.has_epochs {
             let bytes = read_all(self.disk, &self.open.dir.join(EPOCH_FILE)).await?;
             let text = std::str::from_utf8(&bytes).unwrap_or_default();
             match EpochCache::decode(text) {
                 Some(epochs) => self.log.epochs = epochs,
-                None => is_complete = false,
+                None => has_epochs = false,
             }
         } else {
-            is_complete = point.recovery_offset == Offset::ZERO;
+            has_epochs = point.recovery_offset == Offset::ZERO;
         }
         if point.has_snapshot {
             let path = segment_path(&self.open.dir, point.producers_from, "snapshot");
@@ -198,12 +200,12 @@ impl<D: Disk> Recovery<'_, D> {
                     self.log.producers = state;
                     self.log.snapshots.loaded(point.producers_from);
                 }
-                None => is_complete = false,
+                None => has_producers = false,
             }
         }
-        is_complete &= self.load_aborts(folder).await?;
-        if !is_complete && !folder.logs.is_empty() {
-            self.report.has_read_all = true;
+        has_producers &= self.load_aborts(folder).await?;
+        self.report.has_read_all = !(has_producers && has_epochs || folder.logs.is_empty());
+        if !has_producers && !folder.logs.is_empty() {
             self.notes_from = Offset::ZERO;
             self.log.producers = ProducerState::default();
             self.log.transactions = Transactions::default();
@@ -258,6 +260,11 @@ impl<D: Disk> Recovery<'_, D> {
                 false => Bytes::new(),
             };
             if found == content {
+                // After a killed process it may be in the page cache only.
+                if is_there && end > self.notes_from {
+                    let file = self.disk.open(&path, OpenMode::ReadWrite).await?;
+                    self.disk.sync(&file).await?;
+                }
                 continue;
             }
             if content.is_empty() {
@@ -268,9 +275,30 @@ impl<D: Disk> Recovery<'_, D> {
         Ok(())
     }
 
+    /// Writes the epochs where their file is not what the log says: a log that takes no more
+    /// batches has no later sync, and each start would read all of it.
+    async fn write_epochs(&mut self) -> Result<(), StorageError> {
+        if !self.log.is_epoch_file_due {
+            return Ok(());
+        }
+        let path = self.open.dir.join(EPOCH_FILE);
+        let path_new = self.open.dir.join(format!("{EPOCH_FILE}.tmp"));
+        let content = Bytes::from(self.log.epochs.encode());
+        match replace_file(self.disk, &path_new, &path, content).await {
+            Ok(()) => self.log.is_epoch_file_due = false,
+            // It stays due.
+            Err(error) if error.is_no_space() => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
     async fn load_segments(&mut self, folder: &Folder) -> Result<(), StorageError> {
         let bases: Vec<Offset> = folder.logs.keys().copied().collect();
-        let scan_from = self.trusted.min(self.notes_from);
+        let scan_from = match self.report.has_read_all {
+            true => Offset::ZERO,
+            false => self.trusted.min(self.notes_from),
+        };
         let first_scanned = bases.partition_point(|base| *base <= scan_from).saturating_sub(1);
         self.log.segments.clear();
         let log_start = self.open.point.log_start;
@@ -404,6 +432,7 @@ impl<D: Disk> Recovery<'_, D> {
         log.settle();
         log.snapshots.recovered(self.report.scanned_bytes);
         self.write_aborts(folder).await?;
+        self.write_epochs().await?;
         let kept = self.open.point.producers_from;
         for snapshot in &folder.snapshots {
             if *snapshot != kept {

@@ -1,6 +1,8 @@
 //! What a partition should hold, kept as a plain list of batches.
 
 use highwater::model::ids::{Offset, ProducerEpoch, ProducerId};
+use highwater::sim::disk::SimDisk;
+use highwater::storage::partition_log::PartitionLog;
 use std::collections::BTreeMap;
 
 /// Who produced a batch.
@@ -12,6 +14,14 @@ pub(crate) struct Sequence {
     pub(crate) last: i32,
 }
 
+/// The end of a producer's transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) is_commit: bool,
+}
+
 /// One batch as it must lie in the log.
 #[derive(Debug, Clone)]
 pub(crate) struct ModelBatch {
@@ -19,6 +29,17 @@ pub(crate) struct ModelBatch {
     pub(crate) end: u64,
     pub(crate) bytes: Vec<u8>,
     pub(crate) sequence: Option<Sequence>,
+    pub(crate) is_transactional: bool,
+    pub(crate) marker: Option<Marker>,
+}
+
+/// What readers of committed records must know of one partition.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct TransactionView {
+    /// First offset of each open transaction, by producer.
+    pub(crate) open: BTreeMap<i64, u64>,
+    /// Producer, first offset and marker of each aborted one, in the order of the markers.
+    pub(crate) aborted: Vec<(i64, u64, u64)>,
 }
 
 /// One partition as its users were told.
@@ -62,6 +83,12 @@ impl Model {
     pub(crate) fn producers(&self) -> BTreeMap<i64, ProducerView> {
         let mut views: BTreeMap<i64, ProducerView> = BTreeMap::new();
         for batch in &self.batches {
+            if let Some(marker) = batch.marker {
+                let view = views.entry(marker.id).or_insert((marker.epoch, Vec::new()));
+                if marker.epoch > view.0 {
+                    *view = (marker.epoch, Vec::new());
+                }
+            }
             let Some(sequence) = batch.sequence else { continue };
             let view = views.entry(sequence.id).or_insert((sequence.epoch, Vec::new()));
             if sequence.epoch > view.0 {
@@ -73,6 +100,33 @@ impl Model {
             }
         }
         views
+    }
+
+    /// Transactions whose markers lie at or behind `from`, and the open ones.
+    pub(crate) fn transactions(&self, from: u64) -> TransactionView {
+        let mut view = TransactionView::default();
+        for batch in &self.batches {
+            if let Some(sequence) = batch.sequence.filter(|_| batch.is_transactional) {
+                view.open.entry(sequence.id).or_insert(batch.base);
+            }
+            let Some(marker) = batch.marker else { continue };
+            let Some(first) = view.open.remove(&marker.id) else { continue };
+            if !marker.is_commit && batch.base >= from {
+                view.aborted.push((marker.id, first, batch.base));
+            }
+        }
+        view
+    }
+}
+
+/// The same view of a real log whose markers are all committed.
+pub(crate) fn transaction_view(log: &PartitionLog<SimDisk>) -> TransactionView {
+    let open = log.producers().open_transactions();
+    let aborted = log.aborted_between(log.log_start(), log.log_end());
+    let told = aborted.iter().map(|one| (one.producer.0, one.first.get(), one.marker.get()));
+    TransactionView {
+        open: open.map(|(id, first)| (id.0, first.get())).collect(),
+        aborted: told.collect(),
     }
 }
 

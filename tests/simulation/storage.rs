@@ -1,10 +1,12 @@
 //! One core's storage, driven by concurrent tasks as a shard drives it, over several lives.
 
-use crate::model::{Model, ModelBatch, Sequence, producer_view};
+use crate::model::{Marker, Model, ModelBatch, Sequence, producer_view, transaction_view};
 use bytes::Bytes;
 use highwater::model::ids::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 use highwater::model::topic_config::TopicConfig;
-use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
+use highwater::protocol::record::{
+    BatchBuilder, BatchOptions, NewRecord, ProducerStamp, TransactionMarker,
+};
 use highwater::protocol::record_batch::{self, CheckedBatch};
 use highwater::sim::disk::{Faults, SimDisk};
 use highwater::sim::executor::{SimExecutor, SimHandle};
@@ -26,6 +28,8 @@ const JOURNAL_SIZES: JournalSizes = JournalSizes { file_bytes: 64 * 1024, files_
 /// Pending bytes from which a partition skips the journal.
 const DIRECT_BYTES: usize = 6 * 1024;
 const EPOCH: i32 = 3;
+/// Producers from here on are transactional.
+const TRANSACTIONAL_FROM: i64 = 4;
 
 /// How one life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,6 +239,7 @@ async fn recover(
         let own = entries.iter().filter(|entry| entry.partition == partition);
         log.replay(own.cloned().collect());
         log.close(disk).await?;
+        log.on_committed(log.log_end());
         logs.push(log);
     }
     let points = recovery_points(&logs);
@@ -302,8 +307,18 @@ fn check_everything(world: &World, executor: &mut SimExecutor, disk: &SimDisk, c
                 let found = producer_view(core.logs[index].producers(), id);
                 assert_eq!(found, Some(view), "producer {id} of partition {index}");
             }
+            check_transactions(&core.logs[index], &models.borrow()[index]);
         }
     });
+}
+
+/// Compares what readers of committed records are told.
+fn check_transactions(log: &PartitionLog<SimDisk>, model: &Model) {
+    let expected = model.transactions(log.log_start().get());
+    assert_eq!(transaction_view(log), expected);
+    let (start, end) = (log.log_start().get(), log.log_end().get());
+    let stable = expected.open.values().min().map_or(end, |first| (*first).max(start).min(end));
+    assert_eq!(log.last_stable_offset(log.log_end()).get(), stable);
 }
 
 /// One read, compared with the model; returns where the next one begins.
@@ -392,7 +407,10 @@ fn append_one(core: &CoreRef, models: &Models, handle: &SimHandle) {
         origin: AppendOrigin::Client,
     };
     let log = &mut core.logs[index];
-    let id = i64::try_from(random.below(4)).unwrap();
+    let id = i64::try_from(random.below(7)).unwrap();
+    if id >= TRANSACTIONAL_FROM && random.chance(40) {
+        return end_transaction(log, model, id, random, (handle, &mut core.arena));
+    }
     let producers = model.producers();
     let recent = model.batches.iter().rev().take_while(|_| id > 0);
     let again = recent.filter(|batch| batch.sequence.is_some()).take(3).last();
@@ -411,7 +429,8 @@ fn append_one(core: &CoreRef, models: &Models, handle: &SimHandle) {
         return;
     }
     let sequence = (id > 0).then(|| next_sequence(&producers, id, random));
-    let bytes = build(sequence, random);
+    let is_transactional = id >= TRANSACTIONAL_FROM;
+    let bytes = build(sequence, is_transactional, random);
     let batch = CheckedBatch::check_produced(bytes.clone()).unwrap();
     let answer = match log.append(batch, context, &mut core.arena) {
         Ok(answer) => answer,
@@ -426,7 +445,55 @@ fn append_one(core: &CoreRef, models: &Models, handle: &SimHandle) {
     let mut stamped = bytes.to_vec();
     record_batch::stamp(&mut stamped, answer.base_offset.to_wire(), EPOCH);
     let end = answer.last_offset.get() + 1;
-    model.batches.push(ModelBatch { base, end, bytes: stamped, sequence });
+    let marker = None;
+    model.batches.push(ModelBatch {
+        base,
+        end,
+        bytes: stamped,
+        sequence,
+        is_transactional,
+        marker,
+    });
+}
+
+/// Writes a marker as a coordinator does, under the producer's epoch or, as KIP-890 has it, under
+/// the next one.
+fn end_transaction(
+    log: &mut PartitionLog<SimDisk>,
+    model: &mut Model,
+    id: i64,
+    random: &mut Random,
+    (handle, arena): (&SimHandle, &mut TailArena),
+) {
+    let Some((epoch, _)) = model.producers().get(&id).cloned() else { return };
+    let marker =
+        Marker { id, epoch: epoch + i16::from(random.chance(50)), is_commit: random.chance(50) };
+    let context = AppendContext {
+        leader_epoch: LeaderEpoch(EPOCH),
+        now: handle.now(),
+        origin: AppendOrigin::Coordinator,
+    };
+    let producer =
+        ProducerStamp { producer_id: id, producer_epoch: marker.epoch, base_sequence: -1 };
+    let kind = match marker.is_commit {
+        true => TransactionMarker::Commit,
+        false => TransactionMarker::Abort,
+    };
+    let bytes = kind.batch(producer, 0, 1_000).unwrap();
+    let batch = CheckedBatch::check_first(&mut bytes.clone()).unwrap();
+    let answer = log.append(batch, context, arena).expect("the epoch is not behind");
+    let base = answer.base_offset.get();
+    let mut bytes = bytes.to_vec();
+    record_batch::stamp(&mut bytes, answer.base_offset.to_wire(), EPOCH);
+    model.batches.push(ModelBatch {
+        base,
+        end: base + 1,
+        bytes,
+        sequence: None,
+        is_transactional: true,
+        marker: Some(marker),
+    });
+    assert_eq!(transaction_view(log), model.transactions(log.log_start().get()));
 }
 
 fn next_sequence(
@@ -447,13 +514,14 @@ fn next_sequence(
 }
 
 /// A batch of one record with a producer, of several without.
-fn build(sequence: Option<Sequence>, random: &mut Random) -> Bytes {
+fn build(sequence: Option<Sequence>, is_transactional: bool, random: &mut Random) -> Bytes {
     let producer = sequence.map_or(ProducerStamp::NONE, |sequence| ProducerStamp {
         producer_id: sequence.id,
         producer_epoch: sequence.epoch,
         base_sequence: sequence.first,
     });
-    let mut builder = BatchBuilder::new(BatchOptions { producer, ..BatchOptions::default() });
+    let options = BatchOptions { producer, is_transactional, ..BatchOptions::default() };
+    let mut builder = BatchBuilder::new(options);
     let records = if sequence.is_some() { 1 } else { 1 + random.below(3) };
     for _ in 0..records {
         let size = match random.below(40) {

@@ -1,8 +1,13 @@
 //! Torn tails are cut, bit rot is fenced in, and neither takes anything else with it.
 
-use crate::bench::{Bench, batch, name, small_segments};
-use highwater::model::ids::Offset;
+use crate::bench::{Bench, DIR, batch, name, small_segments};
+use highwater::model::clock::Now;
+use highwater::model::ids::{Offset, ProducerId};
+use highwater::model::topic_config::TopicConfig;
+use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
 use highwater::storage::checkpoint::RecoveryPoint;
+use highwater::storage::disk::Disk;
+use std::path::Path;
 
 const BATCHES: u64 = 30;
 
@@ -126,4 +131,46 @@ fn a_clean_close_leaves_next_to_nothing_to_read() {
     assert!(bench.report.scanned_bytes < 600, "{}", bench.report.scanned_bytes);
     assert!(!bench.report.is_worth_telling());
     assert_eq!(bench.readable(), (0..BATCHES).collect::<Vec<_>>());
+}
+
+/// Drops and removes every segment but the active one.
+fn retain(bench: &mut Bench) {
+    let now = Now { wall_ms: 0, monotonic_us: 1_000_000 };
+    for _ in 0..4 {
+        let Some(plan) = bench.log.plan_retention(now, bench.log.log_end()) else { continue };
+        bench.log.on_recovery_point_durable(bench.log.recovery_point());
+        let disk = bench.disk.clone();
+        let done = bench.executor.run_until(async move { plan.execute(&disk).await });
+        bench.log.retained(done.unwrap());
+    }
+    assert_eq!(bench.log.segment_count(), 1);
+}
+
+#[test]
+fn without_its_epochs_a_log_still_knows_producers_whose_batches_retention_took() {
+    let config =
+        TopicConfig { retention_bytes: Some(0), file_delete_delay_ms: 0, ..small_segments() };
+    let mut bench = Bench::new(config);
+    let producer = ProducerStamp { producer_id: 2, producer_epoch: 0, base_sequence: i32::MAX };
+    let mut builder = BatchBuilder::new(BatchOptions { producer, ..BatchOptions::default() });
+    builder.push(&NewRecord { timestamp_ms: 1, ..NewRecord::default() }).unwrap();
+    bench.append(builder.build().unwrap()).unwrap();
+    for index in 0..BATCHES {
+        bench.append(batch(&[i64::try_from(index).unwrap()])).unwrap();
+    }
+    bench.sync();
+    retain(&mut bench);
+    let point = bench.log.recovery_point();
+    assert!(point.has_snapshot);
+    assert!(bench.disk.content(&name(0, "log")).is_none());
+    let known = bench.log.producers().spans(ProducerId(2)).unwrap().1.to_vec();
+    assert_eq!(known.len(), 1);
+    let (disk, epochs) = (bench.disk.clone(), Path::new(DIR).join("leader-epoch-checkpoint"));
+    assert!(bench.disk.content(&epochs).is_some());
+    bench.executor.run_until(async move { disk.remove(&epochs).await.unwrap() });
+    for has_read_all in [true, false] {
+        bench.reopen(point);
+        assert_eq!(bench.report.has_read_all, has_read_all);
+        assert_eq!(bench.log.producers().spans(ProducerId(2)).unwrap().1, known);
+    }
 }

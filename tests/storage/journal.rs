@@ -4,6 +4,7 @@ use bytes::Bytes;
 use highwater::model::ids::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 use highwater::sim::disk::SimDisk;
 use highwater::sim::executor::SimExecutor;
+use highwater::sim::random::Random;
 use highwater::storage::disk::Disk;
 use highwater::storage::journal::{
     ENTRY_HEADER_BYTES, JOURNAL_BLOCK_BYTES, Journal, JournalEntry, JournalSizes,
@@ -195,4 +196,32 @@ fn a_full_journal_has_room_again_once_its_oldest_file_is_released() {
     let replayed = bench.replayed();
     assert_eq!(replayed[0].base_offset, oldest[0].1);
     assert_eq!(replayed.last().unwrap().base_offset, Offset::new(base));
+}
+
+#[test]
+fn a_released_file_that_no_sync_covered_takes_nothing_with_it_in_a_power_cut() {
+    for seed in 0..50 {
+        let mut bench = Bench::new();
+        let disk = bench.disk.clone();
+        bench.executor.run_until(async move { disk.sync_dir(Path::new("/")).await.unwrap() });
+        let mut base = 0;
+        while !bench.journal.is_crowded() {
+            assert!(bench.write(vec![entry(0, base, 6000)]));
+            base += 2;
+        }
+        // The segments have it all; nobody waits for a sync of the first file.
+        let files = bench.journal.releasable(|_| Some(Offset::new(base)));
+        assert_eq!(files.len(), 1);
+        bench.journal.release(&files);
+        let promised = entry(1, 0, 600);
+        assert!(bench.write(vec![promised.clone()]));
+        let (files, disk) = (bench.journal.unsynced_files(), bench.disk.clone());
+        bench.executor.run_until(async move {
+            for file in &files {
+                disk.sync(file).await.unwrap();
+            }
+        });
+        bench.disk.crash(&mut Random::new(seed));
+        assert_eq!(bench.replayed().last(), Some(&promised), "seed {seed}");
+    }
 }

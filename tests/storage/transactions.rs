@@ -9,6 +9,7 @@ use highwater::model::topic_config::TopicConfig;
 use highwater::protocol::record::{
     BatchBuilder, BatchOptions, NewRecord, ProducerStamp, TransactionMarker,
 };
+use highwater::sim::random::Random;
 use highwater::storage::checkpoint::RecoveryPoint;
 use highwater::storage::disk::{Disk, OpenMode};
 
@@ -140,14 +141,7 @@ fn a_start_finds_open_and_aborted_transactions_with_and_without_its_files() {
     with_aborted(&mut bench, 5);
     bench.append(records(2, 0, 0, true)).unwrap();
     bench.sync();
-    let disk = bench.disk.clone();
-    let mut log = bench.log;
-    let (log, closed) = bench.executor.run_until(async move {
-        let closed = log.close(&disk).await;
-        (log, closed)
-    });
-    closed.unwrap();
-    bench.log = log;
+    close(&mut bench);
     let point = bench.log.recovery_point();
     let (before, open) = (told(&bench), bench.log.log_end().get() - 1);
     for point in [point, RecoveryPoint::default()] {
@@ -156,6 +150,8 @@ fn a_start_finds_open_and_aborted_transactions_with_and_without_its_files() {
         assert_eq!(told(&bench), before);
         assert_eq!(stable(&bench), open);
     }
+    // The last start had no use for the snapshot.
+    close(&mut bench);
     let disk = bench.disk.clone();
     let path = bench_index(&bench);
     bench.executor.run_until(async move {
@@ -168,6 +164,39 @@ fn a_start_finds_open_and_aborted_transactions_with_and_without_its_files() {
     bench.reopen(point);
     assert!(!bench.report.has_read_all, "the index was written again");
     assert_eq!(told(&bench), before);
+}
+
+#[test]
+fn an_index_of_aborted_transactions_that_a_killed_process_left_in_the_cache_survives_a_power_cut() {
+    for seed in 0..20 {
+        let mut bench = Bench::new(small_segments());
+        with_aborted(&mut bench, 5);
+        let (before, path) = (told(&bench), bench_index(&bench));
+        let content = bench.disk.content(&path).unwrap();
+        bench.disk.put(&path, Vec::new());
+        let disk = bench.disk.clone();
+        bench.executor.run_until(async move {
+            let file = disk.open(&path, OpenMode::ReadWrite).await.unwrap();
+            disk.write_at(&file, 0, vec![Bytes::from(content)]).await.unwrap();
+        });
+        bench.reopen(RecoveryPoint::default());
+        close(&mut bench);
+        let point = bench.log.recovery_point();
+        assert!(point.has_snapshot, "the markers are not read again");
+        bench.disk.crash(&mut Random::new(seed));
+        bench.reopen(point);
+        assert_eq!(told(&bench), before, "seed {seed}");
+    }
+}
+
+/// Closes the log, as before an orderly stop; it stays in use.
+fn close(bench: &mut Bench) {
+    let mut log = std::mem::replace(&mut bench.log, Bench::new(small_segments()).log);
+    let disk = bench.disk.clone();
+    bench.log = bench.executor.run_until(async move {
+        log.close(&disk).await.unwrap();
+        log
+    });
 }
 
 /// Path of the index that has the first aborted transaction.
