@@ -20,6 +20,12 @@ pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// IDEMPOTENT_WRITE: all that can be done to a cluster.
 pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
+/// Bits of READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: all that can be done to a
+/// group.
+pub const ALL_GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+/// The operations were not asked for.
+pub const NO_OPERATIONS: i32 = i32::MIN;
+
 /// Requests to other cores that a handler has on their way at a time.
 pub const QUESTIONS_AT_ONCE: usize = 256;
 

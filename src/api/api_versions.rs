@@ -2,7 +2,7 @@
 //!
 //! A version above ours is answered in v0 with UNSUPPORTED_VERSION and our own range, so that the
 //! client can ask again (KIP-35; franz-go opens with v5). Features are finalised only where they
-//! work: `transaction.version` and `group.version` are absent until those flows are served.
+//! work: `transaction.version` is absent until those flows are served.
 
 use crate::api::context::RequestContext;
 use crate::api::dispatch::{SERVED, encode};
@@ -19,6 +19,12 @@ const METADATA_VERSION: &str = "metadata.version";
 /// 3.3-IV3, the oldest that Kafka 4.1 supports, and 4.1-IV1.
 const METADATA_VERSION_MIN: i16 = 7;
 const METADATA_VERSION_MAX: i16 = 27;
+/// Kafka's feature that says which group protocols are served; 1 is the consumer protocol
+/// (KIP-848), what Kafka 4.1 finalises.
+const GROUP_VERSION: &str = "group.version";
+const GROUP_VERSION_MAX: i16 = 1;
+/// First version that may tell a feature whose minimum is 0 (KIP-1022).
+const FEATURES_FROM_0_SINCE: i16 = 4;
 /// First version whose request names the client's software (KIP-511).
 const FIRST_WITH_SOFTWARE: i16 = 3;
 
@@ -42,18 +48,35 @@ pub async fn handle<D: Disk>(
     api_keys.sort_by_key(|api| api.api_key);
     ApiVersionsResponse {
         api_keys,
-        supported_features: vec![SupportedFeatureKey {
-            name: METADATA_VERSION.to_owned(),
-            min_version: METADATA_VERSION_MIN,
-            max_version: METADATA_VERSION_MAX,
-        }],
+        supported_features: supported_features(context.version),
         finalized_features_epoch: 0,
-        finalized_features: vec![FinalizedFeatureKey {
-            name: METADATA_VERSION.to_owned(),
-            max_version_level: METADATA_VERSION_MAX,
-            min_version_level: METADATA_VERSION_MAX,
-        }],
+        finalized_features: vec![
+            finalized(GROUP_VERSION, GROUP_VERSION_MAX),
+            finalized(METADATA_VERSION, METADATA_VERSION_MAX),
+        ],
         ..ApiVersionsResponse::default()
+    }
+}
+
+fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
+    let supported = |name: &str, min_version, max_version| SupportedFeatureKey {
+        name: name.to_owned(),
+        min_version,
+        max_version,
+    };
+    let mut features = Vec::new();
+    if version >= FEATURES_FROM_0_SINCE {
+        features.push(supported(GROUP_VERSION, 0, GROUP_VERSION_MAX));
+    }
+    features.push(supported(METADATA_VERSION, METADATA_VERSION_MIN, METADATA_VERSION_MAX));
+    features
+}
+
+fn finalized(name: &str, level: i16) -> FinalizedFeatureKey {
+    FinalizedFeatureKey {
+        name: name.to_owned(),
+        max_version_level: level,
+        min_version_level: level,
     }
 }
 

@@ -1,12 +1,15 @@
 //! DescribeGroups: state and members of classic groups. A group that is not there is `Dead`, and
 //! from v6 on GROUP_ID_NOT_FOUND as well (KIP-1043): Kafka's group tool falls back upon that.
 
+use crate::api::answers::{ALL_GROUP_OPERATIONS, NO_OPERATIONS};
 use crate::api::context::RequestContext;
 use crate::coordinator::group::calls;
+use crate::coordinator::group::rebalances::Rebalance;
 use crate::coordinator::group::{GroupAnswer, GroupRequest};
 use crate::model::errors::KafkaCode;
 use crate::protocol::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
+    GroupRebalance,
 };
 use crate::shard::group_host::ask_group;
 use crate::storage::disk::Disk;
@@ -14,19 +17,13 @@ use crate::storage::disk::Disk;
 /// First version that says GROUP_ID_NOT_FOUND.
 const MISSING_GROUP_SINCE: i16 = 6;
 
-/// Bits of the operations on a group, as Kafka answers without an authoriser: read, delete,
-/// describe, describe configs, alter configs.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
-/// The operations were not asked for.
-const NO_OPERATIONS: i32 = i32::MIN;
-
 /// Answers DescribeGroups.
 pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let operations =
-        if request.include_authorized_operations { ALL_OPERATIONS } else { NO_OPERATIONS };
+        if request.include_authorized_operations { ALL_GROUP_OPERATIONS } else { NO_OPERATIONS };
     let mut groups = Vec::with_capacity(request.groups.len());
     for group in request.groups {
         let mut described = describe(&context, group).await;
@@ -70,6 +67,11 @@ async fn describe<D: Disk>(context: &RequestContext<D>, group: String) -> Descri
         protocol_data: described.protocol,
         members: described.members.into_iter().map(member).collect(),
         authorized_operations: NO_OPERATIONS,
+        rebalances: described
+            .rebalances
+            .into_iter()
+            .map(|Rebalance { at_ms, from, reason }| GroupRebalance { at_ms, from, reason })
+            .collect(),
     }
 }
 

@@ -6,13 +6,14 @@
 
 use crate::api::context::RequestContext;
 use crate::api::{
-    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions, create_partitions,
-    create_topics, delete_groups, delete_records, delete_topics, describe_cluster,
-    describe_configs, describe_groups, describe_log_dirs, describe_producers,
-    describe_topic_partitions, describe_transactions, end_txn, fetch, find_coordinator, heartbeat,
-    incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups,
-    list_offsets, list_partition_reassignments, list_transactions, metadata, offset_commit,
-    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, write_txn_markers,
+    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions,
+    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
+    delete_groups, delete_records, delete_topics, describe_cluster, describe_configs,
+    describe_groups, describe_log_dirs, describe_producers, describe_topic_partitions,
+    describe_transactions, end_txn, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_groups, list_offsets,
+    list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete,
+    offset_fetch, offset_for_leader_epoch, produce, sync_group, write_txn_markers,
 };
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
@@ -95,6 +96,8 @@ serve! {
         DescribeProducers 0..=0 => describe_producers;
         DescribeTransactions 0..=0 => describe_transactions;
         ListTransactions 0..=1 => list_transactions;
+        ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
+        ConsumerGroupDescribe 0..=1 => consumer_group_describe;
         DescribeTopicPartitions 0..=0 => describe_topic_partitions;
     }
 }

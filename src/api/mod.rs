@@ -8,6 +8,8 @@ pub mod add_partitions_to_txn; // 24
 pub mod alter_configs; // 33
 pub mod answers; // what several handlers answer alike
 pub mod api_versions; // 18
+pub mod consumer_group_describe; // 69
+pub mod consumer_group_heartbeat; // 68
 pub mod context; // what a handler knows of its request
 pub mod create_partitions; // 37
 pub mod create_topics; // 19

@@ -38,7 +38,14 @@ pub async fn handle<D: Disk>(
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });
         let group_id = group.group_id;
-        groups.push(match fetch(&context, &group_id, wanted, request.require_stable).await {
+        let fetch = FetchOffsets {
+            group: group_id.clone(),
+            member: group.member_id,
+            member_epoch: group.member_epoch,
+            require_stable: request.require_stable,
+            topics: wanted,
+        };
+        groups.push(match ask(&context, fetch).await {
             Ok(topics) => OffsetFetchResponseGroup {
                 group_id,
                 topics: topics.into_iter().map(group_topic).collect(),
@@ -60,7 +67,14 @@ async fn fetch_one<D: Disk>(
         topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
     });
     let asked = wanted.clone();
-    match fetch(context, &request.group_id, wanted, request.require_stable).await {
+    let fetch = FetchOffsets {
+        group: request.group_id,
+        member: None,
+        member_epoch: -1,
+        require_stable: request.require_stable,
+        topics: wanted,
+    };
+    match ask(context, fetch).await {
         Ok(topics) => {
             let topics = topics.into_iter().map(single_topic).collect();
             OffsetFetchResponse { topics, ..Default::default() }
@@ -76,14 +90,12 @@ async fn fetch_one<D: Disk>(
     }
 }
 
-async fn fetch<D: Disk>(
+async fn ask<D: Disk>(
     context: &RequestContext<D>,
-    group: &str,
-    topics: Wanted,
-    require_stable: bool,
+    fetch: FetchOffsets,
 ) -> Result<Vec<FetchedTopic>, KafkaCode> {
-    let fetch = FetchOffsets { group: group.to_owned(), require_stable, topics };
-    match ask_group(&context.shard, group, GroupRequest::FetchOffsets(fetch)).await {
+    let group = fetch.group.clone();
+    match ask_group(&context.shard, &group, GroupRequest::FetchOffsets(fetch)).await {
         GroupAnswer::FetchOffsets(topics) => Ok(topics),
         other => Err(other.refusal()),
     }

@@ -13,7 +13,7 @@ use crate::model::config_keys::{
     ConfigError, ConfigKey, ConfigValue, Effect, FOREIGN_FAMILIES, Fault, broker_key, list_items,
     nearest_broker_key,
 };
-use crate::model::group_config::GroupConfig;
+use crate::model::group_config::{GroupConfig, MigrationPolicy};
 use crate::model::ids::BrokerId;
 use crate::model::limits::{FRAME_BYTES_MAX, GROUP_MEMBERS_MAX};
 use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
@@ -324,6 +324,15 @@ impl Reader {
             session_timeout_max_ms: self.at_least_0("group.max.session.timeout.ms"),
             initial_rebalance_delay_ms: self.at_least_0("group.initial.rebalance.delay.ms"),
             size_max: self.default_number::<usize>("group.max.size").min(GROUP_MEMBERS_MAX),
+            consumer_session_timeout_ms: self.default_number("group.consumer.session.timeout.ms"),
+            consumer_heartbeat_interval_ms: self
+                .default_number("group.consumer.heartbeat.interval.ms"),
+            consumer_size_max: self
+                .default_number::<usize>("group.consumer.max.size")
+                .min(GROUP_MEMBERS_MAX),
+            migration_policy: MigrationPolicy::from_name(
+                &self.text("group.consumer.migration.policy").unwrap_or_default(),
+            ),
             offset_metadata_bytes_max: self.at_least_0("offset.metadata.max.bytes"),
             offsets_retention_ms: retention_minutes * 60_000,
             offsets_retention_check_ms: self.default_number("offsets.retention.check.interval.ms"),

@@ -96,6 +96,18 @@ pub const GROUPS_MAX: usize = 100_000;
 /// Members of one group, those counted that were given an id and have not joined with it yet.
 pub const GROUP_MEMBERS_MAX: usize = 10_000;
 
+/// Rebalances of a group whose reasons are kept.
+pub const GROUP_REBALANCES_KEPT: usize = 10;
+
+/// Rounds in which an assignor evens out members with different subscriptions.
+pub const ASSIGNOR_PASSES_MAX: usize = 16;
+
+/// Length in bytes of a subscription's regular expression.
+pub const GROUP_REGEX_BYTES_MAX: usize = 4096;
+
+/// Memory in bytes that a compiled regular expression may take.
+pub const GROUP_REGEX_COMPILED_BYTES_MAX: usize = 1024 * 1024;
+
 /// Length in bytes of each text that a group record keeps: ids, client id, protocol names.
 pub const GROUP_TEXT_BYTES_MAX: usize = 16 * 1024;
 

@@ -163,6 +163,8 @@ tests! {
     add_partitions_to_txn: AddPartitionsToTxnRequest;
     alter_configs: AlterConfigsRequest;
     api_versions: ApiVersionsRequest;
+    consumer_group_describe: ConsumerGroupDescribeRequest;
+    consumer_group_heartbeat: ConsumerGroupHeartbeatRequest;
     create_partitions: CreatePartitionsRequest;
     create_topics: CreateTopicsRequest;
     delete_groups: DeleteGroupsRequest;

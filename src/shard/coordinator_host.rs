@@ -13,6 +13,7 @@
 //!   away or refuses an append.
 
 use crate::controller::image::MetadataImage;
+use crate::coordinator::group::topics::Topics;
 use crate::coordinator::partition_of;
 use crate::coordinator::replayed::{Effect, KeyValue, Phase, Replayed, Step, Waiter};
 use crate::model::broker_config::BrokerConfig;
@@ -32,10 +33,13 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a coordinator is made from.
 pub struct Birth<'a> {
     pub config: &'a BrokerConfig,
+    /// The topics that exist.
+    pub topics: &'a Arc<Topics>,
     /// Size in bytes that one record may have: what the topic's `max.message.bytes` leaves room
     /// for.
     pub record_bytes_max: usize,
@@ -169,6 +173,11 @@ impl<C: Hosted> Host<C> {
     pub fn active(&mut self, id: &TopicPartition) -> Option<&mut C> {
         let seat = self.seats.get_mut(id)?;
         (seat.gate.phase() == Phase::Active).then_some(&mut seat.coordinator)
+    }
+
+    /// Shows every coordinator something, those too whose partition is still being replayed.
+    pub(super) fn each(&mut self, mut show: impl FnMut(&mut C)) {
+        self.seats.values_mut().for_each(|seat| show(&mut seat.coordinator));
     }
 
     /// Marks the partition as being replayed; false when it is hosted already.

@@ -50,6 +50,7 @@ pub(super) fn start<D: Disk, C: Hosted>(shard: &ShardRef<D>, id: TopicPartition)
     let max_message_bytes = usize::try_from(log.config().max_message_bytes).unwrap_or(usize::MAX);
     let coordinator = C::begin(Birth {
         config: &borrowed.config,
+        topics: &borrowed.topics,
         record_bytes_max: max_message_bytes.saturating_sub(BATCH_OVERHEAD_BYTES),
         leader_epoch: borrowed.partitions[index].leader_epoch,
     });

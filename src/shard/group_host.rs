@@ -1,7 +1,8 @@
 //! Group coordinators among the coordinators of a core, and the way to them from any core.
 
-use crate::controller::image::{MetadataImage, OFFSETS_TOPIC};
+use crate::controller::image::{MetadataImage, OFFSETS_TOPIC, TopicImage};
 use crate::coordinator::group::records::GroupRecord;
+use crate::coordinator::group::topics::{TopicView, Topics};
 use crate::coordinator::group::{self, GroupAnswer, GroupCoordinator, GroupRequest};
 use crate::coordinator::replayed::{Effect, KeyValue, Step, Waiter};
 use crate::model::clock::Now;
@@ -17,6 +18,7 @@ use crate::shard::verification::{self, Claim};
 use crate::storage::disk::Disk;
 use bytes::Bytes;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 impl Hosted for GroupCoordinator {
     type Record = GroupRecord;
@@ -33,7 +35,10 @@ impl Hosted for GroupCoordinator {
 
     fn begin(birth: Birth<'_>) -> Self {
         let record_bytes_max = birth.record_bytes_max;
-        GroupCoordinator::new(GroupConfig { record_bytes_max, ..birth.config.groups })
+        let config = GroupConfig { record_bytes_max, ..birth.config.groups };
+        let mut coordinator = GroupCoordinator::new(config);
+        coordinator.set_topics(Arc::clone(birth.topics));
+        coordinator
     }
 
     fn encode(record: &GroupRecord) -> Result<KeyValue, EncodeError> {
@@ -54,7 +59,9 @@ impl Hosted for GroupCoordinator {
                 producer_epoch: producer.epoch.0,
                 base_sequence: -1,
             },
-            GroupRecord::Offset { .. } | GroupRecord::Group { .. } => ProducerStamp::NONE,
+            GroupRecord::Offset { .. }
+            | GroupRecord::Group { .. }
+            | GroupRecord::Consumer { .. } => ProducerStamp::NONE,
         }
     }
 
@@ -194,6 +201,20 @@ pub async fn commit_transaction_here<D: Disk>(
 }
 
 impl<D: Disk> Shard<D> {
+    /// Shows the image's topics to the group coordinators of this core, once groups are used.
+    pub(super) fn show_topics_to_groups(&mut self) {
+        if self.image.topic_by_name(OFFSETS_TOPIC).is_none() {
+            return;
+        }
+        let view = |topic: &Arc<TopicImage>| {
+            let partitions = topic.partition_count();
+            (Arc::clone(&topic.name), TopicView { id: topic.id, partitions })
+        };
+        let topics = Topics::new(self.topics.version() + 1, self.image.topics().map(view));
+        self.topics = Arc::new(topics);
+        self.groups.each(|coordinator| coordinator.set_topics(Arc::clone(&self.topics)));
+    }
+
     /// Topics are gone: so are the offsets committed for them.
     pub(super) fn forget_offsets_of_deleted(&mut self, before: &MetadataImage) {
         let is_gone = |name: &str| self.image.topic_by_name(name).is_none();

@@ -6,6 +6,7 @@
 
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::group::topics::Topics;
 use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
@@ -117,6 +118,8 @@ pub struct Shard<D: Disk> {
     pub held: HeldBatches,
     pub guards: Guards,
     pub pauses: Pauses,
+    /// The topics that exist, as coordinators see them.
+    pub topics: Arc<Topics>,
     pub commit: super::group_commit::GroupCommit,
     pub metadata: super::metadata::MetadataLog<D>,
     pub is_stopping: bool,
@@ -201,6 +204,7 @@ impl<D: Disk> Shard<D> {
             held: HeldBatches::default(),
             guards: Guards::default(),
             pauses: Pauses::default(),
+            topics: Arc::default(),
             commit: super::group_commit::GroupCommit::default(),
             metadata: super::metadata::MetadataLog::default(),
             is_stopping: false,

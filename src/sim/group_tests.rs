@@ -5,6 +5,12 @@ use crate::controller::decide::Change;
 use crate::controller::image::OFFSETS_TOPIC;
 use crate::model::broker_config::{BrokerConfig, Origin, Setting};
 use crate::model::errors::KafkaCode;
+use crate::protocol::messages::consumer_group_describe::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribed,
+};
+use crate::protocol::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ConsumerGroupTopicPartitions,
+};
 use crate::protocol::messages::describe_groups::DescribeGroupsRequest;
 use crate::protocol::messages::find_coordinator::FindCoordinatorRequest;
 use crate::protocol::messages::heartbeat::HeartbeatRequest;
@@ -298,4 +304,83 @@ fn no_acknowledged_commit_is_lost_whenever_the_power_goes() {
             "seed {seed}: {found} after {acknowledged} was acknowledged"
         );
     }
+}
+
+/// A heartbeat of the consumer protocol, through a coordinator that is loading.
+async fn consumer_beat(
+    client: &mut SimClient,
+    member: &str,
+    epoch: i32,
+    owned: Option<Vec<ConsumerGroupTopicPartitions>>,
+) -> ConsumerGroupHeartbeatResponse {
+    let is_join = epoch == 0;
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: GROUP.to_owned(),
+        member_id: member.to_owned(),
+        member_epoch: epoch,
+        rebalance_timeout_ms: if is_join { 5_000 } else { -1 },
+        subscribed_topic_names: is_join.then(|| vec![TOPIC.to_owned()]),
+        topic_partitions: if is_join { Some(Vec::new()) } else { owned },
+        ..Default::default()
+    };
+    loop {
+        let beaten = client.call(&request).await.expect("answered");
+        match KafkaCode::from_number(beaten.error_code) {
+            Some(code) if code.is_retriable() => {}
+            _ => return beaten,
+        }
+    }
+}
+
+fn indexes(beaten: &ConsumerGroupHeartbeatResponse) -> Option<Vec<i32>> {
+    let assignment = beaten.assignment.as_ref()?;
+    Some(assignment.topic_partitions.iter().flat_map(|topic| topic.partitions.clone()).collect())
+}
+
+async fn consumer_describe(client: &mut SimClient) -> ConsumerGroupDescribed {
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec![GROUP.to_owned()],
+        include_authorized_operations: true,
+    };
+    client.call(&request).await.expect("answered").groups.remove(0)
+}
+
+#[test]
+fn a_consumer_group_goes_on_in_the_middle_of_a_handover_after_a_power_cut() {
+    let (mut broker, disk) = start(4, None);
+    make_topic(&mut broker);
+    let (mut a, mut b) = (broker.connect(0), broker.connect(1));
+    let kept = broker.executor.run_until(async move {
+        find(&mut a).await;
+        let first = consumer_beat(&mut a, "a", 0, None).await;
+        assert_eq!((first.member_epoch, indexes(&first)), (1, Some(vec![0, 1, 2])));
+        let second = consumer_beat(&mut b, "b", 0, None).await;
+        assert_eq!((second.member_epoch, indexes(&second)), (2, Some(vec![])));
+        let told = consumer_beat(&mut a, "a", 1, None).await;
+        assert_eq!((told.member_epoch, indexes(&told)), (1, Some(vec![0, 1])));
+        told.assignment.expect("just seen").topic_partitions
+    });
+    let (mut broker, _disk) = crash(5, broker, &disk);
+    let (mut a, mut b) = (broker.connect(1), broker.connect(0));
+    broker.executor.run_until(async move {
+        // Partition 2 is still a's: it has not said that it let go.
+        let waiting = consumer_beat(&mut b, "b", 2, None).await;
+        assert_eq!((waiting.error_code, indexes(&waiting)), (0, None));
+        let gone = consumer_beat(&mut a, "a", 1, Some(kept)).await;
+        assert_eq!((gone.error_code, gone.member_epoch), (0, 2));
+        let taken = consumer_beat(&mut b, "b", 2, None).await;
+        assert_eq!(indexes(&taken), Some(vec![2]));
+
+        let described = consumer_describe(&mut a).await;
+        assert_eq!((described.error_code, described.group_state.as_str()), (0, "Stable"));
+        assert_eq!((described.group_epoch, described.assignment_epoch), (2, 2));
+        assert_eq!((described.assignor_name.as_str(), described.members.len()), ("uniform", 2));
+        assert_eq!(described.members[0].assignment.topic_partitions[0].topic_name, TOPIC);
+        assert_eq!(described.authorized_operations, 3400);
+
+        let left = consumer_beat(&mut a, "a", -1, None).await;
+        assert_eq!((left.error_code, left.member_epoch), (0, -1));
+        let alone = consumer_beat(&mut b, "b", 2, None).await;
+        assert_eq!((alone.member_epoch, indexes(&alone)), (3, Some(vec![0, 1, 2])));
+    });
 }

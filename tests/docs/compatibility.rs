@@ -45,7 +45,6 @@ const AREAS: &[(&[i16], &str)] = &[
     (&[50, 51], "SCRAM users"),
     (&[48, 49], "quotas"),
     (&[24, 25, 26, 27, 28, 61, 65, 66], "transactions"),
-    (&[68, 69], "consumer groups of KIP-848"),
     (&[76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92], "share groups"),
     (&[43, 45, 55, 57, 64, 80, 81], "several brokers"),
     (&[34], "several log directories per broker"),

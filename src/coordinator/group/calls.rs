@@ -3,6 +3,8 @@
 //! Metadata and assignment bytes are the clients' own business (consumer, Connect, Streams and
 //! kafkajs each have their format): they are relayed untouched.
 
+use super::consumer::calls::{ConsumerBeat, ConsumerBeaten, DescribedConsumerGroup, Refusal};
+use super::rebalances::Rebalance;
 use super::records::Producer;
 use crate::model::errors::KafkaCode;
 use crate::model::limits::GROUP_TEXT_BYTES_MAX;
@@ -26,6 +28,9 @@ pub enum GroupRequest {
     List(GroupFilter),
     /// Group ids.
     Delete(Vec<String>),
+    ConsumerHeartbeat(Box<ConsumerBeat>),
+    /// Group ids.
+    DescribeConsumer(Vec<String>),
 }
 
 impl GroupRequest {
@@ -39,10 +44,12 @@ impl GroupRequest {
             | GroupRequest::CommitOffsets(_)
             | GroupRequest::CommitTransaction(_)
             | GroupRequest::DeleteOffsets(_)
-            | GroupRequest::Delete(_) => true,
+            | GroupRequest::Delete(_)
+            | GroupRequest::ConsumerHeartbeat(_) => true,
             GroupRequest::Heartbeat(_)
             | GroupRequest::FetchOffsets(_)
             | GroupRequest::Describe(_)
+            | GroupRequest::DescribeConsumer(_)
             | GroupRequest::List(_) => false,
         }
     }
@@ -70,9 +77,21 @@ impl GroupRequest {
                 check_group(&commit.group)?;
                 check_commit(commit)
             }
+            GroupRequest::ConsumerHeartbeat(beat) => {
+                let topics = beat.topics.iter().flatten();
+                let own = [&beat.member, &beat.client_id, &beat.client_host];
+                let optional = [&beat.instance, &beat.rack].into_iter().flatten();
+                let mut texts = own.into_iter().chain(optional).chain(topics);
+                match is_too_long(&beat.group) {
+                    true => Err(KafkaCode::InvalidGroupId),
+                    false if texts.any(|text| is_too_long(text)) => Err(KafkaCode::InvalidRequest),
+                    false => Ok(()),
+                }
+            }
             GroupRequest::FetchOffsets(_)
             | GroupRequest::DeleteOffsets(_)
             | GroupRequest::Describe(_)
+            | GroupRequest::DescribeConsumer(_)
             | GroupRequest::List(_)
             | GroupRequest::Delete(_) => Ok(()),
         }
@@ -110,6 +129,8 @@ pub enum GroupAnswer {
     Describe(Vec<DescribedGroup>),
     List(Vec<ListedGroup>),
     Delete(Vec<(String, KafkaCode)>),
+    ConsumerHeartbeat(Result<ConsumerBeaten, Refusal>),
+    DescribeConsumer(Vec<Result<DescribedConsumerGroup, Refusal>>),
     /// The request as a whole was refused.
     Refused(KafkaCode),
 }
@@ -128,7 +149,9 @@ impl GroupAnswer {
             | GroupAnswer::DeleteOffsets(_)
             | GroupAnswer::Describe(_)
             | GroupAnswer::List(_)
-            | GroupAnswer::Delete(_) => KafkaCode::UnknownServerError,
+            | GroupAnswer::Delete(_)
+            | GroupAnswer::ConsumerHeartbeat(_)
+            | GroupAnswer::DescribeConsumer(_) => KafkaCode::UnknownServerError,
         }
     }
 }
@@ -324,6 +347,10 @@ pub struct FetchOffsets {
     pub group: String,
     /// Partitions with undecided offsets are UNSTABLE_OFFSET_COMMIT (KIP-447).
     pub require_stable: bool,
+    /// Whoever reads as a member of a consumer group (OffsetFetch v9+) must be one.
+    pub member: Option<String>,
+    /// -1 without a member.
+    pub member_epoch: i32,
     /// `None` asks for every offset of the group.
     pub topics: Option<Vec<(String, Vec<i32>)>>,
 }
@@ -372,6 +399,8 @@ pub struct DescribedGroup {
     /// The chosen protocol of a stable group, else empty.
     pub protocol: String,
     pub members: Vec<DescribedMember>,
+    /// The latest rebalances, the last one last.
+    pub rebalances: Vec<Rebalance>,
 }
 
 /// Metadata and assignment are told of a stable group only.

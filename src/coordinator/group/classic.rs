@@ -26,6 +26,7 @@
 
 use super::calls::{DescribedGroup, DescribedMember, GroupAnswer, Joined, JoinedMember};
 use super::member::Member;
+use super::rebalances::{Rebalance, Rebalances};
 use super::records::{GroupMetadata, GroupRecord, MemberMetadata};
 use super::subscription;
 use super::turn::Turn;
@@ -35,7 +36,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The protocol type of Kafka's consumers: the only one whose metadata the coordinator reads.
-const CONSUMER: &str = "consumer";
+pub(super) const CONSUMER: &str = "consumer";
 
 /// State of a group that is not there.
 pub(super) const DEAD: &str = "Dead";
@@ -101,6 +102,7 @@ pub struct ClassicGroup {
     pub(super) wake_us: Option<u64>,
     /// Topics that the members of a consumer group subscribe to; `None` when not known.
     pub(super) subscribed_topics: Option<BTreeSet<String>>,
+    rebalances: Rebalances,
 }
 
 impl ClassicGroup {
@@ -122,6 +124,7 @@ impl ClassicGroup {
             state_since_ms: None,
             wake_us: None,
             subscribed_topics: None,
+            rebalances: Rebalances::default(),
         }
     }
 
@@ -232,10 +235,13 @@ impl ClassicGroup {
         }
     }
 
-    /// Begins a rebalance if the state allows, or carries on with the one under way.
-    pub(super) fn rebalance(&mut self, turn: &mut Turn<'_>) {
+    /// Begins a rebalance if the state allows, for the reason given, or carries on with the one
+    /// under way.
+    pub(super) fn rebalance(&mut self, reason: impl FnOnce() -> String, turn: &mut Turn<'_>) {
         match self.state {
             GroupState::Empty | GroupState::CompletingRebalance | GroupState::Stable => {
+                let (at_ms, from) = (turn.now.wall_ms, self.generation);
+                self.rebalances.note(Rebalance { at_ms, from, reason: reason() });
                 self.prepare_rebalance(turn);
             }
             GroupState::PreparingRebalance => self.complete_join_if_ready(turn),
@@ -439,7 +445,7 @@ impl ClassicGroup {
         self.state_since_ms = Some(turn.now.wall_ms);
     }
 
-    fn find_subscribed_topics(&mut self) {
+    pub(super) fn find_subscribed_topics(&mut self) {
         self.subscribed_topics = match &self.protocol {
             _ if !self.is_consumer_group() => None,
             _ if self.members.is_empty() => Some(BTreeSet::new()),
@@ -489,6 +495,19 @@ impl ClassicGroup {
         }
     }
 
+    /// The record that ends this group.
+    pub(super) fn tombstone(&self) -> GroupRecord {
+        GroupRecord::Group { group: self.id.clone(), value: None }
+    }
+
+    /// Every parked request is refused: its sender asks again.
+    pub(super) fn refuse_parked(&mut self, code: KafkaCode, turn: &mut Turn<'_>) {
+        for (id, member) in &mut self.members {
+            member.refuse_join(id, code, turn);
+            member.refuse_sync(code, turn);
+        }
+    }
+
     pub(super) fn describe(&self) -> DescribedGroup {
         let is_stable = self.state == GroupState::Stable;
         let protocol = if is_stable { self.protocol.clone() } else { None }.unwrap_or_default();
@@ -507,6 +526,7 @@ impl ClassicGroup {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             members: members.collect(),
             protocol,
+            rebalances: self.rebalances.to_vec(),
         }
     }
 

@@ -15,13 +15,17 @@
 //!   groups that are gone are dropped when their time comes.
 
 use super::calls::{
-    CommitOffsets, DeleteOffsets, DescribedGroup, GroupAnswer, GroupFilter, GroupRequest, Join,
-    Joined, Leave, LeavingMember, Left, LeftMember, ListedGroup, Sync, Synced, TopicResult,
+    CommitOffsets, DeleteOffsets, DescribedGroup, FetchOffsets, FetchedTopic, GroupAnswer,
+    GroupFilter, GroupRequest, Heartbeat, Join, Joined, Leave, LeavingMember, Left, LeftMember,
+    ListedGroup, Sync, Synced, TopicResult,
 };
-use super::classic::{ClassicGroup, DEAD, GroupState};
+use super::classic::{CONSUMER, ClassicGroup, DEAD, GroupState};
+use super::consumer::ConsumerGroup;
+use super::consumer::records::ConsumerRecord;
 use super::expiry::Sweep;
 use super::offsets::Offsets;
 use super::records::GroupRecord;
+use super::topics::Topics;
 use super::turn::{Step, Turn};
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
@@ -29,16 +33,122 @@ use crate::model::errors::KafkaCode;
 use crate::model::group_config::GroupConfig;
 use crate::model::limits::{GROUPS_MAX, GROUPS_WOKEN_PER_TURN};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// The type name of classic groups in ListGroups.
-const CLASSIC: &str = "classic";
+/// A group of either protocol.
+#[derive(Debug)]
+pub(super) enum Group {
+    Classic(Box<ClassicGroup>),
+    Consumer(Box<ConsumerGroup>),
+}
+
+impl Group {
+    pub(super) fn classic(id: &str) -> Group {
+        Group::Classic(Box::new(ClassicGroup::new(id)))
+    }
+
+    pub(super) fn consumer(group: ConsumerGroup) -> Group {
+        Group::Consumer(Box::new(group))
+    }
+
+    /// The type's name in ListGroups.
+    fn kind(&self) -> &'static str {
+        match self {
+            Group::Classic(_) => "classic",
+            Group::Consumer(_) => CONSUMER,
+        }
+    }
+
+    fn state_name(&self) -> &'static str {
+        match self {
+            Group::Classic(group) => group.state.name(),
+            Group::Consumer(group) => group.state_name(),
+        }
+    }
+
+    fn protocol_type(&self) -> &str {
+        match self {
+            Group::Classic(group) => group.protocol_type.as_deref().unwrap_or_default(),
+            Group::Consumer(_) => CONSUMER,
+        }
+    }
+
+    fn has_members(&self) -> bool {
+        match self {
+            Group::Classic(group) => group.state != GroupState::Empty,
+            Group::Consumer(group) => !group.is_empty(),
+        }
+    }
+
+    /// Nobody is in the group or on the way into it.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Group::Classic(group) => {
+                group.state == GroupState::Empty && group.pending_joins.is_empty()
+            }
+            Group::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    fn is_subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Group::Classic(group) => group.is_subscribed_to(topic),
+            Group::Consumer(group) => group.is_subscribed_to(topic),
+        }
+    }
+
+    /// Everything that the log holds of the group is to go.
+    pub(super) fn write_tombstones(&self, turn: &mut Turn<'_>) {
+        assert!(!self.has_members());
+        match self {
+            Group::Classic(group) => turn.write(group.tombstone()),
+            Group::Consumer(group) => group.tombstones(turn),
+        }
+    }
+
+    fn on_loaded(&mut self, turn: &Turn<'_>) {
+        match self {
+            Group::Classic(group) => group.on_loaded(turn),
+            Group::Consumer(group) => group.on_loaded(turn),
+        }
+    }
+
+    fn assert_sound(&self) {
+        match self {
+            Group::Classic(group) => group.assert_sound(),
+            Group::Consumer(group) => group.assert_sound(),
+        }
+    }
+
+    fn next_deadline_us(&self) -> Option<u64> {
+        match self {
+            Group::Classic(group) => group.next_deadline_us(),
+            Group::Consumer(group) => group.next_deadline_us(),
+        }
+    }
+
+    fn wake_us(&mut self) -> &mut Option<u64> {
+        match self {
+            Group::Classic(group) => &mut group.wake_us,
+            Group::Consumer(group) => &mut group.wake_us,
+        }
+    }
+
+    fn take_waiters(&mut self) -> Vec<Waiter> {
+        match self {
+            Group::Classic(group) => group.take_waiters(),
+            Group::Consumer(_) => Vec::new(),
+        }
+    }
+}
 
 /// The groups of one coordinator partition. One per partition of `__consumer_offsets`, on the core
 /// that owns it.
 #[derive(Debug)]
 pub struct GroupCoordinator {
     config: GroupConfig,
-    pub(super) groups: BTreeMap<String, ClassicGroup>,
+    pub(super) groups: BTreeMap<String, Group>,
+    pub(super) topics: Arc<Topics>,
     pub(super) offsets: Offsets,
     /// When to look at which group, in monotonic microseconds; one entry per group at most.
     wakes: BTreeSet<(u64, String)>,
@@ -52,10 +162,17 @@ impl GroupCoordinator {
         GroupCoordinator {
             config,
             groups: BTreeMap::new(),
+            topics: Arc::default(),
             offsets: Offsets::default(),
             wakes: BTreeSet::new(),
             sweep: Sweep::starting_at(u64::MAX),
         }
+    }
+
+    /// The topics are others now. Groups that subscribe to them notice at their next heartbeat.
+    pub fn set_topics(&mut self, topics: Arc<Topics>) {
+        assert!(topics.version() >= self.topics.version());
+        self.topics = topics;
     }
 
     /// Applies a record of the log.
@@ -63,7 +180,7 @@ impl GroupCoordinator {
         match record {
             GroupRecord::Offset { group, topic, partition, value } => {
                 if value.is_some() && !self.groups.contains_key(&group) {
-                    self.groups.insert(group.clone(), ClassicGroup::new(group.clone()));
+                    self.groups.insert(group.clone(), Group::classic(&group));
                 }
                 self.offsets.apply(&group, &topic, partition, value);
             }
@@ -73,17 +190,40 @@ impl GroupCoordinator {
             }
             GroupRecord::Group { group, value: Some(metadata) } => {
                 let replayed = ClassicGroup::from_metadata(&group, metadata);
-                self.groups.insert(group, replayed);
+                self.groups.insert(group, Group::Classic(Box::new(replayed)));
             }
             GroupRecord::Group { group, value: None } => {
-                // Offsets without a group would be unreachable: a tombstone of the group follows
-                // those of its offsets, unless the log was written by someone else.
-                if self.offsets.of_group(&group).is_none() {
-                    self.groups.remove(&group);
-                } else {
-                    self.groups.insert(group.clone(), ClassicGroup::new(group));
+                if !matches!(self.groups.get(&group), Some(Group::Consumer(_))) {
+                    self.forget_replayed(group);
                 }
             }
+            GroupRecord::Consumer { group, record } => self.replay_consumer(group, record),
+        }
+    }
+
+    fn replay_consumer(&mut self, id: String, record: ConsumerRecord) {
+        let is_end = record == ConsumerRecord::Epoch(None);
+        match self.groups.get_mut(&id) {
+            Some(Group::Consumer(_)) if is_end => self.forget_replayed(id),
+            Some(Group::Consumer(group)) => group.apply(record),
+            // Only tombstones follow the end of a group, until it is made again.
+            Some(Group::Classic(_)) | None if record.is_tombstone() => {}
+            Some(Group::Classic(_)) | None => {
+                let mut group = ConsumerGroup::new(id.clone());
+                group.apply(record);
+                self.groups.insert(id, Group::consumer(group));
+            }
+        }
+    }
+
+    /// The log says that a group ended. Offsets without a group would be unreachable: those that
+    /// are left belong to an empty one.
+    fn forget_replayed(&mut self, id: String) {
+        if self.offsets.of_group(&id).is_none() {
+            self.groups.remove(&id);
+        } else {
+            let empty = Group::classic(&id);
+            self.groups.insert(id, empty);
         }
     }
 
@@ -114,13 +254,7 @@ impl GroupCoordinator {
         match request {
             GroupRequest::Join(join) => self.join(*join, waiter, &mut turn),
             GroupRequest::Sync(sync) => self.sync(sync, waiter, &mut turn),
-            GroupRequest::Heartbeat(beat) => match self.groups.get_mut(&beat.group) {
-                // A heartbeat only moves a deadline away, so the wake entry stays right.
-                Some(group) => group.on_heartbeat(&beat, waiter, &mut turn),
-                None => {
-                    turn.answer(waiter, GroupAnswer::Heartbeat(KafkaCode::UnknownMemberId));
-                }
-            },
+            GroupRequest::Heartbeat(beat) => self.heartbeat(&beat, waiter, &mut turn),
             GroupRequest::Leave(leave) => self.leave(leave, waiter, &mut turn),
             GroupRequest::CommitOffsets(commit) => {
                 let answer = self.commit(commit, &mut turn).map(GroupAnswer::CommitOffsets);
@@ -132,8 +266,8 @@ impl GroupCoordinator {
                 turn.answer(waiter, answer.unwrap_or_else(GroupAnswer::Refused));
             }
             GroupRequest::FetchOffsets(fetch) => {
-                let topics = self.offsets.fetch(fetch);
-                turn.answer(waiter, GroupAnswer::FetchOffsets(topics));
+                let answer = self.fetch(fetch).map(GroupAnswer::FetchOffsets);
+                turn.answer(waiter, answer.unwrap_or_else(GroupAnswer::Refused));
             }
             GroupRequest::DeleteOffsets(delete) => {
                 let answer = self.delete_offsets(delete, &mut turn);
@@ -154,6 +288,11 @@ impl GroupCoordinator {
                 });
                 let deleted = deleted.collect();
                 turn.answer(waiter, GroupAnswer::Delete(deleted));
+            }
+            GroupRequest::ConsumerHeartbeat(beat) => self.consumer_beat(*beat, waiter, &mut turn),
+            GroupRequest::DescribeConsumer(ids) => {
+                let groups = ids.iter().map(|id| self.describe_consumer(id)).collect();
+                turn.answer(waiter, GroupAnswer::DescribeConsumer(groups));
             }
         }
         turn.into_step()
@@ -177,34 +316,58 @@ impl GroupCoordinator {
             let refused = Joined::refused(code, join.member);
             return turn.answer(waiter, GroupAnswer::Join(refused));
         }
+        let Some(join) = self.join_consumer(join, waiter, turn) else { return };
         let id = join.group.clone();
-        let make = || ClassicGroup::new(id.clone());
-        self.groups.entry(id.clone()).or_insert_with(make).on_join(join, waiter, turn);
+        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::classic(&id));
+        let Group::Classic(group) = group else { unreachable!("join_consumer takes the others") };
+        group.on_join(join, waiter, turn);
         self.settle(&id);
+    }
+
+    fn heartbeat(&mut self, beat: &Heartbeat, waiter: Waiter, turn: &mut Turn<'_>) {
+        match self.groups.get_mut(&beat.group) {
+            // A heartbeat only moves a deadline away, so the wake entry stays right.
+            Some(Group::Classic(group)) => group.on_heartbeat(beat, waiter, turn),
+            Some(Group::Consumer(group)) => {
+                let code = group.classic_heartbeat(beat, turn);
+                turn.answer(waiter, GroupAnswer::Heartbeat(code));
+                self.settle_member(&beat.group, &beat.member);
+            }
+            None => turn.answer(waiter, GroupAnswer::Heartbeat(KafkaCode::UnknownMemberId)),
+        }
     }
 
     fn sync(&mut self, sync: Sync, waiter: Waiter, turn: &mut Turn<'_>) {
         let id = sync.group.clone();
-        let Some(group) = self.groups.get_mut(&id) else {
-            let refusal = Synced::refused(KafkaCode::UnknownMemberId);
-            return turn.answer(waiter, GroupAnswer::Sync(refusal));
-        };
-        group.on_sync(sync, waiter, turn);
+        match self.groups.get_mut(&id) {
+            Some(Group::Classic(group)) => group.on_sync(sync, waiter, turn),
+            Some(Group::Consumer(group)) => {
+                let synced = group.classic_sync(&sync, &self.topics, turn);
+                turn.answer(waiter, GroupAnswer::Sync(synced));
+            }
+            None => {
+                let refusal = Synced::refused(KafkaCode::UnknownMemberId);
+                turn.answer(waiter, GroupAnswer::Sync(refusal));
+            }
+        }
         self.settle(&id);
     }
 
     fn leave(&mut self, leave: Leave, waiter: Waiter, turn: &mut Turn<'_>) {
         let id = leave.group.clone();
-        let Some(group) = self.groups.get_mut(&id) else {
-            let unknown = |leaving: LeavingMember| LeftMember {
-                member: leaving.member,
-                instance: leaving.instance,
-                code: KafkaCode::UnknownMemberId,
-            };
-            let members = leave.members.into_iter().map(unknown).collect();
-            return turn.answer(waiter, GroupAnswer::Leave(Left { members }));
-        };
-        group.on_leave(leave, waiter, turn);
+        match self.groups.get_mut(&id) {
+            Some(Group::Classic(group)) => group.on_leave(leave, waiter, turn),
+            Some(Group::Consumer(_)) => return self.leave_consumer(leave, waiter, turn),
+            None => {
+                let unknown = |leaving: LeavingMember| LeftMember {
+                    member: leaving.member,
+                    instance: leaving.instance,
+                    code: KafkaCode::UnknownMemberId,
+                };
+                let members = leave.members.into_iter().map(unknown).collect();
+                turn.answer(waiter, GroupAnswer::Leave(Left { members }));
+            }
+        }
         self.settle(&id);
     }
 
@@ -215,21 +378,29 @@ impl GroupCoordinator {
     ) -> Result<Vec<TopicResult>, KafkaCode> {
         let is_full = self.groups.len() >= GROUPS_MAX;
         match self.groups.get_mut(&commit.group) {
-            Some(group) => {
+            Some(Group::Classic(group)) => {
                 group.check_commit(&commit)?;
                 group.refresh_member(&commit.member, turn);
             }
+            Some(Group::Consumer(group)) => group.check_commit(&commit)?,
             None if commit.generation >= 0 && commit.names_missing_group => {
                 return Err(KafkaCode::GroupIdNotFound);
             }
             None if commit.generation >= 0 => return Err(KafkaCode::IllegalGeneration),
             None if is_full => return Err(KafkaCode::CoordinatorNotAvailable),
             None => {
-                let id = commit.group.clone();
-                self.groups.insert(id.clone(), ClassicGroup::new(id));
+                let group = Group::classic(&commit.group);
+                self.groups.insert(commit.group.clone(), group);
             }
         }
         Ok(self.offsets.commit(commit, None, turn))
+    }
+
+    fn fetch(&self, fetch: FetchOffsets) -> Result<Vec<FetchedTopic>, KafkaCode> {
+        if let Some(Group::Consumer(group)) = self.groups.get(&fetch.group) {
+            group.check_fetch(fetch.member.as_deref(), fetch.member_epoch)?;
+        }
+        Ok(self.offsets.fetch(fetch))
     }
 
     fn delete_offsets(
@@ -238,20 +409,23 @@ impl GroupCoordinator {
         turn: &mut Turn<'_>,
     ) -> Result<Vec<TopicResult>, KafkaCode> {
         let group = self.groups.get(&delete.group).ok_or(KafkaCode::GroupIdNotFound)?;
-        group.check_offset_delete()?;
-        Ok(self.offsets.delete(group, delete, turn))
+        if let Group::Classic(group) = group {
+            group.check_offset_delete()?;
+        }
+        Ok(self.offsets.delete(|topic| group.is_subscribed_to(topic), delete, turn))
     }
 
     fn describe(&self, id: String) -> DescribedGroup {
         match self.groups.get(&id) {
-            Some(group) => group.describe(),
-            None => DescribedGroup {
+            Some(Group::Classic(group)) => group.describe(),
+            Some(Group::Consumer(_)) | None => DescribedGroup {
                 code: KafkaCode::GroupIdNotFound,
                 group: id,
                 state: DEAD,
                 protocol_type: String::new(),
                 protocol: String::new(),
                 members: Vec::new(),
+                rebalances: Vec::new(),
             },
         }
     }
@@ -260,17 +434,15 @@ impl GroupCoordinator {
         let lets_through = |names: &[String], name: &str| {
             names.is_empty() || names.iter().any(|given| given.trim().eq_ignore_ascii_case(name))
         };
-        if !lets_through(&filter.types, CLASSIC) {
-            return Vec::new();
-        }
         self.groups
-            .values()
-            .filter(|group| lets_through(&filter.states, group.state.name()))
-            .map(|group| ListedGroup {
-                group: group.id.clone(),
-                protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                state: group.state.name(),
-                kind: CLASSIC,
+            .iter()
+            .filter(|(_, group)| lets_through(&filter.types, group.kind()))
+            .filter(|(_, group)| lets_through(&filter.states, group.state_name()))
+            .map(|(id, group)| ListedGroup {
+                group: id.clone(),
+                protocol_type: group.protocol_type().to_owned(),
+                state: group.state_name(),
+                kind: group.kind(),
             })
             .collect()
     }
@@ -278,11 +450,11 @@ impl GroupCoordinator {
     fn delete(&mut self, id: &str, turn: &mut Turn<'_>) -> KafkaCode {
         match self.groups.get(id) {
             None => KafkaCode::GroupIdNotFound,
-            Some(group) if group.state != GroupState::Empty => KafkaCode::NonEmptyGroup,
-            Some(_) => {
+            Some(group) if group.has_members() => KafkaCode::NonEmptyGroup,
+            Some(group) => {
                 self.offsets.delete_group(id, turn);
+                group.write_tombstones(turn);
                 self.groups.remove(id);
-                turn.write(GroupRecord::Group { group: id.to_owned(), value: None });
                 KafkaCode::None
             }
         }
@@ -312,11 +484,16 @@ impl GroupCoordinator {
                 self.wakes.insert((deadline_us, id));
                 break;
             }
-            if let Some(group) = self.groups.get_mut(&id)
-                && group.wake_us == Some(deadline_us)
-            {
-                group.wake_us = None;
-                group.on_tick(&mut turn);
+            match self.groups.get_mut(&id) {
+                Some(Group::Classic(group)) if group.wake_us == Some(deadline_us) => {
+                    group.wake_us = None;
+                    group.on_tick(&mut turn);
+                }
+                Some(Group::Consumer(group)) if group.wake_us == Some(deadline_us) => {
+                    self.tick_consumer(&id, &mut turn);
+                }
+                // The entry of a group that is gone, or is another one now.
+                Some(_) | None => {}
             }
             self.settle(&id);
         }
@@ -325,23 +502,57 @@ impl GroupCoordinator {
     }
 
     /// After a group's turn: checks it, and sees to it that it is woken in time.
-    fn settle(&mut self, id: &str) {
+    pub(super) fn settle(&mut self, id: &str) {
         let Some(group) = self.groups.get_mut(id) else { return };
         group.assert_sound();
         wake_in_time(&mut self.wakes, id, group);
     }
 
+    /// After a turn that concerned one member and left the deadlines of all others alone: as
+    /// [`GroupCoordinator::settle`], at a cost that does not grow with the group.
+    pub(super) fn settle_member(&mut self, id: &str, member: &str) {
+        match self.groups.get_mut(id) {
+            Some(Group::Consumer(group)) if group.wake_us.is_some() => {
+                group.assert_member_sound(member);
+                if let Some(deadline_us) = group.deadline_of(member) {
+                    wake_by(&mut self.wakes, id, &mut group.wake_us, deadline_us);
+                }
+            }
+            Some(_) | None => self.settle(id),
+        }
+    }
+
+    /// Member ids of a classic group.
+    #[cfg(test)]
+    pub(super) fn classic_members(&self, id: &str) -> Vec<String> {
+        match self.groups.get(id) {
+            Some(Group::Classic(group)) => group.members.keys().cloned().collect(),
+            Some(Group::Consumer(_)) | None => Vec::new(),
+        }
+    }
+
     /// Every parked join and sync, taken out: this coordinator is being dropped.
     pub fn take_waiters(&mut self) -> Vec<Waiter> {
-        self.groups.values_mut().flat_map(ClassicGroup::take_waiters).collect()
+        self.groups.values_mut().flat_map(Group::take_waiters).collect()
     }
 }
 
-/// Keeps one entry per group in `wakes`, not later than its deadline. A deadline that moved away
+/// Sees to it that `wakes` has an entry for the group, not later than its deadline.
+fn wake_in_time(wakes: &mut BTreeSet<(u64, String)>, id: &str, group: &mut Group) {
+    if let Some(deadline_us) = group.next_deadline_us() {
+        wake_by(wakes, id, group.wake_us(), deadline_us);
+    }
+}
+
+/// Keeps one entry per group in `wakes`, not later than `deadline_us`. A deadline that moved away
 /// leaves the entry where it is: it costs one look.
-fn wake_in_time(wakes: &mut BTreeSet<(u64, String)>, id: &str, group: &mut ClassicGroup) {
-    let Some(deadline_us) = group.next_deadline_us() else { return };
-    match group.wake_us {
+fn wake_by(
+    wakes: &mut BTreeSet<(u64, String)>,
+    id: &str,
+    wake: &mut Option<u64>,
+    deadline_us: u64,
+) {
+    match *wake {
         Some(wake_us) if wake_us <= deadline_us => return,
         Some(wake_us) => {
             wakes.remove(&(wake_us, id.to_owned()));
@@ -349,5 +560,5 @@ fn wake_in_time(wakes: &mut BTreeSet<(u64, String)>, id: &str, group: &mut Class
         None => {}
     }
     wakes.insert((deadline_us, id.to_owned()));
-    group.wake_us = Some(deadline_us);
+    *wake = Some(deadline_us);
 }

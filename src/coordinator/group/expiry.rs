@@ -5,8 +5,8 @@
 //! holds its core: [`super::limits::GROUPS_SWEPT_PER_TURN`] per turn.
 
 use super::classic::{ClassicGroup, GroupState};
-use super::coordinator::GroupCoordinator;
-use super::records::{CommittedOffset, GroupRecord};
+use super::coordinator::{Group, GroupCoordinator};
+use super::records::CommittedOffset;
 use super::turn::Turn;
 use crate::model::limits::GROUPS_SWEPT_PER_TURN;
 use std::ops::Bound;
@@ -51,17 +51,21 @@ impl ClassicGroup {
         }
     }
 
-    fn is_expired(&self, offset: &CommittedOffset, age_of: AgeOf, turn: &Turn<'_>) -> bool {
-        if let Some(expire_ms) = offset.expire_ms {
-            return turn.now.wall_ms >= expire_ms;
-        }
-        let since_ms = match age_of {
+    /// Wall clock in ms.
+    fn begin_of_age(&self, offset: &CommittedOffset, age_of: AgeOf) -> i64 {
+        match age_of {
             AgeOf::Group => self.state_since_ms.unwrap_or(offset.commit_ms),
             AgeOf::Commit => offset.commit_ms,
-        };
-        let age_ms = turn.now.wall_ms.saturating_sub(since_ms);
-        u64::try_from(age_ms).is_ok_and(|age_ms| age_ms >= turn.config.offsets_retention_ms)
+        }
     }
+}
+
+fn is_expired(offset: &CommittedOffset, since_ms: i64, turn: &Turn<'_>) -> bool {
+    if let Some(expire_ms) = offset.expire_ms {
+        return turn.now.wall_ms >= expire_ms;
+    }
+    let age_ms = turn.now.wall_ms.saturating_sub(since_ms);
+    u64::try_from(age_ms).is_ok_and(|age_ms| age_ms >= turn.config.offsets_retention_ms)
 }
 
 impl GroupCoordinator {
@@ -93,23 +97,26 @@ impl GroupCoordinator {
 
     fn sweep_group(&mut self, id: &str, turn: &mut Turn<'_>) {
         let Some(group) = self.groups.get(id) else { return };
-        if let Some(age_of) = group.offsets_age_of() {
-            let expired = self.offsets.keys_of(id, |topic, offset| {
-                !group.is_subscribed_to(topic) && group.is_expired(offset, age_of, turn)
-            });
-            for (topic, partition) in expired {
-                if self.offsets.pending.has(id, &topic, partition) {
-                    continue;
-                }
-                self.offsets.remove(id, &topic, partition, turn);
+        let expired = self.offsets.keys_of(id, |topic, offset| match group {
+            Group::Classic(group) => group.offsets_age_of().is_some_and(|age_of| {
+                !group.is_subscribed_to(topic)
+                    && is_expired(offset, group.begin_of_age(offset, age_of), turn)
+            }),
+            // Each offset has its own age; topics in use do not age (KIP-848).
+            Group::Consumer(group) => {
+                !group.is_subscribed_to(topic) && is_expired(offset, offset.commit_ms, turn)
             }
+        });
+        for (topic, partition) in expired {
+            if self.offsets.pending.has(id, &topic, partition) {
+                continue;
+            }
+            self.offsets.remove(id, &topic, partition, turn);
         }
-        let is_idle = group.state == GroupState::Empty && group.pending_joins.is_empty();
         let has_pending = self.offsets.pending.has_group(id);
-        if is_idle && !has_pending && self.offsets.of_group(id).is_none() {
-            assert!(group.members.is_empty());
+        if group.is_idle() && !has_pending && self.offsets.of_group(id).is_none() {
+            group.write_tombstones(turn);
             self.groups.remove(id);
-            turn.write(GroupRecord::Group { group: id.to_owned(), value: None });
         }
     }
 }

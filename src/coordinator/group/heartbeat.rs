@@ -78,7 +78,8 @@ impl ClassicGroup {
             assert!(!self.members.contains_key(id));
         }
         if !dead.is_empty() {
-            self.rebalance(turn);
+            let names = dead.join(", ");
+            self.rebalance(|| format!("member {names} was silent too long"), turn);
         } else if self.pending_joins.len() < pending_before {
             self.complete_join_if_ready(turn);
         }

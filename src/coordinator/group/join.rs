@@ -86,8 +86,10 @@ impl ClassicGroup {
         let mut member = Member::joining(join, waiter);
         member.expires_at_us = Some(turn.deadline_us(turn.config.new_member_join_timeout_ms));
         self.leader.get_or_insert_with(|| id.clone());
+        let joined = id.clone();
+        let reason = move || format!("member {joined} joined");
         self.members.insert(id, member);
-        self.rebalance(turn);
+        self.rebalance(reason, turn);
     }
 
     /// A member of the group joins: in a rebalance it is expected to; in a stable group only a
@@ -108,7 +110,9 @@ impl ClassicGroup {
         }
         let member = self.members.get_mut(&id).expect("checked by check_member");
         member.rejoin(&id, join, waiter, turn);
-        self.rebalance(turn);
+        let what = if is_unchanged { "asked for one" } else { "changed its subscription" };
+        let reason = || format!("member {id} {what}");
+        self.rebalance(reason, turn);
     }
 
     /// A static member comes back without its member id: the slot goes to the new id.
@@ -146,7 +150,8 @@ impl ClassicGroup {
         if changes_nothing {
             self.keep_static(&new, knows_skip_assignment, leader_before, turn);
         } else {
-            self.rebalance(turn);
+            let reason = || format!("static member {new} came back with another subscription");
+            self.rebalance(reason, turn);
         }
     }
 

@@ -19,7 +19,9 @@ impl ClassicGroup {
         assert!(members.len() == asked);
         let has_left = members.iter().any(|left| left.code == KafkaCode::None);
         if has_left && self.state != GroupState::Empty {
-            self.rebalance(turn);
+            let left = members.iter().filter(|left| left.code == KafkaCode::None);
+            let names: Vec<&str> = left.map(LeftMember::name).collect();
+            self.rebalance(|| format!("member {} left", names.join(", ")), turn);
         }
         turn.answer(waiter, GroupAnswer::Leave(Left { members }));
     }
@@ -42,6 +44,15 @@ impl ClassicGroup {
                 KafkaCode::None
             }
             Err(code) => code,
+        }
+    }
+}
+
+impl LeftMember {
+    fn name(&self) -> &str {
+        match &self.instance {
+            Some(instance) if self.member.is_empty() => instance,
+            Some(_) | None => &self.member,
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The group coordinator: who consumes which partitions, and how far each group has read.
 //!
 //! One [`GroupCoordinator`] per partition of `__consumer_offsets`, on the core that owns that
-//! partition. Groups of the classic protocol only (KIP-848 and share groups come with their own
-//! state machines beside `classic.rs`).
+//! partition. Groups of the classic protocol (`classic.rs`) and of the consumer protocol (KIP-848,
+//! `consumer.rs`); a group may move from one to the other and keeps its offsets.
 //!
 //! Why own request and answer structs ([`GroupRequest`], [`GroupAnswer`]) and not the protocol's
 //! messages: the machine must not know wire versions. What differs between versions (a single
 //! member in LeaveGroup v2, no rebalance timeout in JoinGroup v0) is settled in `api/`, once.
 
+pub mod assignor;
 pub mod calls;
 pub mod classic;
+pub mod consumer;
 pub mod coordinator;
 mod expiry;
 mod heartbeat;
@@ -18,9 +20,11 @@ mod leave;
 mod member;
 mod offsets;
 mod pending;
+pub mod rebalances;
 pub mod records;
 mod subscription;
 mod sync;
+pub mod topics;
 mod turn;
 
 #[cfg(test)]

@@ -139,16 +139,16 @@ impl Offsets {
         topics.into_iter().map(answer).collect()
     }
 
-    /// Removes offsets of topics that no member of `group` is subscribed to.
+    /// Removes offsets of topics that no member of the group is subscribed to.
     pub(super) fn delete(
         &mut self,
-        group: &ClassicGroup,
+        is_subscribed_to: impl Fn(&str) -> bool,
         delete: DeleteOffsets,
         turn: &mut Turn<'_>,
     ) -> Vec<TopicResult> {
         let mut results = Vec::with_capacity(delete.topics.len());
         for (name, partitions) in delete.topics {
-            let is_subscribed = group.is_subscribed_to(&name);
+            let is_subscribed = is_subscribed_to(&name);
             let code =
                 if is_subscribed { KafkaCode::GroupSubscribedToTopic } else { KafkaCode::None };
             if !is_subscribed {

@@ -11,8 +11,7 @@
 //! - A producer is known here while it has an undecided partition, and no longer.
 
 use super::calls::{CommitTransaction, TopicResult};
-use super::classic::ClassicGroup;
-use super::coordinator::GroupCoordinator;
+use super::coordinator::{Group, GroupCoordinator};
 use super::records::{CommittedOffset, GroupRecord};
 use super::turn::Turn;
 use crate::model::errors::KafkaCode;
@@ -146,7 +145,8 @@ impl GroupCoordinator {
     ) -> Result<Vec<TopicResult>, KafkaCode> {
         let CommitTransaction { producer, commit } = request;
         match self.groups.get(&commit.group) {
-            Some(group) => group.check_transactional_commit(&commit)?,
+            Some(Group::Classic(group)) => group.check_transactional_commit(&commit)?,
+            Some(Group::Consumer(group)) => group.check_transactional_commit(&commit)?,
             None if commit.generation >= 0 => return Err(KafkaCode::IllegalGeneration),
             None if self.groups.len() >= GROUPS_MAX => {
                 return Err(KafkaCode::CoordinatorNotAvailable);
@@ -178,7 +178,7 @@ impl GroupCoordinator {
 
     fn ensure_group(&mut self, id: &str) {
         if !self.groups.contains_key(id) {
-            self.groups.insert(id.to_owned(), ClassicGroup::new(id.to_owned()));
+            self.groups.insert(id.to_owned(), Group::classic(id));
         }
     }
 }

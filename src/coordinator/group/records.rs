@@ -17,9 +17,10 @@
 //! Versions 0 to 4 are read; 3 is written, or 1 for an offset that carries its own expiry. 4 is
 //! the same with compact lengths and tagged fields. A null value is a tombstone.
 //!
-//! Keys of other kinds (KIP-848, share and streams groups) decode to `None`: they belong to groups
-//! that this broker does not serve.
+//! Keys 3 to 8 and 16 belong to groups of the consumer protocol: see `consumer/records.rs`. Keys
+//! of other kinds (share and streams groups) decode to `None`: this broker does not serve them.
 
+use super::consumer::records::ConsumerRecord;
 use super::member::Member;
 use crate::coordinator::replayed::KeyValue;
 use crate::model::ids::{ProducerEpoch, ProducerId};
@@ -57,6 +58,10 @@ pub enum GroupRecord {
     Group {
         group: String,
         value: Option<GroupMetadata>,
+    },
+    Consumer {
+        group: String,
+        record: ConsumerRecord,
     },
 }
 
@@ -148,6 +153,7 @@ impl GroupRecord {
                 put_str(&mut key, group)?;
                 value.as_ref().map(encode_group).transpose()?
             }
+            GroupRecord::Consumer { group, record } => return record.encode(group),
         };
         Ok(KeyValue { key: key.finish()?.into_bytes(), value })
     }
@@ -169,7 +175,10 @@ impl GroupRecord {
                 group: get_string(&mut reader, LengthForm::Fixed)?,
                 value: value.map(decode_group).transpose()?,
             })),
-            _ => Ok(None),
+            number => {
+                let read = ConsumerRecord::decode(number, &mut reader, value)?;
+                Ok(read.map(|(group, record)| GroupRecord::Consumer { group, record }))
+            }
         }
     }
 }

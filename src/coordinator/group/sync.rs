@@ -71,7 +71,8 @@ impl ClassicGroup {
         if !self.fits_record(turn) {
             // Kafka's answer too when the record is refused for its size.
             self.drop_assignments(KafkaCode::UnknownServerError, turn);
-            return self.rebalance(turn);
+            let reason = || "the assignment is too large to be recorded".to_owned();
+            return self.rebalance(reason, turn);
         }
         let mut waiting = Vec::new();
         for (id, member) in &mut self.members {
@@ -107,6 +108,7 @@ impl ClassicGroup {
         for id in &silent {
             self.remove_member(id, turn);
         }
-        self.rebalance(turn);
+        let names = silent.join(", ");
+        self.rebalance(|| format!("member {names} did not ask for its assignment"), turn);
     }
 }

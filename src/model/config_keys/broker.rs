@@ -16,7 +16,7 @@ const NO_COMPACTION: &str = "log compaction does not run yet";
 const NO_THREADS: &str = "work is done by one executor per core, see highwater.cores";
 const NO_TLS: &str = "TLS and SASL are not built in, every listener is PLAINTEXT";
 const NO_QUOTA: &str = "connection limits per address are not built in";
-const NO_GROUP: &str = "only groups of the classic protocol are built yet";
+const NO_GROUP: &str = "only groups of the classic and the consumer protocol are built in";
 const NO_LINGER: &str = "a group commit gathers writes without waiting";
 const NO_TRANSACTIONS: &str = "transactions are not built yet";
 const ALWAYS_VERIFIED: &str = "a transaction is always verified";
@@ -48,8 +48,10 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("default.replication.factor", ConfigKind::Int { min: 1, max: 32_767 }, "1", "Replicas of a topic that does not say."),
     key("delete.topic.enable", ConfigKind::Bool, "true", "Whether topics may be deleted."),
     key("fetch.max.bytes", int(1024), "57671680", "Most bytes one Fetch may answer; more than 57671680 counts as that."),
-    key("group.consumer.heartbeat.interval.ms", int(1), "5000", "Heartbeat interval of members of the consumer protocol.").no_effect(NO_GROUP),
-    key("group.consumer.session.timeout.ms", int(1), "45000", "Session timeout of members of the consumer protocol.").no_effect(NO_GROUP),
+    key("group.consumer.heartbeat.interval.ms", int(1), "5000", "Heartbeat interval of members of the consumer protocol."),
+    key("group.consumer.max.size", int(1), INT_MAX, "Most members of a group of the consumer protocol."),
+    key("group.consumer.migration.policy", ConfigKind::OneOf(&["bidirectional", "upgrade", "downgrade", "disabled"]), "bidirectional", "Which groups with members may move between the classic and the consumer protocol."),
+    key("group.consumer.session.timeout.ms", int(1), "45000", "Session timeout of members of the consumer protocol."),
     key("group.coordinator.append.linger.ms", int(0), "5", "How long a coordinator gathers writes.").no_effect(NO_LINGER),
     key("group.coordinator.rebalance.protocols", ConfigKind::List(&["consumer", "classic", "share", "streams"]), "classic,consumer,streams", "Group protocols that are served.").no_effect(NO_GROUP),
     key("group.initial.rebalance.delay.ms", ANY_INT, "3000", "How long a new group waits for more members."),

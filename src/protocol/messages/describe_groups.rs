@@ -37,6 +37,14 @@ schema! {
         protocol_data: String, "0+";
         members: Vec<DescribedGroupMember>, "0+";
         authorized_operations: i32 = i32::MIN, "3+";
+        rebalances: Vec<GroupRebalance>, "5+", tag(10_000, "5+"), ignorable();
+    }
+
+    /// Why the group rebalanced. Our own tagged field, which other clients skip (KIP-482).
+    struct GroupRebalance {
+        at_ms: i64, "5+";
+        from: i32, "5+";
+        reason: String, "5+";
     }
 
     /// One of `members` of [`DescribedGroup`].

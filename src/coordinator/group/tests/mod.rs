@@ -1,6 +1,11 @@
 //! Scripts in, transcripts out: see `script.rs` for the words.
 
+mod assignor;
 mod classic;
+mod consumer;
+mod consumer_random;
+mod consumer_script;
+mod migration;
 mod offsets;
 mod random;
 mod records;

@@ -286,7 +286,13 @@ impl Life {
 
     /// The committed offsets, as the coordinator tells them.
     fn offsets(&mut self) -> BTreeMap<i32, i64> {
-        let fetch = FetchOffsets { group: GROUP.into(), require_stable: false, topics: None };
+        let fetch = FetchOffsets {
+            group: GROUP.into(),
+            member: None,
+            member_epoch: -1,
+            require_stable: false,
+            topics: None,
+        };
         let answer = self.ask(GroupRequest::FetchOffsets(fetch), Asked::Other);
         let Some(GroupAnswer::FetchOffsets(topics)) = answer else { panic!("{answer:?}") };
         let partitions = topics.into_iter().flat_map(|topic| topic.partitions);

@@ -129,8 +129,8 @@ fn older_and_newer_versions_of_a_value_are_read() {
 
 #[test]
 fn records_of_other_kinds_are_passed_over_and_damaged_ones_are_errors() {
-    let newer_group = unhex("0003 0001 67");
-    assert_eq!(GroupRecord::decode(&newer_group, None).unwrap(), None);
+    let share_group = unhex("000b 0001 67");
+    assert_eq!(GroupRecord::decode(&share_group, None).unwrap(), None);
     assert!(GroupRecord::decode(&Bytes::new(), None).is_err());
     assert!(GroupRecord::decode(&unhex("0002 0009 67"), None).is_err());
     let value = unhex("0005 00");
@@ -140,7 +140,7 @@ fn records_of_other_kinds_are_passed_over_and_damaged_ones_are_errors() {
 proptest! {
     #[test]
     fn no_bytes_in_the_log_bring_the_decoder_or_the_replay_down(
-        kind in 0_i16..4,
+        kind in 0_i16..18,
         rest in prop::collection::vec(any::<u8>(), 0..40),
         value in prop::option::of(prop::collection::vec(any::<u8>(), 0..80)),
     ) {

@@ -213,16 +213,16 @@ impl World {
                 let producer = Producer { id, epoch: ProducerEpoch(0) };
                 GroupRequest::CommitTransaction(CommitTransaction { producer, commit })
             }
-            "fetch" if words.plain[1] == "all" => GroupRequest::FetchOffsets(FetchOffsets {
-                group,
-                require_stable: false,
-                topics: None,
-            }),
             "fetch" | "stable" => {
-                let topics = words.plain[1..].iter().map(|word| place_of(word)).collect();
-                let require_stable = words.plain[0] == "stable";
-                let topics = Some(topics);
-                GroupRequest::FetchOffsets(FetchOffsets { group, require_stable, topics })
+                let is_all = words.plain[1] == "all";
+                let places = words.plain[1..].iter().map(|word| place_of(word));
+                GroupRequest::FetchOffsets(FetchOffsets {
+                    group,
+                    member: None,
+                    member_epoch: -1,
+                    require_stable: words.plain[0] == "stable",
+                    topics: (!is_all).then(|| places.collect()),
+                })
             }
             "forget" => {
                 let topics = words.plain[1..].iter().map(|word| place_of(word)).collect();
@@ -412,6 +412,7 @@ fn show_record(record: &GroupRecord) -> String {
             format!("producer {}: {topic}:{partition} = {}", producer.id.0, value.offset)
         }
         GroupRecord::Group { value: None, .. } => "group removed".to_owned(),
+        GroupRecord::Consumer { record, .. } => format!("{record:?}"),
         GroupRecord::Group { value: Some(value), .. } => {
             let member = |m: &crate::coordinator::group::records::MemberMetadata| {
                 format!("{}={}", m.member, text(&m.assignment))
@@ -481,6 +482,9 @@ fn show_answer(answer: &GroupAnswer) -> String {
             format!("{:?}", groups.iter().map(group).collect::<Vec<_>>())
         }
         GroupAnswer::Delete(groups) => groups[0].1.name().to_owned(),
+        GroupAnswer::ConsumerHeartbeat(_) | GroupAnswer::DescribeConsumer(_) => {
+            unreachable!("consumer_script.rs has the words for it")
+        }
     }
 }
 
