@@ -20,7 +20,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 /// Every sub-command, down to its leaves.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["topic"],
     &["topic", "create"],
@@ -28,6 +28,11 @@ const COMMANDS: [&[&str]; 14] = [
     &["topic", "describe"],
     &["topic", "alter"],
     &["topic", "delete"],
+    &["group"],
+    &["group", "list"],
+    &["group", "describe"],
+    &["group", "reset-offsets"],
+    &["group", "delete"],
     &["produce"],
     &["consume"],
     &["log"],

@@ -36,6 +36,28 @@ const DELETE_EXAMPLES: &str = "Examples:
   highwater topic delete orders
   highwater topic delete orders payments   several at once";
 
+const GROUP_EXAMPLES: &str = "Examples:
+  highwater group list
+  highwater group describe readers";
+
+const GROUP_LIST_EXAMPLES: &str = "Examples:
+  highwater group list
+  highwater group list --state Stable --type consumer
+  highwater group list --json   one JSON object per group";
+
+const GROUP_DESCRIBE_EXAMPLES: &str = "Examples:
+  highwater group describe readers
+  highwater group describe readers --json";
+
+const RESET_EXAMPLES: &str = "Examples:
+  highwater group reset-offsets readers --topic orders --to-earliest   shows, changes nothing
+  highwater group reset-offsets readers --topic orders:0,3 --shift-by -10 --execute
+  highwater group reset-offsets readers --all-topics --to-datetime 2026-11-21T08:00:00Z --execute";
+
+const GROUP_DELETE_EXAMPLES: &str = "Examples:
+  highwater group delete readers
+  highwater group delete readers writers   several at once";
+
 const PRODUCE_EXAMPLES: &str = "Examples:
   echo 'hello' | highwater produce orders
   echo 'k1:hello' | highwater produce orders -K:       key k1, value hello
@@ -107,6 +129,9 @@ pub(crate) enum Command {
     /// Create, list, describe, alter and delete topics
     #[command(subcommand, after_help = TOPIC_EXAMPLES)]
     Topic(TopicCommand),
+    /// List, describe, reset offsets of and delete consumer groups
+    #[command(subcommand, after_help = GROUP_EXAMPLES)]
+    Group(GroupCommand),
     /// Send standard input to a topic, one record per line
     #[command(after_help = PRODUCE_EXAMPLES)]
     Produce(ProduceOptions),
@@ -199,6 +224,88 @@ pub(crate) enum TopicCommand {
         #[command(flatten)]
         target: Target,
     },
+}
+
+/// What can be done with consumer groups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Names, types and states of all groups
+    #[command(after_help = GROUP_LIST_EXAMPLES)]
+    List {
+        /// Only groups in this state, such as Stable; may be repeated
+        #[arg(long = "state", value_name = "STATE")]
+        states: Vec<String>,
+        /// Only groups of this type, classic or consumer; may be repeated
+        #[arg(long = "type", value_name = "TYPE")]
+        types: Vec<String>,
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Members, lag of each partition in records and seconds, and why the group rebalanced
+    #[command(after_help = GROUP_DESCRIBE_EXAMPLES)]
+    Describe {
+        group: String,
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show where a group without members would begin, and set it with --execute
+    #[command(after_help = RESET_EXAMPLES)]
+    ResetOffsets(ResetOptions),
+    /// Delete groups without members, and their offsets
+    #[command(after_help = GROUP_DELETE_EXAMPLES)]
+    Delete {
+        #[arg(required = true)]
+        groups: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Flags of `group reset-offsets`.
+#[derive(Debug, clap::Args)]
+#[command(group(
+    clap::ArgGroup::new("goal")
+        .required(true)
+        .args(["to_earliest", "to_latest", "to_datetime", "shift_by", "to_offset"])
+))]
+#[command(group(clap::ArgGroup::new("scope").required(true).args(["topics", "all_topics"])))]
+pub(crate) struct ResetOptions {
+    pub group: String,
+    /// A topic, or some of its partitions; may be repeated
+    #[arg(short, long = "topic", value_name = "TOPIC[:P,P]")]
+    pub topics: Vec<String>,
+    /// Every topic that the group has offsets of
+    #[arg(long)]
+    pub all_topics: bool,
+    /// The first record that is still there
+    #[arg(long)]
+    pub to_earliest: bool,
+    /// The end: only what is written from now on
+    #[arg(long)]
+    pub to_latest: bool,
+    /// The first record at or after a time: YYYY-MM-DDTHH:MM:SS.sss with Z or +HH:MM (else UTC), or
+    /// @MS (milliseconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    pub to_datetime: Option<String>,
+    /// This many records further on; negative is back
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub shift_by: Option<i64>,
+    #[arg(long, value_name = "OFFSET")]
+    pub to_offset: Option<i64>,
+    /// Only show what would be set; the default
+    #[arg(long, conflicts_with = "execute")]
+    pub dry_run: bool,
+    /// Set the offsets
+    #[arg(long)]
+    pub execute: bool,
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// Compression of produced batches.

@@ -10,6 +10,7 @@ pub mod config_source; // files, environment and flags become settings
 mod client; // one blocking connection to a broker
 mod consume; // records to the terminal
 mod error; // what went wrong, and the exit code that says so
+mod group; // consumer groups: state, lag, offsets
 mod explain; // one page per operator error
 mod leaders; // which broker leads which partition
 mod log_dump; // segment files, batch by batch, with their checksums
@@ -60,6 +61,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
     match args.command {
         None => Ok(start::run(&args.start)?),
         Some(Command::Topic(command)) => topic::run(&command),
+        Some(Command::Group(command)) => group::run(&command),
         Some(Command::Produce(options)) => produce::run(&options),
         Some(Command::Consume(options)) => consume::run(&options),
         Some(Command::Log(command)) => log_dump::run(&command),
