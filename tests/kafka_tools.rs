@@ -22,6 +22,7 @@ const PRODUCER_PERF: &str = "org.apache.kafka.tools.ProducerPerformance";
 const LOG_DIRS: &str = "org.apache.kafka.tools.LogDirsCommand";
 const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 const API_VERSIONS: &str = "org.apache.kafka.tools.BrokerApiVersionsCommand";
+const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const DUMP_LOG: &str = "kafka.tools.DumpLogSegments";
 
 /// The tools, and the broker they are pointed at.
@@ -168,6 +169,82 @@ fn the_console_tools_write_and_read() {
         ],
     );
     assert_has(&from_two, &["Offset:2\ttwo", "Offset:3\tthree", "Processed a total of 2 messages"]);
+}
+
+/// The lines of a tool's tables with one space between columns.
+fn columns(text: &str) -> String {
+    let line = |line: &str| line.split_whitespace().collect::<Vec<&str>>().join(" ");
+    text.lines().map(line).collect::<Vec<String>>().join("\n")
+}
+
+#[test]
+fn groups_are_listed_described_reset_and_deleted() {
+    let Some(mut session) = Session::start("kafka-consumer-groups") else { return };
+    session.run(TOPICS, &["--create", "--topic", "lines", "--partitions", "1"]);
+    session.run_with_input(CONSOLE_PRODUCER, &["--topic", "lines"], "a\nb\nc\nd\n");
+    for protocol in ["classic", "consumer"] {
+        let property = format!("group.protocol={protocol}");
+        let read = ["--topic", "lines", "--from-beginning", "--max-messages", "3"];
+        let with = ["--group", protocol, "--consumer-property", &property, "--timeout-ms", "20000"];
+        session.run(CONSOLE_CONSUMER, &[&read[..], &with[..]].concat());
+    }
+    assert_eq!(sorted(&session.run(GROUPS, &["--list"])), ["classic", "consumer"]);
+    let by_state = columns(&session.run(GROUPS, &["--list", "--state"]));
+    assert_has(&by_state, &["GROUP STATE", "classic Empty", "consumer Empty"]);
+    let by_type = columns(&session.run(GROUPS, &["--list", "--type"]));
+    assert_has(&by_type, &["GROUP TYPE", "classic Classic", "consumer Consumer"]);
+    assert_eq!(session.run(GROUPS, &["--list", "--type", "consumer"]).lines().count(), 2);
+
+    for group in ["classic", "consumer"] {
+        let described = columns(&session.run(GROUPS, &["--describe", "--group", group]));
+        assert_has(
+            &described,
+            &[
+                &format!("Consumer group '{group}' has no active members."),
+                "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG CONSUMER-ID HOST CLIENT-ID",
+                &format!("{group} lines 0 3 4 1 - - -"),
+            ],
+        );
+        let state = columns(&session.run(GROUPS, &["--describe", "--group", group, "--state"]));
+        assert_has(
+            &state,
+            &["GROUP COORDINATOR (ID) ASSIGNMENT-STRATEGY STATE #MEMBERS", "Empty 0"],
+        );
+        let members = session.run(GROUPS, &["--describe", "--group", group, "--members"]);
+        assert_has(&members, &[&format!("Consumer group '{group}' has no active members.")]);
+
+        let to = |how: &[&'static str]| {
+            let reset = ["--reset-offsets", "--group", group, "--topic", "lines"];
+            [&reset[..], how].concat().into_iter().map(str::to_owned).collect::<Vec<String>>()
+        };
+        let mut reset = |how: &[&'static str]| {
+            let arguments = to(how);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            columns(&session.run(GROUPS, &arguments))
+        };
+        let shown = reset(&["--to-earliest", "--dry-run"]);
+        assert_has(&shown, &["GROUP TOPIC PARTITION NEW-OFFSET", &format!("{group} lines 0 0")]);
+        assert_has(&reset(&["--shift-by", "-1", "--execute"]), &[&format!("{group} lines 0 2")]);
+        let by_time = reset(&["--to-datetime", "2020-01-01T00:00:00.000", "--execute"]);
+        assert_has(&by_time, &[&format!("{group} lines 0 0")]);
+        assert_has(&reset(&["--to-offset", "1", "--execute"]), &[&format!("{group} lines 0 1")]);
+        let described = columns(&session.run(GROUPS, &["--describe", "--group", group]));
+        assert_has(&described, &[&format!("{group} lines 0 1 4 3 - - -")]);
+
+        let forgotten =
+            session.run(GROUPS, &["--delete-offsets", "--group", group, "--topic", "lines"]);
+        assert_has(&columns(&forgotten), &["TOPIC PARTITION STATUS", "lines 0 Successful"]);
+        let deleted = session.run(GROUPS, &["--delete", "--group", group]);
+        let done = format!("Deletion of requested consumer groups ('{group}') was successful.");
+        assert_has(&deleted, &[&done]);
+    }
+    assert_eq!(session.run(GROUPS, &["--list"]), "");
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
 }
 
 #[test]

@@ -488,6 +488,10 @@ func run(c namedCase) {
 }
 
 func main() {
+	if len(os.Args) > 5 && os.Args[1] == "member" {
+		runMember(os.Args[2:])
+		return
+	}
 	if len(os.Args) != 4 {
 		fmt.Fprintln(os.Stderr, "usage: clients franz|sarama HOST:PORT PREFIX")
 		os.Exit(2)

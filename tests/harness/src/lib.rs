@@ -35,7 +35,8 @@ pub use process::{Finished, run_to_end, wait_until};
 pub use random::Random;
 pub use recorder::Recorder;
 pub use toolchain::{
-    Missing, Toolchain, go_program, jars, java_classes, kafka_jars, kcat, node_modules, python,
+    Missing, Toolchain, go_program, jars, java_classes, java_member, kafka_jars, kcat,
+    node_modules, python,
 };
 pub use tools::{ToolOutput, Tools};
 pub use wire::{Produced, Wire};

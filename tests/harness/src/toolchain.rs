@@ -88,7 +88,7 @@ pub fn node_modules() -> Result<PathBuf, Missing> {
 /// # Errors
 /// Without `go`, or without the module proxy.
 pub fn go_program() -> Result<PathBuf, Missing> {
-    let names = ["go.mod", "go.sum", "cases.go", "franz.go", "sarama.go"];
+    let names = ["go.mod", "go.sum", "cases.go", "franz.go", "member.go", "sarama.go"];
     let files: Vec<PathBuf> = names.iter().map(|name| sources("go").join(name)).collect();
     let files: Vec<&PathBuf> = files.iter().collect();
     let directory = installed("go", &files, |directory| {
@@ -104,6 +104,19 @@ pub fn go_program() -> Result<PathBuf, Missing> {
 /// Without `java` or `mvn`, or without the repository.
 pub fn kafka_jars() -> Result<PathBuf, Missing> {
     jars("kafka")
+}
+
+/// Our Java class of a group's member, compiled against Kafka 4.1.
+///
+/// # Errors
+/// Without `javac` or `mvn`, or without the repository.
+pub fn java_member() -> Result<PathBuf, Missing> {
+    let member = sources("java/src/GroupMember.java");
+    let jars = jars("kafka")?;
+    installed("java-member", &[&member], |directory| {
+        let class_path = format!("{}/*", jars.display());
+        run("javac", &["-d", ".", "-cp", &class_path, &member.display().to_string()], directory)
+    })
 }
 
 /// Our Java classes, compiled: `ClientCases` and `ToolDriver`.
