@@ -13,7 +13,8 @@
 //! - An id in a prepared state has markers under way or a wake that sends them again. Its
 //!   `partitions` are those not told yet.
 //! - Nothing but the last marker takes an id out of a prepared state.
-//! - `wakes` holds one entry for each id, not later than its deadline, unless markers are under way.
+//! - `wakes` holds one entry for each id, not later than its deadline, unless its markers are under
+//!   way.
 
 use super::calls::{
     DescribedTransaction, ListedTransaction, TopicPartitions, TransactionAnswer, TransactionFilter,

@@ -28,7 +28,8 @@ fn any_act() -> impl Strategy<Value = Act> {
     let client = 0..2_usize;
     let flow = prop_oneof![Just(Flow::EpochPerProducer), Just(Flow::EpochPerTransaction)];
     prop_oneof![
-        2 => (client.clone(), any::<bool>()).prop_map(|(client, resumes)| Act::Init { client, resumes }),
+        2 => (client.clone(), any::<bool>())
+            .prop_map(|(client, resumes)| Act::Init { client, resumes }),
         6 => (client.clone(), 0..4).prop_map(|(client, partition)| Act::Add { client, partition }),
         4 => (client, any::<bool>(), flow)
             .prop_map(|(client, commits, flow)| Act::End { client, commits, flow }),
