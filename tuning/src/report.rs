@@ -1,6 +1,7 @@
-//! Rows of the report, as a table, as JSON and as an exit code.
+//! What was found, as a table, as JSON and as an exit code.
 
-use serde_json::json;
+use crate::tuner::{Change, Tuner};
+use serde_json::{Value, json};
 
 /// What it means for the broker when a check is not met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,58 +20,64 @@ pub(crate) enum Status {
     Info,
     Warn,
     Error,
-    /// It cannot be known here.
-    NotApplicable,
+    /// The kernel, the hypervisor or the container's host decides it.
+    Managed,
+    /// This host does not have it.
+    NotAvailable,
+    NeedsRoot,
+    /// Only the kernel's command line sets it.
+    NeedsReboot,
 }
 
+/// What one tuner found.
 #[derive(Debug, Clone)]
-pub(crate) struct Row {
-    pub(crate) id: &'static str,
+pub(crate) struct Finding {
     pub(crate) status: Status,
+    pub(crate) severity: Severity,
     pub(crate) current: String,
     pub(crate) wanted: String,
-    pub(crate) severity: Severity,
-    pub(crate) why: &'static str,
     /// Empty where there is nothing to do.
     pub(crate) fix: String,
+    /// What `apply` would write.
+    pub(crate) changes: Vec<Change>,
 }
 
-impl Row {
+pub(crate) struct Row {
+    pub(crate) tuner: &'static Tuner,
+    pub(crate) finding: Finding,
+}
+
+impl Finding {
     /// A check of `current`, met or not.
-    pub(crate) fn new(
-        id: &'static str,
-        severity: Severity,
-        current: impl Into<String>,
-        is_met: bool,
-    ) -> Row {
+    pub(crate) fn new(severity: Severity, current: impl Into<String>, is_met: bool) -> Finding {
         let status = match (is_met, severity) {
             (true, _) => Status::Ok,
             (false, Severity::Required) => Status::Error,
             (false, Severity::Advised) => Status::Warn,
             (false, Severity::Context) => Status::Info,
         };
-        let (wanted, fix) = (String::new(), String::new());
-        Row { id, status, current: current.into(), wanted, severity, why: "", fix }
+        let (wanted, fix, changes) = (String::new(), String::new(), Vec::new());
+        Finding { status, severity, current: current.into(), wanted, fix, changes }
+    }
+
+    /// A finding that is neither met nor missed.
+    pub(crate) fn told(status: Status, current: impl Into<String>) -> Finding {
+        Finding { status, ..Finding::new(Severity::Context, current, true) }
     }
 
     /// A check whose facts this host does not show.
-    pub(crate) fn unknown(id: &'static str, severity: Severity, reason: &str) -> Row {
-        Row { status: Status::NotApplicable, ..Row::new(id, severity, reason, true) }
+    pub(crate) fn absent(reason: &str) -> Finding {
+        Finding::told(Status::NotAvailable, reason)
     }
 
-    pub(crate) fn wanted(mut self, wanted: impl Into<String>) -> Row {
+    pub(crate) fn wanted(mut self, wanted: impl Into<String>) -> Finding {
         self.wanted = wanted.into();
         self
     }
 
-    pub(crate) fn why(mut self, why: &'static str) -> Row {
-        self.why = why;
-        self
-    }
-
     /// How to meet the check; dropped where it is met.
-    pub(crate) fn fix(mut self, fix: impl Into<String>) -> Row {
-        if matches!(self.status, Status::Info | Status::Warn | Status::Error) {
+    pub(crate) fn fix(mut self, fix: impl Into<String>) -> Finding {
+        if !matches!(self.status, Status::Ok | Status::NotAvailable) {
             self.fix = fix.into();
         }
         self
@@ -88,65 +95,100 @@ impl Severity {
 }
 
 impl Status {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Status::Ok => "ok",
             Status::Info => "info",
             Status::Warn => "warn",
             Status::Error => "error",
-            Status::NotApplicable => "n-a",
+            Status::Managed => "managed",
+            Status::NotAvailable => "n-a",
+            Status::NeedsRoot => "needs-root",
+            Status::NeedsReboot => "needs-reboot",
         }
     }
 }
 
-/// One line per check; why and fix follow where something is to do.
+const WIDE: usize = 44;
+
+/// One line per check; why, gain and fix follow where something is to do. What this host does not
+/// have is one line at the end.
 pub(crate) fn table(rows: &[Row]) -> String {
+    let is_there = |row: &&Row| row.finding.status != Status::NotAvailable;
+    let there: Vec<&Row> = rows.iter().filter(is_there).collect();
     let width = |cell: fn(&Row) -> &str, title: &str| {
-        rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0).max(title.len())
+        let longest = there.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0);
+        longest.clamp(title.len(), WIDE)
     };
-    let id = width(|row| row.id, "ID");
-    let current = width(|row| &row.current, "CURRENT");
-    let wanted = width(|row| &row.wanted, "WANTED");
+    let id = width(|row| row.tuner.id, "ID");
+    let current = width(|row| &row.finding.current, "CURRENT");
+    let wanted = width(|row| &row.finding.wanted, "WANTED");
     let mut text = format!(
-        "{:<6}  {:<id$}  {:<current$}  {:<wanted$}  SEVERITY\n",
+        "{:<12}  {:<id$}  {:<current$}  {:<wanted$}  SEVERITY\n",
         "STATUS", "ID", "CURRENT", "WANTED"
     );
-    for row in rows {
-        let (status, severity) = (row.status.name(), row.severity.name());
+    for Row { tuner, finding } in there {
+        let (status, severity) = (finding.status.name(), finding.severity.name());
         text.push_str(&format!(
-            "{status:<6}  {:<id$}  {:<current$}  {:<wanted$}  {severity}\n",
-            row.id, row.current, row.wanted
+            "{status:<12}  {:<id$}  {:<current$}  {:<wanted$}  {severity}\n",
+            tuner.id, finding.current, finding.wanted
         ));
-        if !row.fix.is_empty() {
-            text.push_str(&format!("        why: {}\n        fix: {}\n", row.why, row.fix));
+        if !finding.fix.is_empty() {
+            text.push_str(&format!("    why:  {}\n", tuner.why));
+            if !tuner.gain.is_empty() {
+                text.push_str(&format!("    gain: {}\n", tuner.gain));
+            }
+            text.push_str(&format!("    fix:  {}\n", finding.fix));
         }
+    }
+    let absent: Vec<&str> =
+        rows.iter().filter(|row| !is_there(row)).map(|row| row.tuner.id).collect();
+    if !absent.is_empty() {
+        text.push_str(&format!("\nnot available here: {}\n", absent.join(", ")));
     }
     text
 }
 
-pub(crate) fn json(rows: &[Row]) -> String {
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            json!({
-                "status": row.status.name(),
-                "id": row.id,
-                "current": row.current,
-                "wanted": row.wanted,
-                "severity": row.severity.name(),
-                "why": row.why,
-                "fix": row.fix,
-            })
+pub(crate) fn json(rows: &[Row]) -> Value {
+    let row = |Row { tuner, finding }: &Row| {
+        let change = |change: &Change| json!({ "path": format!("/{}", change.path), "old": change.old, "new": change.new });
+        json!({
+            "status": finding.status.name(),
+            "id": tuner.id,
+            "current": finding.current,
+            "wanted": finding.wanted,
+            "severity": finding.severity.name(),
+            "why": tuner.why,
+            "gain": tuner.gain,
+            "risk": tuner.risk,
+            "fix": finding.fix,
+            "changes": finding.changes.iter().map(change).collect::<Vec<_>>(),
         })
-        .collect();
-    format!("{:#}\n", serde_json::Value::from(rows))
+    };
+    Value::from(rows.iter().map(row).collect::<Vec<_>>())
 }
 
-pub(crate) fn exit_code(rows: &[Row]) -> u8 {
-    let has = |status| rows.iter().any(|row| row.status == status);
-    match (has(Status::Error), has(Status::Warn)) {
-        (true, _) => 2,
-        (false, true) => 1,
-        (false, false) => 0,
+/// What makes `check` fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FailOn {
+    Warn,
+    Error,
+}
+
+pub(crate) const EXIT_WARNINGS: u8 = 1;
+pub(crate) const EXIT_ERRORS: u8 = 2;
+pub(crate) const EXIT_NOT_POSSIBLE: u8 = 3;
+pub(crate) const EXIT_USAGE: u8 = 64;
+
+pub(crate) fn exit_code(rows: &[Row], fail_on: FailOn) -> u8 {
+    let has = |wanted: &[Status]| rows.iter().any(|row| wanted.contains(&row.finding.status));
+    if has(&[Status::Error]) {
+        return EXIT_ERRORS;
     }
+    if fail_on == FailOn::Warn && has(&[Status::Warn, Status::NeedsReboot]) {
+        return EXIT_WARNINGS;
+    }
+    // Nothing could be judged: that is no clean bill of health.
+    let is_judged = has(&[Status::Ok, Status::Info, Status::Warn, Status::NeedsReboot]);
+    if is_judged { 0 } else { EXIT_NOT_POSSIBLE }
 }

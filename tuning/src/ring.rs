@@ -1,31 +1,27 @@
 //! A real ring, opened as the broker will: the only check that no file can answer.
 
-use crate::host::Host;
-use crate::report::{Row, Severity};
+use crate::report::{Finding, Severity};
+use crate::tuner::Scene;
 use io_uring::IoUring;
 use rustix::io::Errno;
 use std::io;
 
 /// Entries of the probe's ring: too few to meet a limit that the broker would not meet.
 const ENTRIES: u32 = 8;
-const WHY: &str = "every core of the broker does its I/O through a ring";
 
-pub(crate) fn check(host: &Host) -> Row {
-    if !host.is_live {
-        return Row::unknown("iouring.ring", Severity::Required, "not this host").why(WHY);
+pub(crate) fn check(scene: &Scene) -> Finding {
+    if !scene.host.is_live {
+        return Finding::absent("not this host");
     }
-    row(IoUring::new(ENTRIES).map(drop))
+    finding(IoUring::new(ENTRIES).map(drop))
 }
 
-fn row(outcome: io::Result<()>) -> Row {
+fn finding(outcome: io::Result<()>) -> Finding {
     let (current, fix) = match &outcome {
         Ok(()) => ("opened".to_owned(), ""),
         Err(error) => cause(error),
     };
-    Row::new("iouring.ring", Severity::Required, current, outcome.is_ok())
-        .wanted("opened")
-        .why(WHY)
-        .fix(fix)
+    Finding::new(Severity::Required, current, outcome.is_ok()).wanted("opened").fix(fix)
 }
 
 /// What each error of io_uring_setup means, and what to do.
@@ -70,10 +66,10 @@ mod tests {
             (Errno::MFILE, "out of descriptors", "ulimit -n"),
             (Errno::INVAL, "Invalid argument (os error 22)", "kernel 5.8"),
         ] {
-            let row = row(Err(io::Error::from(errno)));
-            assert_eq!((row.status, row.current.as_str()), (Status::Error, current));
-            assert!(row.fix.contains(fix), "{}", row.fix);
+            let found = finding(Err(io::Error::from(errno)));
+            assert_eq!((found.status, found.current.as_str()), (Status::Error, current));
+            assert!(found.fix.contains(fix), "{}", found.fix);
         }
-        assert_eq!(row(Ok(())).status, Status::Ok);
+        assert_eq!(finding(Ok(())).status, Status::Ok);
     }
 }
