@@ -6,14 +6,13 @@
 
 use crate::api::context::RequestContext;
 use crate::api::{
-    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions,
-    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
-    delete_groups, delete_records, delete_topics, describe_cluster, describe_configs,
-    describe_groups, describe_log_dirs, describe_producers, describe_topic_partitions,
-    describe_transactions, end_txn, fetch, find_coordinator, heartbeat, incremental_alter_configs,
-    init_producer_id, join_group, leave_group, list_groups, list_offsets,
-    list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete,
-    offset_fetch, offset_for_leader_epoch, produce, sync_group, write_txn_markers,
+    alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat,
+    create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
+    describe_topic_partitions, describe_transactions, fetch, find_coordinator, heartbeat,
+    incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups,
+    list_offsets, list_partition_reassignments, list_transactions, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, write_txn_markers,
 };
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
@@ -80,9 +79,6 @@ serve! {
         DeleteRecords 0..=2 => delete_records;
         InitProducerId 0..=5 => init_producer_id;
         OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
-        AddPartitionsToTxn 0..=5 => add_partitions_to_txn;
-        AddOffsetsToTxn 0..=4 => add_offsets_to_txn;
-        EndTxn 0..=5 => end_txn;
         WriteTxnMarkers 1..=1 => write_txn_markers;
         DescribeConfigs 1..=4 => describe_configs;
         AlterConfigs 0..=2 => alter_configs;
@@ -216,6 +212,11 @@ fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: Bytes) {
             refuse(shard, id, &DecodeError::UnsupportedVersion { api: key.name(), version });
         }
     }
+}
+
+/// True for an API that the table has, in any version.
+pub fn serves(key: ApiKey) -> bool {
+    range_of(key).is_some()
 }
 
 fn range_of(key: ApiKey) -> Option<ApiRange> {

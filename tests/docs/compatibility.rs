@@ -55,8 +55,8 @@ const AREAS: &[(&[i16], &str)] = &[
 const NOTES: &[(ApiKey, &str)] = &[
     (
         ApiKey::Produce,
-        "0 to 2 are advertised for old librdkafka (KAFKA-18659) and answered with \
-        UNSUPPORTED_VERSION; Kafka 4.1 closes the connection",
+        "0 to 2 are advertised for old librdkafka (KAFKA-18659) and close the connection, as in \
+        Kafka 4.1",
     ),
     (ApiKey::ListPartitionReassignments, "always empty: there is one broker"),
 ];

@@ -10,7 +10,7 @@
 //! State: Empty without members, Assigning while the target epoch is behind, Reconciling while a
 //! member is, else Stable.
 //!
-//! Everything that outlives a crash is changed through [`ConsumerGroup::put`], which applies a
+//! Everything that outlives a crash is changed through `ConsumerGroup::put`, which applies a
 //! record and hands it out to be logged: a replay of the log is the same steps again. Sessions are
 //! not recorded: they begin anew when a coordinator has loaded.
 //!

@@ -1,7 +1,7 @@
 //! One turn of the coordinator: the time it happens at, and what it brings forth.
 
 use super::calls::TransactionAnswer;
-use super::metadata::{Outcome, Partitions, TransactionMetadata};
+use super::metadata::{NO_EPOCH, Outcome, Partitions, TransactionMetadata, TransactionState};
 use super::records::TransactionRecord;
 use crate::coordinator::replayed::{Effect, Step, Waiter};
 use crate::model::clock::Now;
@@ -37,6 +37,11 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn write(&mut self, id: &str, metadata: Option<&TransactionMetadata>) {
+        if let Some(metadata) = metadata {
+            assert!(metadata.epoch > NO_EPOCH, "an epoch is given before the log hears of the id");
+            assert!(metadata.state != TransactionState::Dead, "over within its step");
+            assert!(metadata.state != TransactionState::PrepareEpochFence, "over within its step");
+        }
         let metadata = metadata.cloned();
         self.step.records.push(TransactionRecord { transactional_id: id.to_owned(), metadata });
     }

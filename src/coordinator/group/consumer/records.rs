@@ -48,7 +48,7 @@ pub enum ConsumerRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupEpoch {
     pub epoch: i32,
-    /// [`super::super::topics::Topics::hash_of`] the subscribed topics; 0 in older records.
+    /// Hash of the subscribed topics and their partitions; 0 in older records.
     pub topics_hash: i64,
 }
 

@@ -20,14 +20,7 @@ fn the_old_flow_keeps_its_epoch_and_repeats_are_answered_by_the_state() {
          init
          told
          commit 101,0
-         abort 101,0
-         add 101,0 a:0
-         abort 101,0
-         told
-         abort 101,0
-         commit 101,0
-         commit 101,1
-         commit 102,0",
+         abort 101,0",
         expect![[r#"
             init
               > Empty 101,0
@@ -62,6 +55,37 @@ fn the_old_flow_keeps_its_epoch_and_repeats_are_answered_by_the_state() {
               101,0
             abort 101,0
               INVALID_TXN_STATE
+        "#]],
+    );
+}
+
+#[test]
+fn the_next_transaction_of_the_old_flow_keeps_the_epoch_too() {
+    check(
+        "init
+         add 101,0 a:0
+         commit 101,0
+         told
+         add 101,0 a:0
+         abort 101,0
+         told
+         abort 101,0
+         commit 101,0
+         commit 101,1
+         commit 102,0",
+        expect![[r#"
+            init
+              > Empty 101,0
+              101,0
+            add 101,0 a:0
+              > Ongoing 101,0 a:0
+              NONE
+            commit 101,0
+              > PrepareCommit 101,0 a:0
+              ! Commit 101,0 a:0
+              101,0
+            told
+              > CompleteCommit 101,0
             add 101,0 a:0
               > Ongoing 101,0 a:0
               NONE

@@ -130,15 +130,7 @@ fn run(acts: Vec<Act>) {
             Act::Told { all } => {
                 if let Some(order) = world.last_order() {
                     model.on_order(&order, &told);
-                    let some = order.partitions.iter().map(|(topic, numbers)| {
-                        let count = if all { numbers.len() } else { 1 };
-                        (topic.clone(), numbers.iter().copied().take(count).collect())
-                    });
-                    let some: Partitions = some.collect();
-                    world.tell(&some);
-                    for (topic, numbers) in some {
-                        told.entry(topic).or_default().extend(numbers);
-                    }
+                    tell(&mut world, &order.partitions, all, &mut told);
                     if all {
                         (model.open, told) = (Partitions::new(), Partitions::new());
                     }
@@ -150,6 +142,19 @@ fn run(acts: Vec<Act>) {
                 world.restart();
             }
         }
+    }
+}
+
+/// Reports markers as written: all of them, or one for each topic.
+fn tell(world: &mut World, ordered: &Partitions, all: bool, told: &mut Partitions) {
+    let some = ordered.iter().map(|(topic, numbers)| {
+        let count = if all { numbers.len() } else { 1 };
+        (topic.clone(), numbers.iter().copied().take(count).collect())
+    });
+    let some: Partitions = some.collect();
+    world.tell(&some);
+    for (topic, numbers) in some {
+        told.entry(topic).or_default().extend(numbers);
     }
 }
 
