@@ -16,8 +16,8 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 warnings (check --fail-on warn) or values that \
-somebody else changed (revert), 2 errors, 3 nothing could be judged or done here, or no permission, \
-64 wrong usage";
+somebody else changed (revert), 2 errors, 3 nothing could be judged or done here, or no \
+permission, 64 wrong usage";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
