@@ -252,6 +252,29 @@ fn counts_beyond_the_frame_get_no_memory() {
 }
 
 #[test]
+fn a_name_that_grows_when_it_is_read_closes_the_connection_at_most() {
+    let Some(target) = Target::start("names that grow") else { return };
+    // No UTF-8: each byte is read as a character of three, and the answer has no room for those.
+    // The damaged batch beside it makes the broker answer with a text.
+    let name = vec![0xff; 20_000];
+    let mut damaged = batch(b"damaged").to_vec();
+    damaged[30] ^= 1;
+    let mut body = BytesMut::new();
+    body.put_slice(&[0xff, 0xff, 0, 1, 0, 0, 0x75, 0x30, 0, 0, 0, 2]);
+    for (name, records) in [(&name[..], &batch(b"good")[..]), (TOPIC.as_bytes(), &damaged[..])] {
+        body.put_u16(u16::try_from(name.len()).expect("a short name"));
+        body.put_slice(name);
+        body.put_slice(&[0, 0, 0, 1, 0, 0, 0, 0]);
+        body.put_u32(u32::try_from(records.len()).expect("a small batch"));
+        body.put_slice(records);
+    }
+    for version in 3..=8 {
+        target.send_and_drain(&request(ApiKey::Produce, version, &body));
+        target.assert_serves(&format!("Produce v{version} of a name that grows"));
+    }
+}
+
+#[test]
 fn unknown_apis_and_versions_are_answered_as_kafka_does() {
     let Some(target) = Target::start("unknown APIs") else { return };
     target.assert_closes(&framed(&header(999, 0)), "API 999");

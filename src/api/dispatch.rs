@@ -196,8 +196,7 @@ fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: Bytes) {
     match range.key {
         ApiKey::Produce if is_served => {
             let (version, correlation_id) = (header.api_version, header.correlation_id);
-            let writer = produce::TopicWriter::of(header.client_id);
-            let call = produce::ProduceCall { version, correlation_id, writer, body_at };
+            let call = produce::ProduceCall { version, correlation_id, body_at };
             produce::start(shard, id, call, frame);
         }
         ApiKey::Fetch if is_served => fetch::start(shard, id, &header, reader),

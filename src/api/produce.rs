@@ -9,7 +9,7 @@
 //! A request that names a transactional id goes the same way by another door of the owning core,
 //! which sees to it that the transaction is open (shard/transactional.rs).
 
-use crate::api::dispatch;
+use crate::api::dispatch::{self, CallError};
 use crate::controller::image::{MetadataImage, TopicImage};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
@@ -46,29 +46,11 @@ const FIRST_IMPLICIT: i16 = 12;
 /// First version whose clients know zstd (KIP-110).
 const FIRST_WITH_ZSTD: i16 = 7;
 
-/// Client id of Kafka's own administration tools, which may write internal topics.
-const ADMIN_CLIENT_ID: &[u8] = b"__admin_client";
-
-/// Who produces: internal topics are written by coordinators, and by Kafka's own tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TopicWriter {
-    Client,
-    Admin,
-}
-
-impl TopicWriter {
-    /// Who a client with this id counts as.
-    pub fn of(client_id: Option<&[u8]>) -> TopicWriter {
-        if client_id == Some(ADMIN_CLIENT_ID) { TopicWriter::Admin } else { TopicWriter::Client }
-    }
-}
-
 /// What a request's header says, and where in the frame its body begins.
 #[derive(Debug, Clone, Copy)]
 pub struct ProduceCall {
     pub version: i16,
     pub correlation_id: i32,
-    pub writer: TopicWriter,
     pub body_at: usize,
 }
 
@@ -77,14 +59,13 @@ pub struct ProduceCall {
 struct Terms {
     /// `None` where the number means nothing.
     acks: Option<Acks>,
-    writer: TopicWriter,
     version: i16,
     has_transaction: bool,
 }
 
 /// Starts a produce: it is parked, and its parts are on their way when this returns.
 pub fn start<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, call: ProduceCall, frame: Bytes) {
-    let ProduceCall { version, correlation_id, writer, body_at } = call;
+    let ProduceCall { version, correlation_id, body_at } = call;
     if version < *ProduceRequest::VERSIONS.start() {
         // Advertised, and closed as Kafka 4 does it (KIP-896).
         let error = DecodeError::UnsupportedVersion { api: ApiKey::Produce.name(), version };
@@ -96,7 +77,7 @@ pub fn start<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, call: ProduceCall, 
     }
     parked.slot = Some(dispatch::open_slot(shard, id));
     parked.correlation_id = correlation_id;
-    shard.borrow_mut().start_produce(writer, parked);
+    shard.borrow_mut().start_produce(parked);
 }
 
 fn acks_of(acks: i16) -> Option<Acks> {
@@ -109,13 +90,13 @@ fn acks_of(acks: i16) -> Option<Acks> {
 }
 
 impl<D: Disk> Shard<D> {
-    fn start_produce(&mut self, writer: TopicWriter, mut parked: Box<ParkedProduce>) {
+    fn start_produce(&mut self, mut parked: Box<ParkedProduce>) {
         let timeout_ms = u64::try_from(parked.request.timeout_ms()).unwrap_or(0);
         let acks = acks_of(parked.request.acks());
         let mut parts = std::mem::take(&mut self.part_buffer);
         let transaction: Option<Arc<str>> = parked.request.transactional_id().map(Arc::from);
         let version = parked.request.version();
-        let terms = Terms { acks, writer, version, has_transaction: transaction.is_some() };
+        let terms = Terms { acks, version, has_transaction: transaction.is_some() };
         sort(&self.image, &mut parked, terms, &mut parts);
         parked.deadline_us = self.now.deadline_us(timeout_ms);
         parked.outstanding = u32::try_from(parts.len()).expect("a frame holds fewer");
@@ -232,7 +213,8 @@ fn accept(
         return Err(AppendOutcome::refused(code, Some(message)));
     }
     let acks = terms.acks.ok_or_else(|| refused(KafkaCode::InvalidRequiredAcks))?;
-    if topic.is_internal && terms.writer == TopicWriter::Client {
+    if topic.is_internal {
+        // Only coordinators write there: what they replay at a start is their own.
         let message = format!("cannot append to internal topic {}", topic.name);
         return Err(AppendOutcome::refused(KafkaCode::InvalidTopicException, Some(message)));
     }
@@ -310,10 +292,12 @@ pub fn finish<D: Disk>(shard: &ShardRef<D>, index: usize) {
         let slot = produce.slot.expect("set when it was parked");
         let has_answer = produce.request.acks() != 0;
         let has_failed = produce.outcomes.iter().flatten().any(|one| one.code != KafkaCode::None);
-        let parts = if has_answer { encode(produce) } else { Vec::new() };
-        shard.fill(slot, parts);
-        if !has_answer && has_failed {
-            // Nobody reads an error after acks=0; a closed connection is how Kafka says it.
+        let encoded = if has_answer { encode(produce) } else { Ok(Vec::new()) };
+        let is_unanswerable = encoded.is_err();
+        shard.fill(slot, encoded.unwrap_or_default());
+        if is_unanswerable || (!has_answer && has_failed) {
+            // Nobody reads an error after acks=0; a closed connection is how Kafka says it. A name
+            // that is no UTF-8 may have become too long to be told back.
             shard.close_connection(slot.connection);
         }
     }
@@ -325,7 +309,7 @@ pub fn finish<D: Disk>(shard: &ShardRef<D>, index: usize) {
     }
 }
 
-fn encode(produce: &ParkedProduce) -> Vec<Part> {
+fn encode(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
     let has_words = produce.outcomes.iter().flatten().any(|outcome| outcome.message.is_some());
     if has_words {
         return encode_with_words(produce);
@@ -343,14 +327,12 @@ fn encode(produce: &ParkedProduce) -> Vec<Part> {
     let mut writer = Writer::for_frame();
     let header = ResponseHeader { correlation_id: produce.correlation_id };
     header.encode(&mut writer, ApiKey::Produce, produce.request.version());
-    write_produce_response(&mut writer, &produce.request, &results, 0)
-        .and_then(|()| writer.finish())
-        .expect("no longer than the request that named its parts")
-        .parts
+    write_produce_response(&mut writer, &produce.request, &results, 0)?;
+    Ok(writer.finish()?.parts)
 }
 
 /// The answer with the texts that explain refusals (KIP-467).
-fn encode_with_words(produce: &ParkedProduce) -> Vec<Part> {
+fn encode_with_words(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
     let mut outcomes = produce.outcomes.iter();
     let responses = produce.request.topics().map(|topic| {
         let partitions = topic.partitions().map(|partition| partition.index).collect::<Vec<_>>();
@@ -365,7 +347,6 @@ fn encode_with_words(produce: &ParkedProduce) -> Vec<Part> {
     });
     let response = ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() };
     dispatch::encode(&response, produce.request.version(), produce.correlation_id)
-        .expect("names came from a frame of this version, and every error text is short")
 }
 
 fn answer_of(index: i32, outcome: &Option<AppendOutcome>) -> PartitionProduceResponse {
@@ -406,44 +387,35 @@ mod tests {
     }
 
     /// The code for a good batch.
-    fn code(
-        image: &MetadataImage,
-        index: i32,
-        acks: Option<Acks>,
-        writer: TopicWriter,
-    ) -> KafkaCode {
+    fn code(image: &MetadataImage, index: i32, acks: Option<Acks>) -> KafkaCode {
         let mut builder = BatchBuilder::new(BatchOptions::default());
         builder.push(&NewRecord::default()).unwrap();
         let data = ProducePartition { index, records: builder.build().unwrap() };
         let topic = image.topic_by_id(&TOPIC).unwrap();
-        let accepted =
-            accept(Ok(topic), data, Terms { acks, writer, version: 13, has_transaction: false });
+        let accepted = accept(Ok(topic), data, Terms { acks, version: 13, has_transaction: false });
         accepted.map_or_else(|refused| refused.code, |_| KafkaCode::None)
     }
 
     #[test]
     fn acks_all_needs_as_many_in_sync_replicas_as_the_topic_says() {
         let mut image = image_with("a");
-        let client = TopicWriter::Client;
-        assert_eq!(code(&image, 0, Some(Acks::All), client), KafkaCode::None);
+        assert_eq!(code(&image, 0, Some(Acks::All)), KafkaCode::None);
         let two = MetadataRecord::Config {
             resource: ConfigResource::Topic(TOPIC),
             key: "min.insync.replicas".to_owned(),
             value: Some("2".to_owned()),
         };
         image.apply(&two).unwrap();
-        assert_eq!(code(&image, 0, Some(Acks::All), client), KafkaCode::NotEnoughReplicas);
-        assert_eq!(code(&image, 0, Some(Acks::Leader), client), KafkaCode::None);
-        assert_eq!(code(&image, 0, None, client), KafkaCode::InvalidRequiredAcks);
-        let unknown = code(&image, 1, Some(Acks::Leader), client);
+        assert_eq!(code(&image, 0, Some(Acks::All)), KafkaCode::NotEnoughReplicas);
+        assert_eq!(code(&image, 0, Some(Acks::Leader)), KafkaCode::None);
+        assert_eq!(code(&image, 0, None), KafkaCode::InvalidRequiredAcks);
+        let unknown = code(&image, 1, Some(Acks::Leader));
         assert_eq!(unknown, KafkaCode::UnknownTopicOrPartition);
     }
 
     #[test]
-    fn internal_topics_are_written_by_kafkas_own_tools_only() {
+    fn internal_topics_are_written_by_coordinators_only() {
         let image = image_with(OFFSETS_TOPIC);
-        let acks = Some(Acks::Leader);
-        assert_eq!(code(&image, 0, acks, TopicWriter::Client), KafkaCode::InvalidTopicException);
-        assert_eq!(code(&image, 0, acks, TopicWriter::Admin), KafkaCode::None);
+        assert_eq!(code(&image, 0, Some(Acks::Leader)), KafkaCode::InvalidTopicException);
     }
 }

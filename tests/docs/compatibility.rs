@@ -56,7 +56,7 @@ const NOTES: &[(ApiKey, &str)] = &[
     (
         ApiKey::Produce,
         "0 to 2 are advertised for old librdkafka (KAFKA-18659) and close the connection, as in \
-        Kafka 4.1",
+        Kafka 4.1; only coordinators write internal topics (Kafka lets client id __admin_client)",
     ),
     (ApiKey::ListPartitionReassignments, "always empty: there is one broker"),
 ];

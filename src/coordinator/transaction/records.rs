@@ -149,6 +149,10 @@ fn decode_value(value: &Bytes) -> Result<TransactionMetadata, DecodeError> {
             Ok(true)
         })?;
     }
+    if metadata.epoch <= NO_EPOCH {
+        let (api, version) = ("TransactionLogValue.ProducerEpoch", metadata.epoch.0);
+        return Err(DecodeError::UnsupportedVersion { api, version });
+    }
     Ok(metadata)
 }
 
@@ -180,7 +184,11 @@ fn state_number(state: TransactionState) -> i8 {
 fn state_of(number: i8) -> Result<TransactionState, DecodeError> {
     let index = usize::try_from(number).unwrap_or(usize::MAX);
     let state = TransactionState::ALL.get(index).copied();
-    state.ok_or(DecodeError::UnsupportedVersion {
+    // The last two are over within a step: no log has them.
+    let is_kept = |state: &TransactionState| {
+        !matches!(state, TransactionState::Dead | TransactionState::PrepareEpochFence)
+    };
+    state.filter(is_kept).ok_or(DecodeError::UnsupportedVersion {
         api: "TransactionLogValue.TransactionStatus",
         version: i16::from(number),
     })

@@ -110,6 +110,23 @@ fn the_old_version_is_read() {
 }
 
 #[test]
+fn a_state_or_an_epoch_that_no_log_may_have_is_damage() {
+    let refused = |metadata: TransactionMetadata| {
+        let metadata = Some(metadata);
+        let record = TransactionRecord { transactional_id: "id".to_owned(), metadata };
+        let KeyValue { key, value } = record.encode().unwrap();
+        TransactionRecord::decode(&key, value.as_ref()).is_err()
+    };
+    assert!(!refused(ongoing()));
+    assert!(refused(TransactionMetadata { epoch: NO_EPOCH, ..ongoing() }));
+    assert!(refused(TransactionMetadata { state: TransactionState::Dead, ..ongoing() }));
+    assert!(refused(TransactionMetadata {
+        state: TransactionState::PrepareEpochFence,
+        ..ongoing()
+    }));
+}
+
+#[test]
 fn a_key_of_a_later_version_is_left_out_and_a_broken_value_is_an_error() {
     let later = Bytes::from_static(&[0, 1, 0, 0]);
     assert_eq!(TransactionRecord::decode(&later, None), Ok(None));
@@ -128,7 +145,7 @@ fn any_metadata() -> impl Strategy<Value = TransactionMetadata> {
         0..4,
     );
     let ids = (0..i64::MAX, id(), id());
-    (ids, any::<i16>(), any::<i32>(), 0..8_usize, partitions, any::<bool>()).prop_map(
+    (ids, 0..=i16::MAX, any::<i32>(), 0..6_usize, partitions, any::<bool>()).prop_map(
         |((own, previous, next), epoch, timeout_ms, state, partitions, is_new)| {
             let state = TransactionState::ALL[state];
             let is_empty = state == TransactionState::Empty;
