@@ -2,7 +2,7 @@
 //!
 //! A version above ours is answered in v0 with UNSUPPORTED_VERSION and our own range, so that the
 //! client can ask again (KIP-35; franz-go opens with v5). Features are finalised only where they
-//! work: `transaction.version` is absent until those flows are served.
+//! work.
 
 use crate::api::context::RequestContext;
 use crate::api::dispatch::{SERVED, encode};
@@ -23,6 +23,10 @@ const METADATA_VERSION_MAX: i16 = 27;
 /// (KIP-848), what Kafka 4.1 finalises.
 const GROUP_VERSION: &str = "group.version";
 const GROUP_VERSION_MAX: i16 = 1;
+/// Kafka's feature that says which transaction protocol is served; 2 gives each transaction an
+/// epoch of its own (KIP-890, second part). Kafka 4.1 finalises it.
+const TRANSACTION_VERSION: &str = "transaction.version";
+const TRANSACTION_VERSION_MAX: i16 = 2;
 /// First version that may tell a feature whose minimum is 0 (KIP-1022).
 const FEATURES_FROM_0_SINCE: i16 = 4;
 /// First version whose request names the client's software (KIP-511).
@@ -53,6 +57,7 @@ pub async fn handle<D: Disk>(
         finalized_features: vec![
             finalized(GROUP_VERSION, GROUP_VERSION_MAX),
             finalized(METADATA_VERSION, METADATA_VERSION_MAX),
+            finalized(TRANSACTION_VERSION, TRANSACTION_VERSION_MAX),
         ],
         ..ApiVersionsResponse::default()
     }
@@ -69,6 +74,9 @@ fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
         features.push(supported(GROUP_VERSION, 0, GROUP_VERSION_MAX));
     }
     features.push(supported(METADATA_VERSION, METADATA_VERSION_MIN, METADATA_VERSION_MAX));
+    if version >= FEATURES_FROM_0_SINCE {
+        features.push(supported(TRANSACTION_VERSION, 0, TRANSACTION_VERSION_MAX));
+    }
     features
 }
 

@@ -6,13 +6,15 @@
 
 use crate::api::context::RequestContext;
 use crate::api::{
-    alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat,
-    create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
-    describe_topic_partitions, describe_transactions, fetch, find_coordinator, heartbeat,
-    incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups,
-    list_offsets, list_partition_reassignments, list_transactions, metadata, offset_commit,
-    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, write_txn_markers,
+    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions,
+    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
+    delete_groups, delete_records, delete_topics, describe_cluster, describe_configs,
+    describe_groups, describe_log_dirs, describe_producers, describe_topic_partitions,
+    describe_transactions, end_txn, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_groups, list_offsets,
+    list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete,
+    offset_fetch, offset_for_leader_epoch, produce, sync_group, txn_offset_commit,
+    write_txn_markers,
 };
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
@@ -79,7 +81,11 @@ serve! {
         DeleteRecords 0..=2 => delete_records;
         InitProducerId 0..=5 => init_producer_id;
         OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
+        AddPartitionsToTxn 0..=5 => add_partitions_to_txn;
+        AddOffsetsToTxn 0..=4 => add_offsets_to_txn;
+        EndTxn 0..=5 => end_txn;
         WriteTxnMarkers 1..=1 => write_txn_markers;
+        TxnOffsetCommit 0..=5 => txn_offset_commit;
         DescribeConfigs 1..=4 => describe_configs;
         AlterConfigs 0..=2 => alter_configs;
         DescribeLogDirs 1..=4 => describe_log_dirs;
@@ -91,7 +97,7 @@ serve! {
         DescribeCluster 0..=2 => describe_cluster;
         DescribeProducers 0..=0 => describe_producers;
         DescribeTransactions 0..=0 => describe_transactions;
-        ListTransactions 0..=1 => list_transactions;
+        ListTransactions 0..=2 => list_transactions;
         ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
         ConsumerGroupDescribe 0..=1 => consumer_group_describe;
         DescribeTopicPartitions 0..=0 => describe_topic_partitions;
@@ -211,11 +217,6 @@ fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: Bytes) {
             refuse(shard, id, &DecodeError::UnsupportedVersion { api: key.name(), version });
         }
     }
-}
-
-/// True for an API that the table has, in any version.
-pub fn serves(key: ApiKey) -> bool {
-    range_of(key).is_some()
 }
 
 fn range_of(key: ApiKey) -> Option<ApiRange> {

@@ -1,18 +1,13 @@
 //! InitProducerId: identity of an idempotent producer, and of a transactional one with the end of
 //! whoever used its id before (KIP-98, KIP-360). Each core takes ids from the controller by the
 //! block, so most requests ask nobody for an id.
-//!
-//! A transactional id is taken only by a broker whose table serves the end of a transaction too: an
-//! id without its fencing and its markers would be a promise broken.
 
 use crate::api::context::RequestContext;
-use crate::api::dispatch::serves;
 use crate::api::transactions::{FENCED_BY_NAME_SINCE_INIT, with_spare_id, worded_for};
 use crate::coordinator::transaction::calls::InitProducer;
 use crate::coordinator::transaction::{TransactionAnswer, TransactionRequest};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{ProducerEpoch, ProducerId};
-use crate::protocol::api_key::ApiKey;
 use crate::protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use crate::shard::producer_ids;
 use crate::storage::disk::Disk;
@@ -24,7 +19,6 @@ pub async fn handle<D: Disk>(
 ) -> InitProducerIdResponse {
     let identity = match request.transactional_id.clone() {
         None => producer_ids::next(&context.shard).await.map(|id| (id, ProducerEpoch(0))),
-        Some(_) if !serves(ApiKey::EndTxn) => Err(KafkaCode::InvalidRequest),
         Some(id) => init_transactional(&context, id, &request).await,
     };
     match identity {

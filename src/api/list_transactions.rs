@@ -1,14 +1,14 @@
 //! ListTransactions: all transactional ids of this broker, from every coordinator partition, by
-//! state, producer id and age (KIP-664, KIP-994).
-//!
-//! Not served: version 2, with a pattern of the id (KIP-1152).
+//! state, producer id, age and a pattern of the id (KIP-664, KIP-994, KIP-1152).
 
 use crate::api::context::RequestContext;
+use crate::coordinator::patterns;
 use crate::coordinator::transaction::calls::TransactionFilter;
 use crate::coordinator::transaction::metadata::TransactionState;
 use crate::coordinator::transaction::{
     TransactionAnswer, TransactionCoordinator, TransactionRequest,
 };
+use crate::model::errors::KafkaCode;
 use crate::protocol::messages::list_transactions::{
     ListTransactionsRequest, ListTransactionsResponse, ListedTransactionState,
 };
@@ -33,10 +33,16 @@ pub async fn handle<D: Disk>(
     if states.is_empty() && !response.unknown_state_filters.is_empty() {
         return response; // Nothing is in a state that does not exist.
     }
+    let pattern = request.transactional_id_pattern.filter(|pattern| !pattern.is_empty());
+    let Ok(pattern) = pattern.map(|pattern| patterns::compile(&pattern)).transpose() else {
+        let error_code = KafkaCode::InvalidRegularExpression.number();
+        return ListTransactionsResponse { error_code, ..Default::default() };
+    };
     let filter = TransactionFilter {
         states,
         producer_ids: request.producer_id_filters.into_iter().collect(),
         longer_than_ms: (request.duration_filter >= 0).then_some(request.duration_filter),
+        pattern,
     };
     let owners = coordinators::<TransactionCoordinator>(&context.shard.borrow().image);
     for owner in owners {

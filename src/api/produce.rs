@@ -229,14 +229,9 @@ fn check(records: Bytes, has_transaction: bool) -> Result<CheckedBatch, AppendOu
     let batch = CheckedBatch::check_produced(records).map_err(|error| {
         AppendOutcome::refused(KafkaCode::from(&error), Some(error.to_string()))
     })?;
-    if batch.header().attributes().is_transactional() {
-        let (code, message) = match has_transaction {
-            true => (KafkaCode::InvalidTxnState, "transactions are not served yet"),
-            false => (
-                KafkaCode::TransactionalIdAuthorizationFailed,
-                "a transactional batch in a request without a transactional id",
-            ),
-        };
+    if batch.header().attributes().is_transactional() && !has_transaction {
+        let message = "a transactional batch in a request without a transactional id";
+        let code = KafkaCode::TransactionalIdAuthorizationFailed;
         return Err(AppendOutcome::refused(code, Some(message.to_owned())));
     }
     Ok(batch)

@@ -2,6 +2,7 @@
 //! owns the partition. Pure steps: events in, records and answers out.
 
 pub mod group;
+pub mod patterns;
 pub mod replayed;
 pub mod transaction;
 

@@ -102,11 +102,11 @@ pub const GROUP_REBALANCES_KEPT: usize = 10;
 /// Rounds in which an assignor evens out members with different subscriptions.
 pub const ASSIGNOR_PASSES_MAX: usize = 16;
 
-/// Length in bytes of a subscription's regular expression.
-pub const GROUP_REGEX_BYTES_MAX: usize = 4096;
+/// Length in bytes of a client's regular expression.
+pub const REGEX_BYTES_MAX: usize = 4096;
 
 /// Memory in bytes that a compiled regular expression may take.
-pub const GROUP_REGEX_COMPILED_BYTES_MAX: usize = 1024 * 1024;
+pub const REGEX_COMPILED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Length in bytes of each text that a group record keeps: ids, client id, protocol names.
 pub const GROUP_TEXT_BYTES_MAX: usize = 16 * 1024;

@@ -44,7 +44,6 @@ const AREAS: &[(&[i16], &str)] = &[
     (&[38, 39, 40, 41], "delegation tokens"),
     (&[50, 51], "SCRAM users"),
     (&[48, 49], "quotas"),
-    (&[24, 25, 26, 27, 28, 61, 65, 66], "transactions"),
     (&[76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92], "share groups"),
     (&[43, 45, 55, 57, 64, 80, 81], "several brokers"),
     (&[34], "several log directories per broker"),

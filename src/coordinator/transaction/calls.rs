@@ -4,6 +4,7 @@ use super::metadata::{Flow, Outcome, TransactionState};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{ProducerEpoch, ProducerId};
 use crate::model::limits::TRANSACTIONAL_ID_BYTES_MAX;
+use regex::Regex;
 use std::collections::BTreeSet;
 
 /// One request to the coordinator that owns the transactional id, or, for [`List`], to each.
@@ -102,6 +103,8 @@ pub struct TransactionFilter {
     pub producer_ids: BTreeSet<i64>,
     /// Only transactions that began longer ago than this; `None` lets everything through.
     pub longer_than_ms: Option<i64>,
+    /// Only ids that match as a whole.
+    pub pattern: Option<Regex>,
 }
 
 /// One partition's result.

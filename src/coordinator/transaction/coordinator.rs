@@ -131,14 +131,15 @@ impl TransactionCoordinator {
     }
 
     fn list(&self, filter: &TransactionFilter, now: Now) -> TransactionAnswer {
-        let lets_through = |metadata: &TransactionMetadata| {
+        let lets_through = |id: &str, metadata: &TransactionMetadata| {
             let age_ms = now.wall_ms.saturating_sub(metadata.started_ms);
             (filter.states.is_empty() || filter.states.contains(&metadata.state))
                 && (filter.producer_ids.is_empty()
                     || filter.producer_ids.contains(&metadata.producer_id.0))
                 && filter.longer_than_ms.is_none_or(|least_ms| age_ms > least_ms)
+                && filter.pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
         };
-        let found = self.ids.iter().filter(|(_, entry)| lets_through(&entry.metadata));
+        let found = self.ids.iter().filter(|(id, entry)| lets_through(id, &entry.metadata));
         let listed = found.map(|(id, entry)| ListedTransaction {
             transactional_id: id.clone(),
             producer_id: entry.metadata.producer_id,

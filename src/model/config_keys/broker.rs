@@ -18,7 +18,7 @@ const NO_TLS: &str = "TLS and SASL are not built in, every listener is PLAINTEXT
 const NO_QUOTA: &str = "connection limits per address are not built in";
 const NO_GROUP: &str = "only groups of the classic and the consumer protocol are built in";
 const NO_LINGER: &str = "a group commit gathers writes without waiting";
-const NO_TRANSACTIONS: &str = "transactions are not built yet";
+const NO_SUCH_TRANSACTION_KEY: &str = "the keys of transactions that act are those of docs/config.md; two-phase commit is not built in";
 const ALWAYS_VERIFIED: &str = "a transaction is always verified";
 const OWN_DEADLINE: &str = "each transactional id has a deadline of its own";
 const NO_ACL: &str = "authorisation is not built in: whoever reaches a listener may do everything";
@@ -175,7 +175,7 @@ pub const FOREIGN_FAMILIES: &[(&str, &str)] = &[
     ("share.", NO_GROUP),
     ("ssl.", NO_TLS),
     ("telemetry.", "client telemetry is not collected"),
-    ("transaction.", NO_TRANSACTIONS),
+    ("transaction.", NO_SUCH_TRANSACTION_KEY),
 ];
 
 const fn dynamic(

@@ -119,18 +119,20 @@ pub fn java_member() -> Result<PathBuf, Missing> {
     })
 }
 
-/// Our Java classes, compiled: `ClientCases` and `ToolDriver`.
+/// Our Java classes, compiled: `ClientCases`, `TransactionCases` and `ToolDriver`.
 ///
 /// # Errors
 /// Without `javac` or `mvn`, or without the repository.
 pub fn java_classes() -> Result<PathBuf, Missing> {
-    let cases = sources("java/src/ClientCases.java");
-    let driver = sources("java/src/ToolDriver.java");
+    let names = ["ClientCases.java", "TransactionCases.java", "ToolDriver.java"];
+    let files = names.map(|name| sources("java/src").join(name));
     let jars = jars("clients39")?;
-    installed("java-classes", &[&cases, &driver], |directory| {
+    installed("java-classes", &files.each_ref(), |directory| {
         let class_path = format!("{}/*", jars.display());
-        let (cases, driver) = (cases.display().to_string(), driver.display().to_string());
-        run("javac", &["-d", ".", "-cp", &class_path, &cases, &driver], directory)
+        let files = files.each_ref().map(|file| file.display().to_string());
+        let mut arguments = vec!["-d", ".", "-cp", &class_path];
+        arguments.extend(files.iter().map(String::as_str));
+        run("javac", &arguments, directory)
     })
 }
 

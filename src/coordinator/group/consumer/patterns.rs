@@ -1,35 +1,23 @@
 //! Subscriptions by regular expression (KIP-848, ConsumerGroupHeartbeat v1).
 //!
-//! Kafka uses RE2J; the crate `regex` has the same roots: linear time, no look-around. A pattern
-//! must match the whole name of a topic. Size of a pattern and of what is compiled from it are
-//! bounded, so a client cannot buy much memory with few bytes.
+//! A pattern must match the whole name of a topic (`coordinator/patterns.rs`).
 
 use super::ConsumerGroup;
 use super::calls::Refusal;
 use super::records::{ConsumerRecord, ResolvedRegex};
 use crate::coordinator::group::topics::Topics;
 use crate::coordinator::group::turn::Turn;
+use crate::coordinator::patterns;
 use crate::model::errors::KafkaCode;
-use crate::model::limits::{GROUP_REGEX_BYTES_MAX, GROUP_REGEX_COMPILED_BYTES_MAX};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 /// The pattern, compiled to match whole names.
 pub(super) fn compile(pattern: &str) -> Result<Regex, Refusal> {
-    assert!(!pattern.is_empty());
-    let refuse = |why: String| {
+    patterns::compile(pattern).map_err(|why| {
         let message =
             format!("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {why}.");
         Refusal::new(KafkaCode::InvalidRegularExpression, message)
-    };
-    if pattern.len() > GROUP_REGEX_BYTES_MAX {
-        return Err(refuse(format!("it is longer than {GROUP_REGEX_BYTES_MAX} bytes")));
-    }
-    // Compiled by itself first: `a)|(b` must not become legal by what is put around it.
-    let build = |pattern: &str| {
-        RegexBuilder::new(pattern).size_limit(GROUP_REGEX_COMPILED_BYTES_MAX).build()
-    };
-    build(pattern).map_err(|error| refuse(error.to_string()))?;
-    build(&format!("^(?:{pattern})$")).map_err(|error| refuse(error.to_string()))
+    })
 }
 
 impl ConsumerGroup {

@@ -305,7 +305,9 @@ fn a_restart_carries_out_what_was_decided() {
          list Ongoing
          list CompleteCommit ms=0
          wait 10
-         list ms=9",
+         list ms=9
+         list like=[s-u]
+         list like=.+t",
         expect![[r#"
             init
               > Empty 101,0
@@ -340,6 +342,10 @@ fn a_restart_carries_out_what_was_decided() {
             wait 10
             list ms=9
               ["t"]
+            list like=[s-u]
+              ["t"]
+            list like=.+t
+              []
         "#]],
     );
 }

@@ -12,6 +12,7 @@
 //! ```
 //! A transcript shows each answer, each record (`>`) and each order of markers (`!`).
 
+use crate::coordinator::patterns;
 use crate::coordinator::replayed::{Effect, KeyValue, Waiter};
 use crate::coordinator::transaction::calls::{
     AddMode, AddPartitions, EndTransaction, InitProducer, TopicPartitions, TransactionFilter,
@@ -290,6 +291,7 @@ fn request_of(words: &[&str], spare_id: Option<ProducerId>) -> TransactionReques
         "list" => TransactionRequest::List(TransactionFilter {
             states: words.iter().filter_map(|word| TransactionState::from_name(word)).collect(),
             longer_than_ms: option("ms=").map(|text| text.parse().unwrap()),
+            pattern: option("like=").map(|text| patterns::compile(text).unwrap()),
             ..TransactionFilter::default()
         }),
         word => panic!("{word} is no word of this language"),

@@ -1,0 +1,96 @@
+//! Transactions of unmodified clients against the real binary, end to end.
+//!
+//! kafka-clients 3.9 adds partitions to its transaction itself; 4.1 leaves that to the broker
+//! (KIP-890). `HIGHWATER_PEER=kafka` runs the same against Apache Kafka.
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use harness::{Broker, Missing, Peer, Toolchain, jars, java_classes, kafka_jars, python};
+use harness::{repository, run_cases};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
+
+/// One broker has one replica of everything.
+const ONE_BROKER: [&str; 2] =
+    ["transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1"];
+
+/// What tests/clients/java/src/TransactionCases.java lists.
+const JAVA_CASES: usize = 7;
+/// What tests/clients/python/transaction_cases.py lists.
+const PYTHON_CASES: usize = 4;
+
+fn check(library: &str, program: Result<Command, Missing>, cases: usize) {
+    let Some(mut program) = program.or_skip(library) else { return };
+    let mut overrides = vec!["group.initial.rebalance.delay.ms=0"];
+    overrides.extend(ONE_BROKER);
+    let Some(peer) = Peer::start(BINARY, &overrides).or_skip(library) else { return };
+    program.args([peer.bootstrap(), library.to_owned()]);
+    run_cases(program).assert_all_passed(cases, &peer.report());
+}
+
+fn java(jars: Result<PathBuf, Missing>) -> Result<Command, Missing> {
+    let class_path = format!("{}:{}/*", java_classes()?.display(), jars?.display());
+    let log4j = repository().join("tests/clients/java/log4j2.properties");
+    let mut command = Command::new("java");
+    command
+        .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &class_path])
+        .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
+        .arg("TransactionCases");
+    Ok(command)
+}
+
+#[test]
+fn java_3_9_adds_partitions_to_its_transactions_itself() {
+    check("txn-3.9", java(jars("clients39")), JAVA_CASES);
+}
+
+#[test]
+fn java_4_1_leaves_its_partitions_to_the_broker() {
+    check("txn-4.1", java(kafka_jars()), JAVA_CASES);
+}
+
+#[test]
+fn librdkafka_runs_transactions() {
+    let program = python().map(|python| {
+        let mut command = Command::new(python);
+        let file = repository().join("tests/clients/python/transaction_cases.py");
+        command.arg("-B").arg(file);
+        command
+    });
+    check("txn-librdkafka", program, PYTHON_CASES);
+}
+
+/// Transactions go on while the broker is killed and started again; afterwards each is there as a
+/// whole or not at all, and none that was committed is missing.
+#[test]
+fn whole_transactions_or_nothing_after_kill_9() {
+    for (library, jars) in [("kill-3.9", jars("clients39")), ("kill-4.1", kafka_jars())] {
+        let Some(mut program) = java(jars).or_skip(library) else { return };
+        let mut broker = Broker::start(BINARY, &ONE_BROKER);
+        let child = program
+            .args([&broker.bootstrap(), library, "crash"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = child.expect("the toolchain was installed");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut next = || lines.next().and_then(Result::ok);
+        assert_eq!(next().as_deref(), Some("READY"), "{}", broker.report());
+        for pause_ms in [700, 1100, 900, 1300] {
+            thread::sleep(Duration::from_millis(pause_ms));
+            broker.kill();
+            broker.restart();
+        }
+        thread::sleep(Duration::from_millis(1500));
+        child.stdin.take().expect("piped").write_all(b"\n").expect("it reads");
+        let verdict = next().unwrap_or_default();
+        assert!(verdict.starts_with("PASS"), "{library}: {verdict}\n{}", broker.report());
+        assert!(child.wait().expect("it ends").success());
+    }
+}
