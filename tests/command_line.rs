@@ -20,7 +20,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 /// Every sub-command, down to its leaves.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["topic"],
     &["topic", "create"],
@@ -35,6 +35,10 @@ const COMMANDS: [&[&str]; 19] = [
     &["group", "delete"],
     &["produce"],
     &["consume"],
+    &["txn"],
+    &["txn", "list"],
+    &["txn", "describe"],
+    &["txn", "abort"],
     &["log"],
     &["log", "dump"],
     &["explain"],

@@ -58,6 +58,23 @@ const GROUP_DELETE_EXAMPLES: &str = "Examples:
   highwater group delete readers
   highwater group delete readers writers   several at once";
 
+const TXN_EXAMPLES: &str = "Examples:
+  highwater txn list --state Ongoing   who has a transaction open
+  highwater txn describe payments      its producer and partitions
+  highwater txn abort payments         end it, and fence its producer";
+
+const TXN_LIST_EXAMPLES: &str = "Examples:
+  highwater txn list
+  highwater txn list --state Ongoing --longer-than-ms 60000
+  highwater txn list --json";
+
+const TXN_DESCRIBE_EXAMPLES: &str = "Examples:
+  highwater txn describe payments
+  highwater txn describe payments --json";
+
+const TXN_ABORT_EXAMPLES: &str = "Examples:
+  highwater txn abort payments";
+
 const PRODUCE_EXAMPLES: &str = "Examples:
   echo 'hello' | highwater produce orders
   echo 'k1:hello' | highwater produce orders -K:       key k1, value hello
@@ -132,6 +149,9 @@ pub(crate) enum Command {
     /// List, describe, reset offsets of and delete consumer groups
     #[command(subcommand, after_help = GROUP_EXAMPLES)]
     Group(GroupCommand),
+    /// List, describe and abort transactions
+    #[command(subcommand, after_help = TXN_EXAMPLES)]
+    Txn(TxnCommand),
     /// Send standard input to a topic, one record per line
     #[command(after_help = PRODUCE_EXAMPLES)]
     Produce(ProduceOptions),
@@ -306,6 +326,41 @@ pub(crate) struct ResetOptions {
     pub json: bool,
     #[command(flatten)]
     pub target: Target,
+}
+
+/// What can be done with transactions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TxnCommand {
+    /// Transactional ids with their states and producers
+    #[command(after_help = TXN_LIST_EXAMPLES)]
+    List {
+        /// Only these states, such as Ongoing; may be repeated
+        #[arg(long = "state", value_name = "STATE")]
+        states: Vec<String>,
+        /// Only transactions that began longer ago
+        #[arg(long, value_name = "MS")]
+        longer_than_ms: Option<i64>,
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// State, producer and partitions of one transactional id
+    #[command(after_help = TXN_DESCRIBE_EXAMPLES)]
+    Describe {
+        id: String,
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Abort what a transactional id has open, and fence its producer
+    #[command(after_help = TXN_ABORT_EXAMPLES)]
+    Abort {
+        id: String,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 /// Compression of produced batches.

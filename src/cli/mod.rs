@@ -20,6 +20,7 @@ mod start; // a broker, from its configuration to its banner
 mod record_format; // how a consumed record is printed
 mod table; // columns for people
 mod topic; // create, list, describe, alter, delete
+mod txn; // transactional ids: list, describe, abort
 
 use error::CliError;
 
@@ -62,6 +63,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         None => Ok(start::run(&args.start)?),
         Some(Command::Topic(command)) => topic::run(&command),
         Some(Command::Group(command)) => group::run(&command),
+        Some(Command::Txn(command)) => txn::run(&command),
         Some(Command::Produce(options)) => produce::run(&options),
         Some(Command::Consume(options)) => consume::run(&options),
         Some(Command::Log(command)) => log_dump::run(&command),

@@ -14,3 +14,5 @@ mod group_tests;
 mod marker_tests;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod transaction_tests;
