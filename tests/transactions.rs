@@ -10,8 +10,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use harness::{Broker, Missing, Peer, Toolchain, jars, java_classes, kafka_jars, python};
-use harness::{repository, run_cases};
+use harness::{
+    Broker, Missing, Peer, Toolchain, go_program, jars, java_classes, kafka_jars, node_modules,
+    python, repository, run_cases_and_kill,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 
@@ -21,16 +23,16 @@ const ONE_BROKER: [&str; 2] =
 
 /// What tests/clients/java/src/TransactionCases.java lists.
 const JAVA_CASES: usize = 7;
-/// What tests/clients/python/transaction_cases.py lists.
-const PYTHON_CASES: usize = 4;
+/// What the programs of the other languages list: aborts, fencing, offsets, a killed broker.
+const CASES: usize = 4;
 
 fn check(library: &str, program: Result<Command, Missing>, cases: usize) {
     let Some(mut program) = program.or_skip(library) else { return };
     let mut overrides = vec!["group.initial.rebalance.delay.ms=0"];
     overrides.extend(ONE_BROKER);
-    let Some(peer) = Peer::start(BINARY, &overrides).or_skip(library) else { return };
-    program.args([peer.bootstrap(), library.to_owned()]);
-    run_cases(program).assert_all_passed(cases, &peer.report());
+    let Some(mut peer) = Peer::start(BINARY, &overrides).or_skip(library) else { return };
+    program.args([peer.bootstrap(), format!("txn-{library}")]);
+    run_cases_and_kill(program, &mut peer).assert_all_passed(cases, &peer.report());
 }
 
 fn java(jars: Result<PathBuf, Missing>) -> Result<Command, Missing> {
@@ -46,23 +48,63 @@ fn java(jars: Result<PathBuf, Missing>) -> Result<Command, Missing> {
 
 #[test]
 fn java_3_9_adds_partitions_to_its_transactions_itself() {
-    check("txn-3.9", java(jars("clients39")), JAVA_CASES);
+    check("java-3.9", java(jars("clients39")), JAVA_CASES);
 }
 
 #[test]
 fn java_4_1_leaves_its_partitions_to_the_broker() {
-    check("txn-4.1", java(kafka_jars()), JAVA_CASES);
+    check("java-4.1", java(kafka_jars()), JAVA_CASES);
+}
+
+fn python_cases(library: &str) -> Result<Command, Missing> {
+    let mut command = Command::new(python()?);
+    let file = repository().join("tests/clients/python/transaction_cases.py");
+    command.arg("-B").arg(file).arg(library);
+    Ok(command)
+}
+
+fn go_cases(library: &str) -> Result<Command, Missing> {
+    let mut command = Command::new(go_program()?);
+    command.args(["transactions", library]);
+    Ok(command)
+}
+
+fn kafkajs_cases() -> Result<Command, Missing> {
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", node_modules()?);
+    command.env("KAFKAJS_NO_PARTITIONER_WARNING", "1");
+    command.arg(repository().join("tests/clients/node/kafkajs_transactions.js"));
+    Ok(command)
 }
 
 #[test]
 fn librdkafka_runs_transactions() {
-    let program = python().map(|python| {
-        let mut command = Command::new(python);
-        let file = repository().join("tests/clients/python/transaction_cases.py");
-        command.arg("-B").arg(file);
-        command
-    });
-    check("txn-librdkafka", program, PYTHON_CASES);
+    check("librdkafka", python_cases("confluent"), CASES);
+}
+
+#[test]
+fn kafka_python_runs_transactions() {
+    check("kafka-python", python_cases("kafka-python"), CASES);
+}
+
+#[test]
+fn aiokafka_runs_transactions() {
+    check("aiokafka", python_cases("aiokafka"), CASES);
+}
+
+#[test]
+fn franz_go_runs_transactions() {
+    check("franz-go", go_cases("franz"), CASES);
+}
+
+#[test]
+fn sarama_runs_transactions() {
+    check("sarama", go_cases("sarama"), CASES);
+}
+
+#[test]
+fn kafkajs_runs_transactions() {
+    check("kafkajs", kafkajs_cases(), CASES);
 }
 
 /// Transactions go on while the broker is killed and started again; afterwards each is there as a

@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process::{run_to_end, tail};
+use crate::peer::Peer;
+use crate::process::{Finished, run_serving, run_to_end, tail};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 const STDERR_LINES_SHOWN: usize = 80;
@@ -20,7 +21,19 @@ pub struct Report {
 
 /// Runs the program to its end, printing each of its lines.
 pub fn run_cases(command: Command) -> Report {
-    let finished = run_to_end(command, PATIENCE).expect("the toolchain was installed");
+    report_of(run_to_end(command, PATIENCE).expect("the toolchain was installed"))
+}
+
+/// The same; at each line `KILL` of the program its broker is killed and started again.
+pub fn run_cases_and_kill(command: Command, peer: &mut Peer) -> Report {
+    let finished = run_serving(command, PATIENCE, "KILL", || {
+        peer.kill();
+        peer.restart();
+    });
+    report_of(finished.expect("the toolchain was installed"))
+}
+
+fn report_of(finished: Finished) -> Report {
     print!("{}", finished.stdout);
     let lines = |prefix: &str| {
         let with_prefix = finished.stdout.lines().filter_map(|line| line.strip_prefix(prefix));

@@ -26,7 +26,7 @@ mod recorder;
 mod tools;
 
 pub use broker::Broker;
-pub use cases::{Report, run_cases};
+pub use cases::{Report, run_cases, run_cases_and_kill};
 pub use directories::{clients_directory, repository, scratch_directory};
 pub use kafka::{ApacheKafka, KafkaOptions};
 pub use peer::Peer;

@@ -1,8 +1,9 @@
 //! Child processes with their output in a file, and waiting for a condition.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,17 +49,47 @@ impl Finished {
 ///
 /// # Errors
 /// The operating system's words when the program cannot be started.
-pub fn run_to_end(mut command: Command, patience: Duration) -> Result<Finished, String> {
+pub fn run_to_end(command: Command, patience: Duration) -> Result<Finished, String> {
+    run_serving(command, patience, "", || unreachable!("nothing is asked for"))
+}
+
+/// The same for a program that asks for something by a line `request` of its output, and then waits
+/// for a line of input: `serve` does what it asks for.
+///
+/// # Errors
+/// The operating system's words when the program cannot be started.
+pub(crate) fn run_serving(
+    mut command: Command,
+    patience: Duration,
+    request: &str,
+    mut serve: impl FnMut(),
+) -> Result<Finished, String> {
     let directory = crate::scratch_directory("process");
     let stdout = directory.path().join("stdout");
     let stderr = directory.path().join("stderr");
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(if request.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(File::create(&stdout).expect("a new file"))
         .stderr(File::create(&stderr).expect("a new file"))
         .spawn()
         .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    let status = wait_until("the end of the process", patience, || exited(&mut child)).ok();
+    let mut served = 0;
+    let mut serve_what_is_asked = |stdin: Option<&mut ChildStdin>| {
+        let Some(stdin) = stdin else { return };
+        let text = text_of(&stdout);
+        let asked = text.lines().filter(|line| *line == request);
+        for _ in asked.skip(served) {
+            served += 1;
+            serve();
+            // A program that has ended in between reads no more; its status says how it ended.
+            drop(stdin.write_all(b"\n"));
+        }
+    };
+    let status = wait_until("the end of the process", patience, || {
+        serve_what_is_asked(child.stdin.as_mut());
+        exited(&mut child)
+    });
+    let status = status.ok();
     if status.is_none() {
         end(&mut child);
     }

@@ -89,7 +89,9 @@ pub fn node_modules() -> Result<PathBuf, Missing> {
 /// Without `go`, or without the module proxy.
 pub fn go_program() -> Result<PathBuf, Missing> {
     let names = ["go.mod", "go.sum", "cases.go", "franz.go", "member.go", "sarama.go"];
-    let files: Vec<PathBuf> = names.iter().map(|name| sources("go").join(name)).collect();
+    let of_transactions = ["transactions.go", "transactions_franz.go", "transactions_sarama.go"];
+    let names = names.iter().chain(&of_transactions);
+    let files: Vec<PathBuf> = names.map(|name| sources("go").join(name)).collect();
     let files: Vec<&PathBuf> = files.iter().collect();
     let directory = installed("go", &files, |directory| {
         let program = directory.join("clients").display().to_string();
