@@ -91,13 +91,17 @@ pub async fn start_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StartError
             result?;
         }
     }
-    metadata::publish(shard, image).await;
+    // Decided before any core works with the image: it may still give partitions to cores that do
+    // not exist any more, and a coordinator that is loaded would send its markers there.
+    shard.borrow_mut().image = image;
     let id = shard.borrow().cluster_id;
     for change in [Change::FoundCluster { id }, Change::FitCores { cores }] {
         if let ChangeReply::Done(Err(refusal)) = metadata::change_here(shard, change).await {
             return Err(StartError::Log(refusal.code));
         }
     }
+    let image = Arc::clone(&shard.borrow().image);
+    metadata::publish(shard, image).await;
     Ok(())
 }
 
