@@ -225,7 +225,15 @@ impl SimClient {
     /// Sends a request in its newest version and waits for the answer; `None` when the broker
     /// closed the connection.
     pub async fn call<R: Request>(&mut self, request: &R) -> Option<R::Response> {
-        let version = *R::VERSIONS.end();
+        self.call_version(request, *R::VERSIONS.end()).await
+    }
+
+    /// The same in a version of the caller's choice, which must be one of the request's.
+    pub async fn call_version<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Option<R::Response> {
         self.correlation_id += 1;
         let sent = frame::encode_request(request, version, self.correlation_id, Some("sim"))
             .expect("tests write what their version carries");

@@ -1,0 +1,100 @@
+//! What producers began and were told, and what readers have seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A transaction: number of its producer, number among those of its producer.
+pub(crate) type TransactionId = (usize, u64);
+
+/// What is known of a transaction's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nobody ever asked for a commit: it must never be seen.
+    NeverCommitted,
+    /// A commit was asked for and not answered: all or nothing.
+    InDoubt,
+    /// The commit was acknowledged: it must be seen.
+    Committed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    pub(crate) fate: Fate,
+    /// Values by partition, in their order.
+    pub(crate) values: BTreeMap<i32, Vec<String>>,
+    pub(crate) has_offset: bool,
+}
+
+/// Offsets to values of one partition, as a reader of committed records sees them.
+pub(crate) type Seen = BTreeMap<i64, String>;
+
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) transactions: BTreeMap<TransactionId, Transaction>,
+    /// What readers of committed records have been shown, by partition.
+    pub(crate) seen: BTreeMap<i32, Seen>,
+}
+
+/// The transaction that wrote a value.
+pub(crate) fn writer_of(value: &str) -> TransactionId {
+    let mut words = value.split('-');
+    let producer = words.next().unwrap().parse().unwrap();
+    (producer, words.next().unwrap().parse().unwrap())
+}
+
+impl History {
+    /// A reader of committed records is shown a value.
+    pub(crate) fn show(&mut self, partition: i32, offset: i64, value: String) {
+        let fate = self.transactions[&writer_of(&value)].fate;
+        assert!(fate != Fate::NeverCommitted, "{partition}@{offset} shows {value}");
+        let before = self.seen.entry(partition).or_default().insert(offset, value.clone());
+        assert!(before.is_none_or(|before| before == value), "{partition}@{offset} changed");
+    }
+
+    /// Everything has ended: what is there now against what was promised. Gives the transactions
+    /// that are there.
+    pub(crate) fn check(&self, found: &BTreeMap<i32, Seen>) -> BTreeSet<TransactionId> {
+        let mut there: BTreeMap<TransactionId, BTreeMap<i32, Vec<String>>> = BTreeMap::new();
+        for (partition, values) in found {
+            for value in values.values() {
+                let values = there.entry(writer_of(value)).or_default();
+                values.entry(*partition).or_default().push(value.clone());
+            }
+        }
+        for (id, transaction) in &self.transactions {
+            let own = there.get(id);
+            match transaction.fate {
+                Fate::NeverCommitted => assert!(own.is_none(), "{id:?} was not committed: {own:?}"),
+                Fate::Committed => assert!(own.is_some(), "{id:?} was committed and is not there"),
+                Fate::InDoubt => {}
+            }
+            if let Some(own) = own {
+                assert_eq!(own, &transaction.values, "{id:?} as a whole, once, in its order");
+            }
+        }
+        for (partition, seen) in &self.seen {
+            for (offset, value) in seen {
+                let there = found.get(partition).and_then(|values| values.get(offset));
+                assert_eq!(there, Some(value), "{partition}@{offset} was seen before");
+            }
+        }
+        there.into_keys().collect()
+    }
+
+    /// The last offset that a producer committed with a transaction of `there`.
+    pub(crate) fn last_offset(
+        &self,
+        producer: usize,
+        there: &BTreeSet<TransactionId>,
+    ) -> Option<i64> {
+        let own = there.iter().filter(|id| id.0 == producer);
+        let with_offset = own.filter(|id| self.transactions[id].has_offset);
+        with_offset.map(|id| i64::try_from(id.1).unwrap()).max()
+    }
+
+    /// How many transactions were committed and how many were not.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let all = self.transactions.values();
+        let committed = all.filter(|transaction| transaction.fate == Fate::Committed).count();
+        (committed, self.transactions.len() - committed)
+    }
+}

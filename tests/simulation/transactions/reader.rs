@@ -1,0 +1,243 @@
+//! Readers of committed records: one that follows a partition, and one that looks at everything
+//! once all transactions have ended.
+
+use super::history::{History, Seen};
+use super::{GROUP, TOPIC};
+use bytes::Bytes;
+use highwater::model::errors::KafkaCode;
+use highwater::protocol::messages::fetch::{
+    AbortedTransaction, FetchPartition, FetchRequest, FetchTopic, PartitionData,
+};
+use highwater::protocol::messages::find_coordinator::FindCoordinatorRequest;
+use highwater::protocol::messages::init_producer_id::InitProducerIdRequest;
+use highwater::protocol::messages::list_transactions::ListTransactionsRequest;
+use highwater::protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
+use highwater::protocol::record::TransactionMarker;
+use highwater::protocol::record_batch::CheckedBatch;
+use highwater::sim::broker::{SimBroker, SimClient};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use uuid::Uuid;
+
+const READ_COMMITTED: i8 = 1;
+const PARTITIONS: i32 = 4;
+/// Answers after which something does not merely take its time, but hangs.
+const TRIES_MAX: u32 = 20_000;
+
+/// Follows one partition; whatever it is shown must have been committed, and stay.
+pub(crate) async fn follow(
+    mut client: SimClient,
+    topic: Uuid,
+    partition: i32,
+    history: Rc<RefCell<History>>,
+) {
+    let mut next = 0;
+    while let Some(data) = fetch(&mut client, topic, partition, next, 5).await {
+        let (values, end) = committed_values(data, next);
+        next = end;
+        for (offset, value) in values {
+            history.borrow_mut().show(partition, offset, value);
+        }
+    }
+}
+
+async fn fetch(
+    client: &mut SimClient,
+    topic: Uuid,
+    partition: i32,
+    from: i64,
+    max_wait_ms: i32,
+) -> Option<PartitionData> {
+    let part = FetchPartition {
+        partition,
+        fetch_offset: from,
+        partition_max_bytes: 300_000,
+        ..FetchPartition::default()
+    };
+    let topic = FetchTopic { topic_id: topic, partitions: vec![part], ..FetchTopic::default() };
+    let request = FetchRequest {
+        max_wait_ms,
+        min_bytes: 1,
+        max_bytes: 1_000_000,
+        isolation_level: READ_COMMITTED,
+        topics: vec![topic],
+        ..FetchRequest::default()
+    };
+    let answer = client.call(&request).await?;
+    let data = answer.responses.into_iter().next()?.partitions.into_iter().next()?;
+    assert_eq!(data.error_code, 0, "fetch of {partition} from {from}");
+    Some(data)
+}
+
+/// What a client shows of an answer, and where it goes on: it leaves out markers and what the
+/// broker's list of aborted transactions covers.
+fn committed_values(data: PartitionData, from: i64) -> (Vec<(i64, String)>, i64) {
+    let mut aborted: Vec<AbortedTransaction> = data.aborted_transactions.unwrap_or_default();
+    aborted.sort_by_key(|one| one.first_offset);
+    let mut aborted = aborted.into_iter().peekable();
+    let mut skipped = BTreeSet::new();
+    let mut bytes: Bytes = data.records.into_bytes();
+    let (mut values, mut next) = (Vec::new(), from);
+    while !bytes.is_empty() {
+        let batch = CheckedBatch::check_first(&mut bytes).unwrap();
+        let header = batch.header();
+        while let Some(one) = aborted.next_if(|one| one.first_offset <= header.last_offset()) {
+            skipped.insert(one.producer_id);
+        }
+        next = header.last_offset() + 1;
+        assert!(next <= data.last_stable_offset, "a batch beyond the last stable offset");
+        for record in batch.decode_records().unwrap().iter() {
+            let record = record.unwrap();
+            if header.attributes().is_control() {
+                let marker = record.key.and_then(TransactionMarker::from_key).unwrap();
+                if marker == TransactionMarker::Abort {
+                    skipped.remove(&header.producer_id());
+                }
+            } else if record.offset >= from && !skipped.contains(&header.producer_id()) {
+                let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+                values.push((record.offset, value));
+            }
+        }
+    }
+    (values, next)
+}
+
+/// Ends every transaction: by time where `wait_ms` is given, else by taking every id anew.
+pub(crate) fn settle(broker: &mut SimBroker, topic: Uuid, wait_ms: Option<i32>) {
+    let handle = broker.executor.handle();
+    let mut client = broker.connect(0);
+    broker.executor.run_until(async move {
+        for (key_type, key) in [(0, GROUP), (1, "id-1"), (1, "id-2"), (1, "id-3")] {
+            let find = FindCoordinatorRequest {
+                key_type,
+                coordinator_keys: vec![key.to_owned()],
+                ..Default::default()
+            };
+            let ask = async |client: &mut SimClient| {
+                client.call(&find).await.unwrap().coordinators[0].error_code
+            };
+            again(&mut client, key, ask).await;
+        }
+        match wait_ms {
+            // A transaction of the life before may have begun at a later time than it is now.
+            Some(wait_ms) => handle.sleep_us(u64::try_from(wait_ms + 200).unwrap() * 1000).await,
+            None => take_all_ids(&mut client).await,
+        }
+        for partition in 0..PARTITIONS {
+            let is_open = async |client: &mut SimClient| {
+                let data = fetch(client, topic, partition, 0, 0).await.unwrap();
+                let is_open = data.last_stable_offset < data.high_watermark;
+                if is_open { KafkaCode::ConcurrentTransactions.number() } else { 0 }
+            };
+            again(&mut client, "the last stable offset reaches the end", is_open).await;
+        }
+        again(&mut client, "no transaction is left", unended).await;
+    });
+}
+
+async fn take_all_ids(client: &mut SimClient) {
+    for id in ["id-1", "id-2", "id-3"] {
+        let init = InitProducerIdRequest {
+            transactional_id: Some(id.to_owned()),
+            transaction_timeout_ms: 60_000,
+            ..Default::default()
+        };
+        let ask = async |client: &mut SimClient| client.call(&init).await.unwrap().error_code;
+        again(client, id, ask).await;
+    }
+}
+
+/// CONCURRENT_TRANSACTIONS while a transaction is open or being ended.
+async fn unended(client: &mut SimClient) -> i16 {
+    let states = ["Ongoing", "PrepareCommit", "PrepareAbort"].map(str::to_owned);
+    let list = ListTransactionsRequest { state_filters: states.into(), ..Default::default() };
+    let listed = client.call(&list).await.unwrap();
+    match listed.transaction_states.is_empty() {
+        true => listed.error_code,
+        false => KafkaCode::ConcurrentTransactions.number(),
+    }
+}
+
+/// Asks until the answer is not a passing refusal; anything else than success is a failure.
+async fn again(
+    client: &mut SimClient,
+    what: &str,
+    mut ask: impl AsyncFnMut(&mut SimClient) -> i16,
+) {
+    for _ in 0..TRIES_MAX {
+        let code = KafkaCode::from_number(ask(client).await).unwrap();
+        if code == KafkaCode::None {
+            return;
+        }
+        assert!(code.is_retriable(), "{what}: {code:?}");
+    }
+    panic!("{what}: not after {TRIES_MAX} questions");
+}
+
+/// Records and offsets against what producers were told. All transactions must have ended.
+pub(crate) fn check(broker: &mut SimBroker, topic: Uuid, history: &Rc<RefCell<History>>) {
+    let mut client = broker.connect(0);
+    let (found, offsets) = broker.executor.run_until(async move {
+        let mut found: BTreeMap<i32, Seen> = BTreeMap::new();
+        for partition in 0..PARTITIONS {
+            found.insert(partition, read_all(&mut client, topic, partition).await);
+        }
+        (found, committed_offsets(&mut client).await)
+    });
+    let history = history.borrow();
+    let there = history.check(&found);
+    for (partition, offset) in offsets {
+        let producer = usize::try_from(partition).unwrap();
+        let wanted = history.last_offset(producer, &there).unwrap_or(-1);
+        assert_eq!(offset, wanted, "committed offset of producer {producer}");
+    }
+}
+
+async fn read_all(client: &mut SimClient, topic: Uuid, partition: i32) -> Seen {
+    let mut seen = Seen::new();
+    let mut next = 0;
+    loop {
+        let data = fetch(client, topic, partition, next, 0).await.unwrap();
+        let end = data.high_watermark;
+        let (values, reached) = committed_values(data, next);
+        seen.extend(values);
+        if reached == end {
+            return seen;
+        }
+        assert!(reached > next, "nothing between {next} and {end} of partition {partition}");
+        next = reached;
+    }
+}
+
+async fn committed_offsets(client: &mut SimClient) -> Vec<(i32, i64)> {
+    let topic = OffsetFetchRequestTopics {
+        name: TOPIC.to_owned(),
+        partition_indexes: (0..PARTITIONS).collect(),
+    };
+    let group = OffsetFetchRequestGroup {
+        group_id: GROUP.to_owned(),
+        topics: Some(vec![topic]),
+        ..Default::default()
+    };
+    let request =
+        OffsetFetchRequest { groups: vec![group], require_stable: true, ..Default::default() };
+    for _ in 0..TRIES_MAX {
+        let mut answer = client.call(&request).await.unwrap();
+        let group = answer.groups.remove(0);
+        let parts = group.topics.into_iter().flat_map(|topic| topic.partitions);
+        let parts: Vec<_> = parts.collect();
+        let codes = parts.iter().map(|part| part.error_code).chain([group.error_code]);
+        let code = KafkaCode::from_number(codes.max().unwrap()).unwrap();
+        if code == KafkaCode::None {
+            return parts
+                .iter()
+                .map(|part| (part.partition_index, part.committed_offset))
+                .collect();
+        }
+        assert!(code.is_retriable(), "{code:?}");
+    }
+    panic!("the group's offsets stay undecided");
+}
