@@ -18,6 +18,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use uuid::Uuid;
 
 use highwater::model::errors::KafkaCode;
+use highwater::protocol::compression::Compression;
 use highwater::protocol::fetch_view::{
     FetchPartitionHead, FetchRequestView, FetchResponseHead, FetchResponseWriter,
 };
@@ -32,7 +33,8 @@ use highwater::protocol::produce_view::{
     ProduceRequestView, ProduceResult, write_produce_response,
 };
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
-use highwater::protocol::record_batch::CheckedBatch;
+use highwater::protocol::record_batch::{BATCH_HEADER_SIZE, CRC_START, CheckedBatch};
+use highwater::protocol::record_walk::walk_records;
 use highwater::protocol::records::Records;
 use highwater::protocol::schema::{Message, Request};
 
@@ -252,12 +254,58 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A batch of 150 records of 100 bytes of JSON, which is what producers of small records send.
+fn small_records(compression: Compression) -> CheckedBatch {
+    let mut builder = BatchBuilder::new(BatchOptions { compression, ..BatchOptions::default() });
+    for at in 0..150u64 {
+        let mixed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let value = format!(
+            r#"{{"order":{mixed:020},"side":"buy","symbol":"ACME{}","price":{}}}"#,
+            at % 7,
+            mixed >> 44
+        );
+        let value = format!("{value:<100}");
+        let key = (at % 13).to_be_bytes();
+        let (key, value) = (Some(&key[..]), Some(value.as_bytes()));
+        let record = NewRecord { timestamp_ms: 1_700_000_000_000, key, value, headers: &[] };
+        builder.push(&record).expect("small");
+    }
+    CheckedBatch::check_first(&mut builder.build().expect("small")).expect("just built")
+}
+
+/// What a look at each record costs, and what decompressing adds to it.
+fn records(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("records");
+    let plain = small_records(Compression::None);
+    group.throughput(Throughput::Elements(150));
+    group.bench_function("walk 150x100", |bencher| {
+        bencher.iter(|| {
+            let batch = black_box(&plain);
+            walk_records(batch.header(), &batch.bytes()[BATCH_HEADER_SIZE..]).expect("good")
+        });
+    });
+    group.bench_function("crc 150x100", |bencher| {
+        bencher.iter(|| crc32c::crc32c(&black_box(&plain).bytes()[CRC_START..]));
+    });
+    for compression in &Compression::ALL[1..] {
+        let batch = small_records(*compression);
+        group.bench_function(BenchmarkId::new("decompress, walk", compression.name()), |bencher| {
+            bencher.iter(|| {
+                let records = black_box(&batch).decode_records().expect("good");
+                walk_records(batch.header(), records.bytes()).expect("good")
+            });
+        });
+    }
+    group.finish();
+}
+
 criterion_group!(
     benches,
     produce_requests,
     produce_responses,
     fetch_requests,
     fetch_responses,
-    batches
+    batches,
+    records
 );
 criterion_main!(benches);

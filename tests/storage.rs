@@ -11,5 +11,7 @@ mod damage;
 mod journal;
 #[path = "storage/reads.rs"]
 mod reads;
+#[path = "storage/records.rs"]
+mod records;
 #[path = "storage/transactions.rs"]
 mod transactions;

@@ -41,9 +41,10 @@ fn describe(
     detail: Detail,
 ) -> DescribeConfigsResult {
     let DescribeConfigsResource { resource_type, resource_name, configuration_keys } = wanted;
-    let is_wanted = |entry: &ConfigEntry| {
-        configuration_keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == entry.key))
-    };
+    // An empty list asks for all keys, as no list does.
+    let keys = configuration_keys.unwrap_or_default();
+    let is_wanted =
+        |entry: &ConfigEntry| keys.is_empty() || keys.iter().any(|key| key == entry.key);
     match entries(image, resource_type, &resource_name) {
         Ok(entries) => DescribeConfigsResult {
             resource_type,

@@ -9,7 +9,7 @@ use crate::model::errors::KafkaCode;
 use crate::model::ids::BrokerId;
 use crate::protocol::messages::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
-    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic, TopicRequest,
 };
 use crate::storage::disk::Disk;
 
@@ -21,7 +21,28 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
-    describe(&image(&context), request)
+    match has_good_cursor(&request) {
+        true => describe(&image(&context), request),
+        false => refuse(request),
+    }
+}
+
+/// A cursor stands upon a partition of a topic that is asked for.
+fn has_good_cursor(request: &DescribeTopicPartitionsRequest) -> bool {
+    let Some(cursor) = &request.cursor else { return true };
+    let mut names = request.topics.iter().map(|topic| &topic.name);
+    let is_asked_for = request.topics.is_empty() || names.any(|name| *name == cursor.topic_name);
+    is_asked_for && cursor.partition_index >= 0
+}
+
+fn refuse(request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let refused = |topic: TopicRequest| DescribeTopicPartitionsResponseTopic {
+        error_code: KafkaCode::InvalidRequest.number(),
+        name: Some(topic.name),
+        ..DescribeTopicPartitionsResponseTopic::default()
+    };
+    let topics = request.topics.into_iter().map(refused).collect();
+    DescribeTopicPartitionsResponse { topics, ..DescribeTopicPartitionsResponse::default() }
 }
 
 fn describe(
@@ -101,6 +122,7 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: code.number(),
         name: Some(name.to_owned()),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }
@@ -147,7 +169,6 @@ mod tests {
     use super::*;
     use crate::controller::records::{MetadataRecord, PartitionState, Replica};
     use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
-    use crate::protocol::messages::describe_topic_partitions::TopicRequest;
     use std::sync::Arc;
     use uuid::Uuid;
 

@@ -91,6 +91,7 @@ impl<D: Disk> Shard<D> {
         };
         let bytes_max = self.config.fetch_bytes_max.min(FETCH_BYTES_MAX);
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(bytes_max);
+        let is_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
         Ok(FetchPlan {
             correlation_id,
             version,
@@ -98,19 +99,25 @@ impl<D: Disk> Shard<D> {
             min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
             max_bytes,
             session,
-            parts: parts.into_iter().map(|part| self.resolve_part(part)).collect(),
+            parts: parts.into_iter().map(|part| self.resolve_part(part, is_replica)).collect(),
         })
     }
 
-    fn resolve_part(&self, part: SessionPart) -> FetchPart {
+    /// Nobody is a replica of anything here: who says so is told as Kafka tells a stranger.
+    fn resolve_part(&self, part: SessionPart, is_replica: bool) -> FetchPart {
         let owner = find_owner(&self.image, find_topic(&self.image, &part.topic), part.partition);
+        let owner = match is_replica {
+            true => owner.and(Err(KafkaCode::NotLeaderOrFollower)),
+            false => owner,
+        };
         FetchPart {
             topic: part.topic,
             partition: part.partition,
             owner,
             fetch_offset: part.fetch_offset,
             max_bytes: usize::try_from(part.max_bytes).unwrap_or(0),
-            current_leader_epoch: part.current_leader_epoch,
+            // Any negative number is "none" in Fetch.
+            current_leader_epoch: part.current_leader_epoch.max(-1),
             last_fetched_epoch: part.last_fetched_epoch,
         }
     }
@@ -171,7 +178,9 @@ fn start_pass<D: Disk>(shard: &ShardRef<D>, key: ParkedKey) {
         fetch.outstanding = u32::try_from(orders.len()).expect("one order for each core");
         for (at, part) in fetch.request.parts.iter().enumerate() {
             if let Err(code) = part.owner {
-                fetch.outcomes[at] = Some(ReadOutcome::refused(code));
+                // As Kafka has it where there is no log: an empty list, not none.
+                let aborted = (code != KafkaCode::NotLeaderOrFollower).then(Vec::new);
+                fetch.outcomes[at] = Some(ReadOutcome { aborted, ..ReadOutcome::refused(code) });
             }
         }
         if orders.is_empty() {

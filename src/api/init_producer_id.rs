@@ -17,7 +17,10 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {
+    let is_torn = (request.producer_id == -1) != (request.producer_epoch == -1);
     let identity = match request.transactional_id.clone() {
+        None if is_torn => Err(KafkaCode::InvalidRequest),
+        Some(id) if id.is_empty() => Err(KafkaCode::InvalidRequest),
         None => producer_ids::next(&context.shard).await.map(|id| (id, ProducerEpoch(0))),
         Some(id) => init_transactional(&context, id, &request).await,
     };

@@ -12,6 +12,7 @@ use crate::shard::mesh::Isolation;
 use crate::shard::questions::{FoundOffset, OffsetQuery, Question, Reply, ask};
 use crate::storage::disk::Disk;
 use futures::future::join_all;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// No offset answers the question.
@@ -29,7 +30,8 @@ pub async fn handle<D: Disk>(
     let image = image(&context);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        topics.push(find_all(&context, &image, topic, isolation).await);
+        let repeated = repeated_partitions(&topic);
+        topics.push(find_all(&context, &image, topic, (isolation, repeated)).await);
     }
     ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
 }
@@ -38,11 +40,15 @@ async fn find_all<D: Disk>(
     context: &RequestContext<D>,
     image: &Arc<MetadataImage>,
     wanted: ListOffsetsTopic,
-    isolation: Isolation,
+    (isolation, repeated): (Isolation, BTreeSet<i32>),
 ) -> ListOffsetsTopicResponse {
+    let refused = |partition: &i32| answer(*partition, Err(KafkaCode::InvalidRequest), 0);
     let topic = image.topic_by_name(&wanted.name);
-    let mut partitions = Vec::with_capacity(wanted.partitions.len());
-    for some in wanted.partitions.chunks(QUESTIONS_AT_ONCE) {
+    let mut partitions: Vec<_> = repeated.iter().map(refused).collect();
+    let is_single =
+        |partition: &&ListOffsetsPartition| !repeated.contains(&partition.partition_index);
+    let single: Vec<&ListOffsetsPartition> = wanted.partitions.iter().filter(is_single).collect();
+    for some in single.chunks(QUESTIONS_AT_ONCE) {
         let asks = some.iter().map(|partition| async move {
             let found = find(context, image, topic, partition, isolation).await;
             answer(partition.partition_index, found, context.version)
@@ -50,6 +56,13 @@ async fn find_all<D: Disk>(
         partitions.extend(join_all(asks).await);
     }
     ListOffsetsTopicResponse { name: wanted.name, partitions }
+}
+
+/// Partitions that a request names more than once: refused, once.
+fn repeated_partitions(topic: &ListOffsetsTopic) -> BTreeSet<i32> {
+    let mut seen = BTreeSet::new();
+    let numbers = topic.partitions.iter().map(|partition| partition.partition_index);
+    numbers.filter(|number| !seen.insert(*number)).collect()
 }
 
 async fn find<D: Disk>(

@@ -16,7 +16,7 @@ use crate::protocol::messages::metadata::{
 };
 use crate::shard::metadata;
 use crate::storage::disk::Disk;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
 /// First version in which no list, not an empty one, means all topics.
@@ -45,7 +45,11 @@ pub async fn handle<D: Disk>(
                 false => BTreeMap::new(),
             };
             let image = image(&context);
-            wanted.into_iter().map(|topic| find(&image, topic, &refused, context.version)).collect()
+            let mut seen = HashSet::new();
+            let wanted = wanted
+                .into_iter()
+                .filter(|topic| seen.insert((topic.topic_id, topic.name.clone())));
+            wanted.map(|topic| find(&image, topic, &refused, context.version)).collect()
         }
     };
     let mut topics: Vec<MetadataResponseTopic> = topics;

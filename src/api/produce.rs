@@ -13,12 +13,13 @@ use crate::api::dispatch::{self, CallError};
 use crate::controller::image::{MetadataImage, TopicImage};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
-use crate::model::limits::PRODUCE_POOL_MAX;
+use crate::model::limits::{PRODUCE_POOL_MAX, RECORD_ERRORS_PER_ANSWER_MAX};
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::compression::Compression;
 use crate::protocol::frame::ResponseHeader;
 use crate::protocol::messages::produce::{
-    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
 };
 use crate::protocol::part::Part;
 use crate::protocol::primitive::{DecodeError, Writer};
@@ -32,6 +33,7 @@ use crate::shard::shard::{Finished, Shard, ShardRef};
 use crate::shard::transactional::TransactionalAppend;
 use crate::shard::verification::TransactionFlow;
 use crate::storage::disk::Disk;
+use crate::storage::record_rules::RecordFault;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -218,8 +220,10 @@ fn accept(
         let message = format!("cannot append to internal topic {}", topic.name);
         return Err(AppendOutcome::refused(KafkaCode::InvalidTopicException, Some(message)));
     }
-    let in_sync = u32::try_from(known.state.isr.len()).unwrap_or(u32::MAX);
-    if acks == Acks::All && in_sync < topic.config.min_insync_replicas {
+    let count = |list: usize| u32::try_from(list).unwrap_or(u32::MAX);
+    // Never more than there are replicas (KIP-966).
+    let needed = topic.config.min_insync_replicas.min(count(known.state.replicas.len()));
+    if acks == Acks::All && count(known.state.isr.len()) < needed {
         return Err(refused(KafkaCode::NotEnoughReplicas));
     }
     Ok((known.core, TopicPartition { topic: topic.id, partition }, batch))
@@ -329,6 +333,7 @@ fn encode(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
 /// The answer with the texts that explain refusals (KIP-467).
 fn encode_with_words(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
     let mut outcomes = produce.outcomes.iter();
+    let mut named_max = RECORD_ERRORS_PER_ANSWER_MAX;
     let responses = produce.request.topics().map(|topic| {
         let partitions = topic.partitions().map(|partition| partition.index).collect::<Vec<_>>();
         let answers = partitions.into_iter().zip(outcomes.by_ref());
@@ -336,7 +341,11 @@ fn encode_with_words(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
             name: topic.name().into_owned(),
             topic_id: topic.topic_id(),
             partition_responses: answers
-                .map(|(index, outcome)| answer_of(index, outcome))
+                .map(|(index, outcome)| {
+                    let answer = answer_of(index, outcome, named_max);
+                    named_max -= answer.record_errors.len();
+                    answer
+                })
                 .collect(),
         }
     });
@@ -344,7 +353,12 @@ fn encode_with_words(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
     dispatch::encode(&response, produce.request.version(), produce.correlation_id)
 }
 
-fn answer_of(index: i32, outcome: &Option<AppendOutcome>) -> PartitionProduceResponse {
+/// One partition's answer, with `named_max` records named at most.
+fn answer_of(
+    index: i32,
+    outcome: &Option<AppendOutcome>,
+    named_max: usize,
+) -> PartitionProduceResponse {
     let timed_out = AppendOutcome::refused(KafkaCode::RequestTimedOut, None);
     let outcome = outcome.as_ref().unwrap_or(&timed_out);
     PartitionProduceResponse {
@@ -353,8 +367,16 @@ fn answer_of(index: i32, outcome: &Option<AppendOutcome>) -> PartitionProduceRes
         base_offset: outcome.base_offset,
         log_append_time_ms: outcome.log_append_time_ms,
         log_start_offset: outcome.log_start_offset,
+        record_errors: outcome.record_errors.iter().take(named_max).map(record_error).collect(),
         error_message: outcome.message.clone(),
         ..PartitionProduceResponse::default()
+    }
+}
+
+fn record_error((place, fault): &(i32, RecordFault)) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage {
+        batch_index: *place,
+        batch_index_error_message: Some(fault.to_string()),
     }
 }
 
@@ -372,9 +394,11 @@ mod tests {
     /// An image with one topic of one partition.
     fn image_with(name: &str) -> MetadataImage {
         let mut image = MetadataImage::new(BrokerId(1), std::sync::Arc::default());
-        let replica = Replica { broker: BrokerId(1), core: CoreId(0), directory: Uuid::nil() };
+        let replica =
+            |id| Replica { broker: BrokerId(id), core: CoreId(0), directory: Uuid::nil() };
         let isr = vec![BrokerId(1)];
-        let state = PartitionState { replicas: vec![replica], isr, ..PartitionState::default() };
+        let replicas = vec![replica(1), replica(2)];
+        let state = PartitionState { replicas, isr, ..PartitionState::default() };
         let id = TopicPartition { topic: TOPIC, partition: PartitionId(0) };
         image.apply(&MetadataRecord::Topic { id: TOPIC, name: name.to_owned() }).unwrap();
         image.apply(&MetadataRecord::Partition { id, state }).unwrap();

@@ -81,6 +81,12 @@ pub const READ_BUFFER_KEPT_BYTES: usize = 2 * 1024 * 1024;
 /// Room held back in the data directory and released when the file system is full, in bytes.
 pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Records of one refused batch that its answer names; Kafka names all of them (KIP-467).
+pub const RECORD_ERRORS_MAX: usize = 32;
+/// Records of refused batches that one Produce answer names.
+pub const RECORD_ERRORS_PER_ANSWER_MAX: usize = 1024;
+const _: () = assert!(RECORD_ERRORS_MAX <= RECORD_ERRORS_PER_ANSWER_MAX);
+
 /// Batches remembered per producer and partition to recognise duplicates (KIP-98).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 

@@ -58,6 +58,16 @@ pub struct CleanupPolicy {
     pub compact: bool,
 }
 
+/// Whose records are looked through before they are appended (`highwater.records.check`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RecordsCheck {
+    /// Those that can be read as they are.
+    #[default]
+    Uncompressed,
+    /// Compressed ones too, for which they are decompressed.
+    All,
+}
+
 /// One topic's configuration. One per topic and core, replaced as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicConfig {
@@ -77,6 +87,7 @@ pub struct TopicConfig {
     pub timestamp_type: TimestampType,
     /// From 1.
     pub min_insync_replicas: u32,
+    pub records_check: RecordsCheck,
     /// Bytes per partition; `None` is no bound.
     pub retention_bytes: Option<u64>,
     /// Milliseconds; `None` is forever.
@@ -185,6 +196,10 @@ impl<'a> Values<'a> {
                 _ => TimestampType::CreateTime,
             },
             min_insync_replicas: self.size("min.insync.replicas"),
+            records_check: match self.text("highwater.records.check") {
+                "all" => RecordsCheck::All,
+                _ => RecordsCheck::Uncompressed,
+            },
             retention_bytes: u64::try_from(self.number("retention.bytes")).ok(),
             retention_ms: Some(self.number("retention.ms")).filter(|ms| *ms >= 0),
             segment_bytes: self.size("segment.bytes"),
@@ -354,5 +369,7 @@ mod tests {
         assert_eq!(config.compression, CompressionPolicy::Gzip { level: Some(7) });
         let (config, _) = resolve(&[("highwater.durability", "kernel")], &[]);
         assert_eq!(config.durability, Durability::Kernel);
+        let (config, _) = resolve(&[], &[("highwater.records.check", "all")]);
+        assert_eq!(config.records_check, RecordsCheck::All);
     }
 }

@@ -136,6 +136,26 @@ pub fn decompress(
     }
 }
 
+/// True when `input` begins as this codec's output does: a look at its first bytes, no more.
+pub fn begins_as(compression: Compression, input: &[u8]) -> bool {
+    match compression {
+        Compression::None => true,
+        Compression::Gzip => input.starts_with(&GZIP_MAGIC),
+        Compression::Snappy => {
+            input.starts_with(&XERIAL_HEADER[..XERIAL_MAGIC_SIZE])
+                || snap::raw::decompress_len(input)
+                    .is_ok_and(|size| size > 0 && size / SNAPPY_RATIO_MAX <= input.len())
+        }
+        Compression::Lz4 => input.starts_with(&LZ4_MAGIC),
+        Compression::Zstd => input.starts_with(&ZSTD_MAGIC),
+    }
+}
+
+/// First bytes of a gzip member, of an lz4 and of a zstd frame.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 /// Reads one byte more than allowed at most, so that the caller sees the excess.
 fn read_bounded(reader: impl Read, output_bytes_max: usize) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(output_bytes_max).unwrap_or(u64::MAX).saturating_add(1);
@@ -242,6 +262,7 @@ mod tests {
         ) {
             for compression in Compression::ALL {
                 let compressed = compress(compression, level, &input).unwrap();
+                prop_assert!(input.is_empty() || begins_as(compression, &compressed));
                 let output = decompress(compression, &compressed, input.len()).unwrap();
                 prop_assert_eq!(&output, &input);
             }
@@ -280,6 +301,17 @@ mod tests {
     fn a_bare_snappy_block_as_librdkafka_writes_it_is_read() {
         let block = snap::raw::Encoder::new().compress_vec(b"trades").unwrap();
         assert_eq!(decompress(Compression::Snappy, &block, 100).unwrap(), b"trades");
+    }
+
+    #[test]
+    fn plain_bytes_do_not_begin_as_a_codecs_output() {
+        for compression in &Compression::ALL[1..] {
+            // A bare snappy block begins with its length, which any byte may be.
+            let is_known = *compression != Compression::Snappy;
+            assert!(!begins_as(*compression, b""));
+            let record = [0x16, 0, 0, 0, 1, 10, 7];
+            assert_eq!(begins_as(*compression, &record), !is_known, "{compression:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod primitive;
 pub mod produce_view;
 pub mod record;
 pub mod record_batch;
+pub mod record_walk;
 pub mod records;
 pub mod schema;
 

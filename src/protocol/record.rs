@@ -73,6 +73,11 @@ impl CheckedBatch {
 }
 
 impl DecodedRecords {
+    /// The records as they would stand in an uncompressed batch.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The records in the order of their offsets. After an error the iterator ends.
     pub fn iter(&self) -> RecordIterator<'_> {
         RecordIterator {

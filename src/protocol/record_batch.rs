@@ -41,6 +41,8 @@ pub const MAGIC: i8 = 2;
 const MAGICS: RangeInclusive<i8> = 0..=MAGIC;
 /// Producer id, epoch and sequence of a batch without them.
 pub const NO_PRODUCER: i64 = -1;
+/// Timestamp of a record without one.
+pub const NO_TIMESTAMP: i64 = -1;
 
 /// Why bytes are no acceptable batch.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +67,6 @@ pub enum BatchError {
     MoreThanOneBatch { left: usize },
     #[error("a client may not write control batches")]
     ControlFromClient,
-    #[error("a client may not set log append time")]
-    LogAppendTimeFromClient,
     #[error("base sequence {base_sequence} or epoch {producer_epoch} does not fit a producer id")]
     BadProducerState { base_sequence: i32, producer_epoch: i16 },
     #[error("a transactional batch needs a producer id")]
@@ -77,6 +77,8 @@ pub enum BatchError {
     RecordLength { expected: usize, actual: usize },
     #[error("{left} bytes follow the last record")]
     BytesAfterRecords { left: usize },
+    #[error("records do not begin as {codec} does", codec = .codec.name())]
+    NotCompressed { codec: Compression },
     #[error("records do not decompress")]
     Compression(#[source] CompressionError),
 }
@@ -86,11 +88,7 @@ impl From<&BatchError> for KafkaCode {
         match error {
             BatchError::Truncated { .. }
             | BatchError::LengthTooSmall { .. }
-            | BatchError::Crc { .. }
-            | BatchError::Compression(_)
-            | BatchError::Record(_)
-            | BatchError::RecordLength { .. }
-            | BatchError::BytesAfterRecords { .. } => KafkaCode::CorruptMessage,
+            | BatchError::Crc { .. } => KafkaCode::CorruptMessage,
             BatchError::Magic { magic } if !MAGICS.contains(magic) => KafkaCode::CorruptMessage,
             BatchError::Magic { .. }
             | BatchError::NoBatch { .. }
@@ -99,9 +97,13 @@ impl From<&BatchError> for KafkaCode {
             | BatchError::MoreThanOneBatch { .. }
             | BatchError::ControlFromClient
             | BatchError::BadProducerState { .. }
-            | BatchError::TransactionWithoutProducer => KafkaCode::InvalidRecord,
+            | BatchError::TransactionWithoutProducer
+            | BatchError::Compression(_)
+            | BatchError::NotCompressed { .. }
+            | BatchError::Record(_)
+            | BatchError::RecordLength { .. }
+            | BatchError::BytesAfterRecords { .. } => KafkaCode::InvalidRecord,
             BatchError::UnknownCompression { .. } => KafkaCode::UnsupportedCompressionType,
-            BatchError::LogAppendTimeFromClient => KafkaCode::InvalidTimestamp,
         }
     }
 }
@@ -280,7 +282,12 @@ impl BatchHeader {
         Ok(())
     }
 
-    fn check_produced(&self) -> Result<(), BatchError> {
+    /// The rules that hold for a producer's batch on top: no control batch, no holes, and producer
+    /// fields that fit each other.
+    ///
+    /// # Errors
+    /// The first rule that is broken; its [`KafkaCode`] is the answer to the client.
+    pub fn check_produced(&self) -> Result<(), BatchError> {
         if self.base_offset() != 0 {
             return Err(BatchError::BaseOffset { base_offset: self.base_offset() });
         }
@@ -290,9 +297,6 @@ impl BatchHeader {
         }
         if self.attributes().is_control() {
             return Err(BatchError::ControlFromClient);
-        }
-        if self.attributes().timestamp_type() == TimestampType::LogAppendTime {
-            return Err(BatchError::LogAppendTimeFromClient);
         }
         let has_producer = self.producer_id() != NO_PRODUCER;
         if has_producer && (self.base_sequence() < 0 || self.producer_epoch() < 0) {
@@ -370,9 +374,9 @@ impl CheckedBatch {
         Ok(CheckedBatch { bytes: bytes.split_to(size) })
     }
 
-    /// Checks the records of one partition of a Produce request: exactly one batch, with the rules
-    /// that hold for clients on top (no control batch, no log append time, no holes). Bytes behind
-    /// it that are no whole batch are dropped, as Kafka does it.
+    /// Checks the records of one partition of a Produce request: exactly one batch. Bytes behind it
+    /// that are no whole batch are dropped, as Kafka does it. What its header says is judged where
+    /// it is appended ([`BatchHeader::check_produced`]).
     ///
     /// # Errors
     /// The first rule that is broken; its [`KafkaCode`] is the answer to the client.
@@ -384,9 +388,7 @@ impl CheckedBatch {
         if left > 0 && whole_batch(&bytes[size..])?.is_some() {
             return Err(BatchError::MoreThanOneBatch { left });
         }
-        let batch = CheckedBatch::check_first(&mut bytes)?;
-        batch.header().check_produced()?;
-        Ok(batch)
+        CheckedBatch::check_first(&mut bytes)
     }
 
     /// The header, read in place.
@@ -408,6 +410,18 @@ impl CheckedBatch {
     /// What follows the header: the records, compressed or not.
     pub fn payload(&self) -> Bytes {
         self.bytes.slice(BATCH_HEADER_SIZE..)
+    }
+
+    /// The same records under a header that says what their largest timestamp is, and that it is
+    /// theirs: not every client gets it right. Copies the batch.
+    pub fn with_max_timestamp(&self, max_timestamp_ms: i64) -> CheckedBatch {
+        let mut header = *self.header();
+        header.attributes = I16::new(header.attributes.get() & !Attributes::LOG_APPEND_TIME);
+        header.max_timestamp = I64::new(max_timestamp_ms);
+        let head_crc = crc32c::crc32c(&header.as_bytes()[CRC_START..]);
+        let records = &self.bytes[BATCH_HEADER_SIZE..];
+        header.crc = U32::new(crc32c::crc32c_append(head_crc, records));
+        CheckedBatch { bytes: Bytes::from([header.as_bytes(), records].concat()) }
     }
 
     /// The header with another base offset and leader epoch, for a write of this and the payload

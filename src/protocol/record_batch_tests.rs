@@ -30,8 +30,15 @@ fn with_header_bytes(batch: &Bytes, at: usize, bytes: &[u8]) -> Bytes {
     Bytes::from(batch)
 }
 
+/// Everything that a producer's batch is held to before its records are looked at.
+fn check_all(bytes: Bytes) -> Result<CheckedBatch, BatchError> {
+    let batch = CheckedBatch::check_produced(bytes)?;
+    batch.header().check_produced()?;
+    Ok(batch)
+}
+
 fn refusal(bytes: Bytes) -> (BatchError, KafkaCode) {
-    let error = CheckedBatch::check_produced(bytes).unwrap_err();
+    let error = check_all(bytes).unwrap_err();
     let code = KafkaCode::from(&error);
     (error, code)
 }
@@ -159,7 +166,7 @@ fn counts_that_do_not_fit_the_offsets_are_refused() {
 fn a_compacted_batch_with_holes_is_fine_from_the_log_but_not_from_a_client() {
     let holes = with_header_bytes(&plain(2), 23, &9i32.to_be_bytes());
     assert!(CheckedBatch::check_first(&mut holes.clone()).is_ok());
-    assert!(CheckedBatch::check_produced(holes).is_err());
+    assert!(check_all(holes).is_err());
 }
 
 #[test]
@@ -177,19 +184,13 @@ fn two_batches_of_one_partition_are_refused_but_walked_from_the_log() {
 }
 
 #[test]
-fn clients_may_not_write_control_batches_or_log_append_time() {
+fn clients_may_not_write_control_batches() {
     let marker = TransactionMarker::Commit
         .batch(ProducerStamp { producer_id: 1, producer_epoch: 0, base_sequence: 0 }, 3, 10)
         .unwrap();
     let (error, code) = refusal(marker);
     assert!(matches!(error, BatchError::ControlFromClient));
     assert_eq!(code, KafkaCode::InvalidRecord);
-
-    let mut bytes = plain(1).to_vec();
-    stamp_log_append_time(&mut bytes, 1);
-    let (error, code) = refusal(Bytes::from(bytes));
-    assert!(matches!(error, BatchError::LogAppendTimeFromClient));
-    assert_eq!(code, KafkaCode::InvalidTimestamp);
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn producer_fields_must_fit_each_other() {
         BatchError::TransactionWithoutProducer
     ));
     let good = ProducerStamp { producer_id: 9, producer_epoch: 0, base_sequence: 0 };
-    assert!(CheckedBatch::check_produced(stamped(good, true)).is_ok());
+    assert!(check_all(stamped(good, true)).is_ok());
 }
 
 #[test]
@@ -219,4 +220,13 @@ fn the_last_sequence_wraps_to_zero() {
     let producer = ProducerStamp { producer_id: 9, producer_epoch: 0, base_sequence: i32::MAX };
     let bytes = batch_of(3, BatchOptions { producer, ..BatchOptions::default() });
     assert_eq!(CheckedBatch::check_produced(bytes).unwrap().header().last_sequence(), 1);
+}
+
+#[test]
+fn a_largest_timestamp_is_corrected_without_touching_the_records() {
+    let mut bytes = plain(2).to_vec();
+    stamp_log_append_time(&mut bytes, 7);
+    let batch = CheckedBatch::check_first(&mut Bytes::from(bytes)).unwrap();
+    let corrected = batch.with_max_timestamp(1_001).into_bytes();
+    assert_eq!(corrected, plain(2));
 }

@@ -138,7 +138,7 @@ fn a_record_that_claims_more_than_is_left_is_corrupt() {
     BufferSink(&mut payload).put_varint(i32::MAX);
     let error = read(batch_around(&payload, 1, Compression::None)).unwrap_err();
     assert!(matches!(error, BatchError::Record(DecodeError::Truncated { .. })));
-    assert_eq!(KafkaCode::from(&error), KafkaCode::CorruptMessage);
+    assert_eq!(KafkaCode::from(&error), KafkaCode::InvalidRecord);
 }
 
 #[test]

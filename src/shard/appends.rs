@@ -52,7 +52,8 @@ impl<D: Disk> Shard<D> {
                 let log_start_offset = partition.log.log_start().to_wire();
                 let message = Some(error.to_string());
                 let refused = AppendOutcome::refused(error.kafka_code(), message);
-                return Some(AppendOutcome { log_start_offset, ..refused });
+                let record_errors = error.into_record_errors();
+                return Some(AppendOutcome { log_start_offset, record_errors, ..refused });
             }
         };
         let outcome = AppendOutcome {
@@ -61,6 +62,7 @@ impl<D: Disk> Shard<D> {
             log_append_time_ms: appended.log_append_time_ms,
             log_start_offset: partition.log.log_start().to_wire(),
             message: None,
+            record_errors: Vec::new(),
         };
         let end = appended.last_offset.advance(1);
         let settled = partition.park(acks, end, token, outcome);

@@ -13,6 +13,7 @@ use crate::protocol::record_batch::CheckedBatch;
 use crate::shard::questions::{Question, Reply};
 use crate::shard::transactional::TransactionalAppend;
 use crate::shard::waiters::FetchWatch;
+use crate::storage::record_rules::RecordFault;
 use std::sync::Arc;
 
 /// Key of something parked in a table of the core that asked; stale keys are recognised.
@@ -65,6 +66,8 @@ pub struct AppendOutcome {
     pub log_start_offset: i64,
     /// Words for the client where the code alone would puzzle (KIP-467).
     pub message: Option<String>,
+    /// Records at fault by their place in the batch; told beside `message` only.
+    pub record_errors: Vec<(i32, RecordFault)>,
 }
 
 impl AppendOutcome {
@@ -76,6 +79,7 @@ impl AppendOutcome {
             log_append_time_ms: -1,
             log_start_offset: -1,
             message,
+            record_errors: Vec::new(),
         }
     }
 }

@@ -26,6 +26,10 @@ use crate::storage::partition_log::TimestampLookup;
 use crate::storage::producer_state::ActiveProducer;
 use std::sync::Arc;
 
+/// "None" on the wire.
+const NO_EPOCH: i32 = -1;
+const NO_OFFSET: i64 = -1;
+
 /// Which offset ListOffsets wants (its special timestamps).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetQuery {
@@ -254,8 +258,14 @@ impl<D: Disk> Shard<D> {
         let index = self.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
         let partition = &self.partitions[index];
         check_epoch(partition, current_leader_epoch)?;
-        let found = partition.log.end_offset_for_epoch(LeaderEpoch(leader_epoch));
-        Ok(found.map_or((-1, -1), |(epoch, end)| (epoch.0, end.to_wire())))
+        if leader_epoch == NO_EPOCH || leader_epoch > partition.leader_epoch.0 {
+            return Ok((NO_EPOCH, NO_OFFSET));
+        }
+        let epoch = LeaderEpoch(leader_epoch);
+        // The current epoch may have written nothing yet: it ends where the log does all the same.
+        let (found, end) =
+            partition.log.end_offset_for_epoch(epoch).unwrap_or((epoch, partition.log.log_end()));
+        Ok((found.0, end.to_wire()))
     }
 
     fn producers(&self, id: TopicPartition) -> Result<Vec<ActiveProducer>, KafkaCode> {

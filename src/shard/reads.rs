@@ -93,6 +93,10 @@ impl<D: Disk> Shard<D> {
         if let Err(code) = check_epoch(partition, part.current_leader_epoch) {
             return Found::Done(ReadOutcome::refused(code));
         }
+        let out_of_range = || Found::Done(ReadOutcome::refused(KafkaCode::OffsetOutOfRange));
+        if part.last_fetched_epoch > partition.leader_epoch.0 {
+            return out_of_range();
+        }
         let mut outcome = found_nothing(partition);
         if let Some(diverging) = diverging(partition, part) {
             outcome.diverging = Some(diverging);
@@ -102,10 +106,7 @@ impl<D: Disk> Shard<D> {
             Some(from) if from >= partition.log.log_start() && from <= partition.log.log_end() => {
                 from
             }
-            _ => {
-                outcome.code = KafkaCode::OffsetOutOfRange;
-                return Found::Done(outcome);
-            }
+            _ => return out_of_range(),
         };
         let up_to = partition.readable_end(isolation);
         let max_bytes = part.max_bytes.min(budget);
@@ -128,10 +129,7 @@ impl<D: Disk> Shard<D> {
                 outcome.aborted = aborted(up_to.min(partition.log.segment_end(from)));
                 Found::OnDisk(outcome, plan)
             }
-            ReadPlan::OutOfRange => {
-                outcome.code = KafkaCode::OffsetOutOfRange;
-                Found::Done(outcome)
-            }
+            ReadPlan::OutOfRange => out_of_range(),
         }
     }
 

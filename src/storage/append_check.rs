@@ -1,9 +1,9 @@
 //! What a batch must satisfy before a partition takes it, and what the topic makes of its bytes,
 //! as Kafka's validator has it.
 //!
-//! Bytes stay as sent unless the topic asks for something else: only `compression.type` other than
-//! `producer`, `LogAppendTime` and compaction look beyond the header. Timestamps are judged by the
-//! header (first and largest), not record by record.
+//! Bytes stay as sent unless the topic asks for something else (`compression.type` other than
+//! `producer`, `LogAppendTime`) or the batch is not what its header says. What is asked of records
+//! is in `record_rules.rs`.
 
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
@@ -14,6 +14,7 @@ use crate::protocol::record::{
     BatchBuilder, BatchOptions, BuildError, DecodedRecords, NewRecord, ProducerStamp, Record,
 };
 use crate::protocol::record_batch::{self, BatchError, BatchHeader, CheckedBatch};
+use crate::storage::record_rules::{self, RecordFault, RejectedRecords};
 
 /// Who hands a batch to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +44,8 @@ pub enum AppendError {
     TooLarge { size: usize, size_max: u32 },
     #[error("batch of {size} bytes is above segment.bytes, which is {segment_bytes}")]
     LargerThanSegment { size: usize, segment_bytes: u32 },
-    #[error(
-        "timestamp {timestamp_ms} is outside {min_ms}..={max_ms}, what \
-         message.timestamp.before.max.ms and message.timestamp.after.max.ms allow now"
-    )]
-    Timestamp { timestamp_ms: i64, min_ms: i64, max_ms: i64 },
-    #[error("record {index} has no key, and the topic is compacted")]
-    NullKey { index: usize },
+    #[error(transparent)]
+    Records(#[from] RejectedRecords),
     #[error("producer epoch {epoch} is older than {current}", epoch = .epoch.0, current = .current.0)]
     FencedProducer { epoch: ProducerEpoch, current: ProducerEpoch },
     #[error("sequence {sequence} does not follow: {expected} was expected")]
@@ -72,8 +68,7 @@ impl AppendError {
         match self {
             AppendError::TooLarge { .. } => KafkaCode::MessageTooLarge,
             AppendError::LargerThanSegment { .. } => KafkaCode::RecordListTooLarge,
-            AppendError::Timestamp { .. } => KafkaCode::InvalidTimestamp,
-            AppendError::NullKey { .. } => KafkaCode::InvalidRecord,
+            AppendError::Records(rejected) => rejected.kafka_code(),
             AppendError::FencedProducer { .. } => KafkaCode::InvalidProducerEpoch,
             AppendError::OutOfOrderSequence { .. } => KafkaCode::OutOfOrderSequenceNumber,
             AppendError::OutsideTransaction => KafkaCode::InvalidTxnState,
@@ -82,6 +77,14 @@ impl AppendError {
             AppendError::Batch(error) => KafkaCode::from(error),
             AppendError::Recompress(_) => KafkaCode::MessageTooLarge,
         }
+    }
+}
+
+impl AppendError {
+    /// The records at fault by their place in the batch, where single ones are (KIP-467).
+    pub fn into_record_errors(self) -> Vec<(i32, RecordFault)> {
+        let AppendError::Records(rejected) = self else { return Vec::new() };
+        rejected.into_named()
     }
 }
 
@@ -96,22 +99,19 @@ pub(super) fn check(
     }
     check_size(&batch, config)?;
     if context.origin == AppendOrigin::Client {
-        check_client(batch.header())?;
+        batch.header().check_produced()?;
     }
-    if config.timestamp_type == TimestampType::CreateTime {
-        check_timestamps(batch.header(), config, context.now.wall_ms)?;
-    }
-    let target = target_compression(config.compression, batch.header())?;
-    let is_control = batch.header().attributes().is_control();
-    if is_control || (target.is_none() && !config.cleanup.compact) {
+    if batch.header().attributes().is_control() {
         return Ok(batch);
     }
-    let records = batch.decode_records()?;
-    if config.cleanup.compact {
-        check_keys(&records)?;
-    }
-    let Some(target) = target else { return Ok(batch) };
-    let batch = recompress(batch.header(), &records, target)?;
+    let target = target_compression(config.compression, batch.header())?;
+    let batch = match context.origin {
+        AppendOrigin::Client => record_rules::check(batch, config, context.now, target)?,
+        AppendOrigin::Coordinator | AppendOrigin::Replication => match target {
+            Some(target) => recompress(batch.header(), &batch.decode_records()?, target)?,
+            None => return Ok(batch),
+        },
+    };
     check_size(&batch, config)?;
     Ok(batch)
 }
@@ -128,46 +128,8 @@ fn check_size(batch: &CheckedBatch, config: &TopicConfig) -> Result<(), AppendEr
     Ok(())
 }
 
-/// Again what `CheckedBatch::check_produced` holds a client to: the log must not depend on which
-/// check its caller chose.
-fn check_client(header: &BatchHeader) -> Result<(), AppendError> {
-    if header.attributes().is_control() {
-        return Err(BatchError::ControlFromClient.into());
-    }
-    let (count, last_offset_delta) = (header.record_count(), header.last_offset_delta());
-    if count == 0 || count - 1 != last_offset_delta {
-        return Err(BatchError::RecordCount { count, last_offset_delta }.into());
-    }
-    Ok(())
-}
-
-fn check_timestamps(
-    header: &BatchHeader,
-    config: &TopicConfig,
-    now_ms: i64,
-) -> Result<(), AppendError> {
-    let min_ms = now_ms.saturating_sub(config.timestamp_before_max_ms);
-    let max_ms = now_ms.saturating_add(config.timestamp_after_max_ms);
-    for timestamp_ms in [header.base_timestamp(), header.max_timestamp()] {
-        // -1 is "no timestamp", which Kafka lets pass.
-        if timestamp_ms != -1 && !(min_ms..=max_ms).contains(&timestamp_ms) {
-            return Err(AppendError::Timestamp { timestamp_ms, min_ms, max_ms });
-        }
-    }
-    Ok(())
-}
-
-fn check_keys(records: &DecodedRecords) -> Result<(), AppendError> {
-    for (index, record) in records.iter().enumerate() {
-        if record?.key.is_none() {
-            return Err(AppendError::NullKey { index });
-        }
-    }
-    Ok(())
-}
-
 /// A codec and its level.
-type Target = (Compression, Option<i32>);
+pub(super) type Target = (Compression, Option<i32>);
 
 /// The codec to store with, where it is not the one the batch has.
 fn target_compression(
@@ -188,7 +150,8 @@ fn target_compression(
     Ok(Some(target).filter(|(codec, _)| *codec != current))
 }
 
-fn recompress(
+/// The same records, renumbered from 0, under another codec.
+pub(super) fn recompress(
     header: &BatchHeader,
     records: &DecodedRecords,
     (compression, compression_level): Target,

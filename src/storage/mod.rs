@@ -11,6 +11,7 @@ pub mod index;
 pub mod journal;
 pub mod partition_log;
 pub mod producer_state;
+pub mod record_rules;
 mod recovery;
 mod retention;
 mod segment;

@@ -1,6 +1,10 @@
 //! docs/compatibility.md: what the dispatch table serves, beside what Apache Kafka 4.1 advertises,
 //! and the clients that run against the binary.
 
+#[path = "../against_kafka/differences.rs"]
+mod differences;
+
+use differences::DIFFERENCES;
 use highwater::api::dispatch::SERVED;
 use highwater::protocol::api_key::ApiKey;
 use std::fmt::Write;
@@ -87,14 +91,16 @@ pub(crate) fn page() -> String {
         writeln!(page, "| {number} | {name} | {kafka} | {ours} | {remark} |").unwrap();
     }
     let served = SERVED.len();
+    let odd_cases = number_after("tests/against_kafka.rs", "const CASES_MIN: usize = ");
     let cases = number_after("tests/clients.rs", "const CASES: usize = ");
     write!(
         page,
-        "\n{served} of {} APIs are served.\n\n## Clients\n\n\
+        "\n{served} of {} APIs are served.\n\n{}\n## Clients\n\n\
         Each library below runs the same {cases} cases against the binary (`tests/clients.rs`), \
         unmodified,\nin the version its registry has under this number.\n\n\
         | Library | Version |\n|---|---|\n",
         KAFKA_4_1.len(),
+        answers(&odd_cases),
     )
     .unwrap();
     for (library, version) in clients() {
@@ -108,6 +114,21 @@ pub(crate) fn page() -> String {
     )
     .unwrap();
     page
+}
+
+/// Where odd requests get other answers than from Kafka, from the list that the test is held to.
+fn answers(cases: &str) -> String {
+    let mut section = format!(
+        "## Answers\n\nMore than {cases} requests, odd ones above all, go to Highwater and to \
+        Apache Kafka 4.1 alike\n(`tests/against_kafka.rs`), and the answers agree but for these. \
+        The words of an error are each\nbroker's own, and `log_start_offset` of a refused batch \
+        may be -1.\n\n| What is asked | How and why the answer differs |\n|---|---|\n"
+    );
+    for difference in DIFFERENCES {
+        assert!(!difference.cases.is_empty(), "{}", difference.what);
+        writeln!(section, "| {} | {} |", difference.what, difference.reason).unwrap();
+    }
+    section
 }
 
 /// Libraries and versions, from the lists that the tests install.

@@ -417,7 +417,10 @@ fn append_one(core: &CoreRef, models: &Models, handle: &SimHandle) {
     if let Some(again) = again.filter(|_| random.chance(10)) {
         let sequence = again.sequence.unwrap();
         let is_kept = producers[&sequence.id].1.iter().any(|span| span.0 == sequence.first);
-        let batch = CheckedBatch::check_first(&mut Bytes::from(again.bytes.clone())).unwrap();
+        // As its producer sent it, before it was stamped.
+        let mut sent = again.bytes.clone();
+        record_batch::stamp(&mut sent, 0, -1);
+        let batch = CheckedBatch::check_produced(Bytes::from(sent)).unwrap();
         let answer = log.append(batch, context, &mut core.arena);
         if is_kept && producers[&sequence.id].0 == sequence.epoch {
             let answer = answer.expect("a duplicate is no error");

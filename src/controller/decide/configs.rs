@@ -192,9 +192,13 @@ fn alter_each<C>(
         .collect();
     let mut records = Vec::new();
     let mut answers = Vec::with_capacity(resources.len());
+    let all_topics = ResourceName::Topic(String::new());
     for AlterResource { name, changes } in resources {
         let result = match repeated.contains(&name) {
             true => Err(invalid_request("Each resource must appear at most once.")),
+            false if name == all_topics => {
+                Err(invalid_request("Default topic resources are not allowed."))
+            }
             false => alter(&name, changes).map(|changed| records.extend(changed)),
         };
         answers.push((name, result));

@@ -361,7 +361,6 @@ fn topics_are_deleted_by_name_or_by_id() {
         TopicRef { name: None, id: TopicId(Uuid::from_u128(77)) },
         TopicRef { name: Some("a".to_owned()), id },
         TopicRef { name: None, id: TopicId::default() },
-        by_name("a"),
     ];
     assert_eq!(
         delete(&mut controller, topics),
@@ -373,10 +372,16 @@ fn topics_are_deleted_by_name_or_by_id() {
             "UNKNOWN_TOPIC_ID: This server does not host this topic ID.".to_owned(),
             "INVALID_REQUEST: Topic name and topic ID can not both be specified.".to_owned(),
             "INVALID_REQUEST: Neither topic name nor id were specified.".to_owned(),
-            "INVALID_REQUEST: Duplicate topic name.".to_owned(),
         ]
     );
     assert_eq!(controller.image.topic_count(), 0);
+    controller.create(topic("twice"));
+    let id = controller.image.topic_by_name("twice").unwrap().id;
+    for again in [by_name("twice"), TopicRef { name: None, id }] {
+        let topics = vec![by_name("twice"), again, by_name("d"), by_name("d")];
+        let duplicate = "INVALID_REQUEST: Duplicate topic name.";
+        assert_eq!(delete(&mut controller, topics), [duplicate; 2], "each is refused once");
+    }
     controller.config.delete_topics = false;
     controller.create(topic("a"));
     assert!(delete(&mut controller, vec![by_name("a")])[0].starts_with("TOPIC_DELETION_DISABLED"));

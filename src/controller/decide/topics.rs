@@ -276,27 +276,36 @@ impl<'a> Creation<'a> {
 
 pub(super) fn delete(image: &MetadataImage, topics: Vec<TopicRef>, is_enabled: bool) -> Decision {
     let mut records = Vec::new();
-    let mut gone = BTreeSet::new();
-    let mut answers = Vec::with_capacity(topics.len());
-    for wanted in topics {
-        let found = match is_enabled {
-            true => find(image, &wanted),
-            false => Err(KafkaCode::TopicDeletionDisabled.into()),
+    let mut answers: Vec<DeletedTopic> = Vec::with_capacity(topics.len());
+    let mut counts: BTreeMap<(Option<String>, TopicId), usize> = BTreeMap::new();
+    let known: Vec<_> = topics.iter().map(|wanted| known_as(image, wanted)).collect();
+    assert!(known.len() == topics.len());
+    for topic in &known {
+        *counts.entry(topic.clone()).or_default() += 1;
+    }
+    for (wanted, (name, id)) in topics.into_iter().zip(known) {
+        // Named more than once, by name or by id: refused, once.
+        let is_single = match counts.get_mut(&(name.clone(), id)) {
+            Some(0) | None => continue,
+            Some(count) => std::mem::take(count) == 1,
         };
-        let name = found.as_ref().ok().map(|topic| topic.name.to_string());
-        let id = found.as_ref().map_or(wanted.id, |topic| topic.id);
-        let result = found.and_then(|topic| match gone.insert(topic.id) {
-            true => {
-                records.push(MetadataRecord::RemoveTopic { id: topic.id });
-                Ok(())
-            }
-            false => Err(Refusal::new(KafkaCode::InvalidRequest, "Duplicate topic name.")),
-        });
+        let result = match (is_enabled, is_single) {
+            (false, _) => Err(KafkaCode::TopicDeletionDisabled.into()),
+            (true, false) => Err(Refusal::new(KafkaCode::InvalidRequest, "Duplicate topic name.")),
+            (true, true) => find(image, &wanted)
+                .map(|topic| records.push(MetadataRecord::RemoveTopic { id: topic.id })),
+        };
         answers.push(DeletedTopic { name: name.or(wanted.name), id, result });
     }
-    assert!(records.len() == gone.len());
-    assert!(records.len() <= answers.len());
+    assert!(records.len() == answers.iter().filter(|answer| answer.result.is_ok()).count());
     Decision { records, reply: ChangeReply::DeletedTopics(answers) }
+}
+
+/// What a topic is called by name and id, whichever of both it was asked for by.
+fn known_as(image: &MetadataImage, wanted: &TopicRef) -> (Option<String>, TopicId) {
+    let topic = find(image, wanted).ok();
+    let name = topic.map(|topic| topic.name.to_string());
+    (name.or_else(|| wanted.name.clone()), topic.map_or(wanted.id, |topic| topic.id))
 }
 
 fn find<'a>(image: &'a MetadataImage, wanted: &TopicRef) -> Result<&'a TopicImage, Refusal> {

@@ -88,8 +88,8 @@ impl GroupRequest {
                     false => Ok(()),
                 }
             }
+            GroupRequest::DeleteOffsets(delete) => check_group(&delete.group),
             GroupRequest::FetchOffsets(_)
-            | GroupRequest::DeleteOffsets(_)
             | GroupRequest::Describe(_)
             | GroupRequest::DescribeConsumer(_)
             | GroupRequest::List(_)

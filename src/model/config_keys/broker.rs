@@ -62,6 +62,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("highwater.core.list", ConfigKind::List(&[]), "", "Processors to pin the shards to, in order: 0,2,4. Unset takes the first ones.").unset(),
     key("highwater.cores", ConfigKind::Int { min: 1, max: 1024 }, "", "Shards, each with a core of its own. Unset takes the cores there are, at most 2.").unset(),
     key("highwater.durability", ConfigKind::OneOf(&["flush", "kernel"]), "flush", "Default of the topic's key.").update(Update::ClusterWide),
+    key("highwater.records.check", ConfigKind::OneOf(&["uncompressed", "all"]), "uncompressed", "Default of the topic's key.").update(Update::ClusterWide),
     key("inter.broker.listener.name", ConfigKind::Text, "", "Listener between brokers.").unset().no_effect(NO_CLUSTER),
     key("listener.security.protocol.map", ConfigKind::Text, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", "Protocol of each listener name."),
     key("listeners", ConfigKind::Text, "PLAINTEXT://127.0.0.1:9092", "Addresses to listen on: NAME://host:port,... An empty host is every interface."),

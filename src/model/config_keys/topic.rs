@@ -1,4 +1,4 @@
-//! The keys a topic may override: Kafka 4.1's 33, two retired ones, and our durability.
+//! The keys a topic may override: Kafka 4.1's 33, two retired ones, and two of our own.
 
 use super::row::{int, key, long, synonym};
 use super::{ConfigKey, ConfigKind, Synonym, Update};
@@ -98,6 +98,13 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "flush",
         "What acks=all waits for: flush is stable storage (survives a power cut), kernel is the page cache (survives a crash of the process).",
         &[synonym("highwater.durability", 1)],
+    ),
+    topic(
+        "highwater.records.check",
+        ConfigKind::OneOf(&["uncompressed", "all"]),
+        "uncompressed",
+        "Whose records are looked through when they are produced: uncompressed trusts compressed ones behind their checksum, all decompresses them first, as Kafka does.",
+        &[synonym("highwater.records.check", 1)],
     ),
     topic(
         "index.interval.bytes",
