@@ -88,7 +88,8 @@ fn member(own: DescribedConsumer) -> ConsumerGroupDescribedMember {
         client_id: own.client_id,
         client_host: own.client_host,
         subscribed_topic_names: own.topics,
-        subscribed_topic_regex: own.regex,
+        // As Kafka says "none" here.
+        subscribed_topic_regex: Some(own.regex.unwrap_or_default()),
         assignment: assignment(own.assigned),
         target_assignment: assignment(own.target),
         member_type: if own.is_classic { CLASSIC_MEMBER } else { CONSUMER_MEMBER },

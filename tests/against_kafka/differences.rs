@@ -111,4 +111,14 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         &["an unknown key of a broker is set"],
         "INVALID_REQUEST, for it would do nothing; Kafka stores it",
     ),
+    differ(
+        "JoinGroup into a group of the consumer protocol, with a subscription that is none",
+        &["a stranger of the classic protocol joins consumers"],
+        "INCONSISTENT_GROUP_PROTOCOL; Kafka answers UNKNOWN_SERVER_ERROR",
+    ),
+    differ(
+        "OffsetFetch: a member epoch without a member",
+        &["offsets without a member in an epoch"],
+        "UNKNOWN_MEMBER_ID; Kafka answers UNKNOWN_SERVER_ERROR",
+    ),
 ];

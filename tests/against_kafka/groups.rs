@@ -66,7 +66,7 @@ fn coordinators(pair: &mut Pair) {
     });
 }
 
-fn joining(group: &str, member: &str) -> JoinGroupRequest {
+pub(crate) fn joining(group: &str, member: &str) -> JoinGroupRequest {
     let protocol =
         JoinGroupRequestProtocol { name: "range".to_owned(), metadata: Bytes::from_static(b"m") };
     JoinGroupRequest {
@@ -119,7 +119,7 @@ fn joins(pair: &mut Pair) {
     });
 }
 
-fn beat(group: &str, generation_id: i32, member: &str) -> HeartbeatRequest {
+pub(crate) fn beat(group: &str, generation_id: i32, member: &str) -> HeartbeatRequest {
     HeartbeatRequest {
         group_id: group.to_owned(),
         generation_id,
@@ -128,7 +128,7 @@ fn beat(group: &str, generation_id: i32, member: &str) -> HeartbeatRequest {
     }
 }
 
-fn syncing(group: &str, generation_id: i32, member: &str) -> SyncGroupRequest {
+pub(crate) fn syncing(group: &str, generation_id: i32, member: &str) -> SyncGroupRequest {
     SyncGroupRequest {
         group_id: group.to_owned(),
         generation_id,
@@ -350,16 +350,20 @@ fn life(pair: &mut Pair) {
     });
 }
 
-fn removals(pair: &mut Pair) {
-    let delete = |names: &[&str]| DeleteGroupsRequest {
-        groups_names: names.iter().map(|name| (*name).to_owned()).collect(),
-    };
-    let forget = |group: &str, topic: &str, partition: i32| OffsetDeleteRequest {
+/// OffsetDelete of one partition.
+pub(crate) fn forget(group: &str, topic: &str, partition: i32) -> OffsetDeleteRequest {
+    OffsetDeleteRequest {
         group_id: group.to_owned(),
         topics: vec![OffsetDeleteRequestTopic {
             name: topic.to_owned(),
             partitions: vec![OffsetDeleteRequestPartition { partition_index: partition }],
         }],
+    }
+}
+
+fn removals(pair: &mut Pair) {
+    let delete = |names: &[&str]| DeleteGroupsRequest {
+        groups_names: names.iter().map(|name| (*name).to_owned()).collect(),
     };
     pair.case("an offset is forgotten", move |side| side.ask(&forget("c", TOPIC, 1), 0));
     pair.case("an offset of an unknown topic is forgotten", move |side| {

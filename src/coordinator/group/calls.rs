@@ -89,9 +89,11 @@ impl GroupRequest {
                 }
             }
             GroupRequest::DeleteOffsets(delete) => check_group(&delete.group),
+            GroupRequest::DescribeConsumer(groups) => {
+                groups.iter().try_for_each(|id| check_group(id))
+            }
             GroupRequest::FetchOffsets(_)
             | GroupRequest::Describe(_)
-            | GroupRequest::DescribeConsumer(_)
             | GroupRequest::List(_)
             | GroupRequest::Delete(_) => Ok(()),
         }
