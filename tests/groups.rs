@@ -15,8 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Broker, Missing, Toolchain, go_program, java_member, kafka_jars, node_modules, python,
-    repository,
+    Broker, Missing, Toolchain, go_program, java_program, node_modules, python, repository,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
@@ -41,15 +40,8 @@ const CLASSIC_STATIC_SESSION: &str = "session.timeout.ms=60000";
 type Start = fn(bootstrap: &str, options: &[&str]) -> Result<Command, Missing>;
 
 fn java(bootstrap: &str, options: &[&str]) -> Result<Command, Missing> {
-    let class_path = format!("{}:{}/*", java_member()?.display(), kafka_jars()?.display());
-    let log4j = repository().join("tests/clients/java/log4j2.properties");
-    let mut command = Command::new("java");
-    command
-        .args(["-Xmx96m", "-XX:TieredStopAtLevel=1", "-cp", &class_path])
-        .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
-        .args(["GroupMember", bootstrap, GROUP])
-        .args(topic_and(options))
-        .arg("metadata.max.age.ms=1000");
+    let mut command = java_program("GroupMember", "kafka")?;
+    command.args([bootstrap, GROUP]).args(topic_and(options)).arg("metadata.max.age.ms=1000");
     Ok(command)
 }
 

@@ -14,6 +14,7 @@
 
 mod broker;
 mod cases;
+mod daemon;
 mod directories;
 mod kafka;
 mod peer;
@@ -27,16 +28,17 @@ mod tools;
 
 pub use broker::Broker;
 pub use cases::{Report, run_cases, run_cases_and_kill};
+pub use daemon::Daemon;
 pub use directories::{clients_directory, repository, scratch_directory};
 pub use kafka::{ApacheKafka, KafkaOptions};
 pub use peer::Peer;
 pub use port::Port;
-pub use process::{Finished, run_to_end, wait_until};
+pub use process::{Finished, run_to_end, run_with_input, wait_until};
 pub use random::Random;
 pub use recorder::Recorder;
 pub use toolchain::{
-    Missing, Toolchain, go_program, jars, java_classes, java_member, kafka_jars, kcat,
-    node_modules, python,
+    Missing, Toolchain, go_program, jars, java_classes, java_command, java_program, kafka_jars,
+    kcat, node_modules, python,
 };
 pub use tools::{ToolOutput, Tools};
 pub use wire::{Produced, Wire};

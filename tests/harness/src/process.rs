@@ -45,16 +45,34 @@ impl Finished {
     }
 }
 
-/// Runs `command` to its end, or kills it after `patience`.
+/// Runs `command` without input to its end, or kills it after `patience`.
 ///
 /// # Errors
 /// The operating system's words when the program cannot be started.
-pub fn run_to_end(command: Command, patience: Duration) -> Result<Finished, String> {
+pub fn run_to_end(mut command: Command, patience: Duration) -> Result<Finished, String> {
+    command.stdin(Stdio::null());
+    run_serving(command, patience, "", || unreachable!("nothing is asked for"))
+}
+
+/// The same for a program that reads `input`.
+///
+/// # Errors
+/// The operating system's words when the program cannot be started.
+pub fn run_with_input(
+    mut command: Command,
+    input: &str,
+    patience: Duration,
+) -> Result<Finished, String> {
+    let directory = crate::scratch_directory("input");
+    let path = directory.path().join("input");
+    fs::write(&path, input).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    command.stdin(file);
     run_serving(command, patience, "", || unreachable!("nothing is asked for"))
 }
 
 /// The same for a program that asks for something by a line `request` of its output, and then waits
-/// for a line of input: `serve` does what it asks for.
+/// for a line of input: `serve` does what it asks for. Without one its input is the command's.
 ///
 /// # Errors
 /// The operating system's words when the program cannot be started.
@@ -67,8 +85,10 @@ pub(crate) fn run_serving(
     let directory = crate::scratch_directory("process");
     let stdout = directory.path().join("stdout");
     let stderr = directory.path().join("stderr");
+    if !request.is_empty() {
+        command.stdin(Stdio::piped());
+    }
     let mut child = command
-        .stdin(if request.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(File::create(&stdout).expect("a new file"))
         .stderr(File::create(&stderr).expect("a new file"))
         .spawn()

@@ -108,17 +108,28 @@ pub fn kafka_jars() -> Result<PathBuf, Missing> {
     jars("kafka")
 }
 
-/// Our Java class of a group's member, compiled against Kafka 4.1.
+/// A command that runs one of our Java programs with these jars; arguments may follow.
 ///
 /// # Errors
 /// Without `javac` or `mvn`, or without the repository.
-pub fn java_member() -> Result<PathBuf, Missing> {
-    let member = sources("java/src/GroupMember.java");
-    let jars = jars("kafka")?;
-    installed("java-member", &[&member], |directory| {
-        let class_path = format!("{}/*", jars.display());
-        run("javac", &["-d", ".", "-cp", &class_path, &member.display().to_string()], directory)
-    })
+pub fn java_program(main_class: &str, jars_of: &str) -> Result<Command, Missing> {
+    let source = sources("java/src").join(format!("{main_class}.java"));
+    let class_path = format!("{}/*", jars(jars_of)?.display());
+    let classes = installed(&format!("java-{main_class}"), &[&source], |directory| {
+        run("javac", &["-d", ".", "-cp", &class_path, &source.display().to_string()], directory)
+    })?;
+    Ok(java_command(&format!("{}:{class_path}", classes.display()), main_class))
+}
+
+/// A command that runs a main class quietly.
+pub fn java_command(class_path: &str, main_class: &str) -> Command {
+    let log4j = sources("java/log4j2.properties");
+    let mut command = Command::new("java");
+    command
+        .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", class_path])
+        .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
+        .arg(main_class);
+    command
 }
 
 /// Our Java classes, compiled: `ClientCases`, `TransactionCases` and `ToolDriver`.
@@ -138,7 +149,7 @@ pub fn java_classes() -> Result<PathBuf, Missing> {
     })
 }
 
-/// The jars of a directory of tests/clients/java: `kafka` or `clients39`.
+/// The jars of a directory of tests/clients/java.
 ///
 /// # Errors
 /// Without `java` or `mvn`, or without the repository.
