@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness::{Broker, Peer, Toolchain, Tools, kcat, run_to_end, scratch_directory};
+use harness::{Broker, Peer, Toolchain, Tools, Wire, kcat, run_to_end, scratch_directory};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 
@@ -23,6 +23,7 @@ const LOG_DIRS: &str = "org.apache.kafka.tools.LogDirsCommand";
 const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 const API_VERSIONS: &str = "org.apache.kafka.tools.BrokerApiVersionsCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const DUMP_LOG: &str = "kafka.tools.DumpLogSegments";
 
 /// The tools, and the broker they are pointed at.
@@ -239,6 +240,39 @@ fn groups_are_listed_described_reset_and_deleted() {
         assert_has(&deleted, &[&done]);
     }
     assert_eq!(session.run(GROUPS, &["--list"]), "");
+}
+
+#[test]
+fn transactions_are_listed_described_found_hanging_and_aborted() {
+    let Some(mut session) = Session::start("kafka-transactions") else { return };
+    session.run(TOPICS, &["--create", "--topic", "lines", "--partitions", "1"]);
+    let mut wire = Wire::connect(&session.bootstrap).expect("the broker listens");
+    let (id, epoch) = wire.open_transaction("payments", "lines").expect("the broker answers");
+
+    let listed = columns(&session.run(TRANSACTIONS, &["list"]));
+    assert_has(&listed, &["TransactionalId Coordinator ProducerId TransactionState"]);
+    assert_has(&listed, &["payments ", &format!(" {id} Ongoing")]);
+    let described =
+        columns(&session.run(TRANSACTIONS, &["describe", "--transactional-id", "payments"]));
+    assert_has(&described, &[&format!("payments {id} {epoch} Ongoing 60000 "), " lines-0"]);
+    let place = ["--topic", "lines", "--partition", "0"];
+    let producers = [&["describe-producers"], &place[..]].concat();
+    let described = columns(&session.run(TRANSACTIONS, &producers));
+    assert_has(&described, &[&format!("{id} {epoch} -1 0 ")]);
+    assert!(described.ends_with(" 0"), "the transaction starts at offset 0:\n{described}");
+    let hanging = [&["find-hanging", "--max-transaction-timeout", "0"], &place[..]].concat();
+    let found = session.run(TRANSACTIONS, &hanging);
+    assert_eq!(found.lines().count(), 1, "its coordinator knows it:\n{found}");
+
+    // A coordinator that has lost its log knows of no transaction: this one hangs.
+    session.run(TOPICS, &["--delete", "--topic", "__transaction_state"]);
+    let found = columns(&session.run(TRANSACTIONS, &hanging));
+    assert_has(&found, &[&format!("lines 0 {id} {epoch} -1 0 ")]);
+    session.run(TRANSACTIONS, &[&["abort", "--start-offset", "0"], &place[..]].concat());
+    let described = session.run(TRANSACTIONS, &producers);
+    assert!(described.trim_end().ends_with("None"), "nothing is open any more:\n{described}");
+    let found = session.run(TRANSACTIONS, &hanging);
+    assert_eq!(found.lines().count(), 1, "{found}");
 }
 
 fn sorted(text: &str) -> Vec<&str> {

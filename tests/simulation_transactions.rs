@@ -59,8 +59,9 @@ fn run(seed: u64) -> (usize, usize) {
         .collect();
     let mut disk: Option<SimDisk> = None;
     let mut topic = None;
+    let mut ended_us = 0;
     for life in 0..=LIVES {
-        let mut broker = start(&mut disk, &mut random);
+        let mut broker = start(&mut disk, &mut random, ended_us);
         let id = *topic.get_or_insert_with(|| create_topic(&mut broker));
         if life == LIVES || random.chance(30) {
             let waits = random.chance(20).then_some(transactions::TIMEOUT_MS_MAX);
@@ -86,6 +87,7 @@ fn run(seed: u64) -> (usize, usize) {
         }
         let end_us = handle.now().monotonic_us + 1000 + random.below(LIFE_US_MAX);
         while handle.now().monotonic_us < end_us && broker.executor.step() {}
+        ended_us = handle.now().monotonic_us;
         broker.executor.kill_all();
         drop(broker);
         let disk = disk.as_ref().unwrap();
@@ -94,8 +96,11 @@ fn run(seed: u64) -> (usize, usize) {
     history.borrow().counts()
 }
 
-fn start(disk: &mut Option<SimDisk>, random: &mut Random) -> SimBroker {
+/// The clock goes on where it stood: a transaction that seems to begin in the future would be
+/// aborted late.
+fn start(disk: &mut Option<SimDisk>, random: &mut Random, now_us: u64) -> SimBroker {
     let executor = SimExecutor::new(random.next());
+    executor.handle().advance(now_us);
     let moved = match disk {
         Some(disk) => disk.moved_to(executor.handle()),
         None => SimDisk::new(executor.handle()),

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use harness::{
-    Broker, Missing, Peer, Toolchain, go_program, jars, java_classes, kafka_jars, node_modules,
-    python, repository, run_cases_and_kill,
+    Broker, Missing, Peer, Toolchain, Wire, go_program, jars, java_classes, kafka_jars,
+    node_modules, python, repository, run_cases_and_kill,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
@@ -135,4 +135,39 @@ fn whole_transactions_or_nothing_after_kill_9() {
         assert!(verdict.starts_with("PASS"), "{library}: {verdict}\n{}", broker.report());
         assert!(child.wait().expect("it ends").success());
     }
+}
+
+/// One of our own commands; its output.
+fn highwater(arguments: &[&str], broker: &Broker) -> String {
+    let bootstrap = broker.bootstrap();
+    let output = Command::new(BINARY).args(arguments).args(["--bootstrap", &bootstrap]).output();
+    let output = output.expect("built by cargo");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}\n{errors}\n{}", broker.report());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn our_own_commands_list_describe_and_abort_transactions() {
+    let broker = Broker::start(BINARY, &ONE_BROKER);
+    highwater(&["topic", "create", "lines", "--partitions", "1"], &broker);
+    let mut wire = Wire::connect(&broker.bootstrap()).expect("the broker listens");
+    let (id, epoch) = wire.open_transaction("payments", "lines").expect("the broker answers");
+    wire.open_transaction("orders", "lines").expect("the broker answers");
+
+    let listed = highwater(&["txn", "list", "--state", "Ongoing", "--json"], &broker);
+    let line = format!(r#"{{"id":"payments","producer_id":{id},"state":"Ongoing"}}"#);
+    assert!(listed.lines().any(|own| own == line), "{listed}");
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let described = highwater(&["txn", "describe", "payments"], &broker);
+    for wanted in ["payments: Ongoing", &format!("producer {id}, epoch {epoch}"), "lines  0"] {
+        assert!(described.contains(wanted), "no {wanted:?} in\n{described}");
+    }
+
+    let aborted = highwater(&["txn", "abort", "payments"], &broker);
+    assert!(aborted.starts_with("aborted payments"), "{aborted}");
+    let described = highwater(&["txn", "describe", "payments"], &broker);
+    assert!(described.starts_with("payments: Empty"), "{described}");
+    let listed = highwater(&["txn", "list", "--state", "Ongoing"], &broker);
+    assert!(listed.contains("orders") && !listed.contains("payments"), "{listed}");
 }

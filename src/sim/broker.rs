@@ -23,7 +23,7 @@ use crate::sim::random::Random;
 use crate::storage::journal::{Journal, JournalSizes};
 use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,7 +51,8 @@ struct Lane {
 struct Wiring {
     handle: SimHandle,
     cores: Vec<Core>,
-    lanes: HashMap<(CoreId, CoreId), Lane>,
+    /// Sorted, so that the order in which their tasks start is the same in each run of a seed.
+    lanes: BTreeMap<(CoreId, CoreId), Lane>,
     answers: Vec<Answers>,
 }
 
@@ -75,7 +76,7 @@ impl SimBroker {
         let handle = executor.handle();
         let opened = open_cores(handle.clone(), start);
         let cores = executor.run_until(opened);
-        let mut lanes = HashMap::new();
+        let mut lanes = BTreeMap::new();
         for from in &cores {
             for to in &cores {
                 let pair = (from.borrow().core, to.borrow().core);

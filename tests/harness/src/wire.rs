@@ -13,6 +13,7 @@ use highwater::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use highwater::protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use highwater::protocol::messages::find_coordinator::FindCoordinatorRequest;
 use highwater::protocol::messages::init_producer_id::InitProducerIdRequest;
 use highwater::protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
@@ -21,6 +22,7 @@ use highwater::protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
 use highwater::protocol::primitive::Reader;
+use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
 use highwater::protocol::record_batch::CheckedBatch;
 use highwater::protocol::schema::{Message, Request};
 
@@ -32,9 +34,14 @@ const FRAME_SIZE_MAX: u32 = 100 << 20;
 const CREATE_TOPICS_VERSION: i16 = 7;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 const PRODUCE_VERSION: i16 = 11;
+/// Makes the partition part of the transaction, and still names topics.
+const TRANSACTIONAL_PRODUCE_VERSION: i16 = 12;
+const FIND_COORDINATOR_VERSION: i16 = 4;
 const FETCH_VERSION: i16 = 12;
 const LIST_OFFSETS_VERSION: i16 = 7;
 const LATEST: i64 = -1;
+/// `key_type` of transactional ids in FindCoordinator.
+const TRANSACTION_KEY: i8 = 1;
 /// COORDINATOR_LOAD_IN_PROGRESS, which a new Kafka answers for a moment.
 const LOADING: i16 = 14;
 const FETCH_BYTES_MAX: i32 = 8 << 20;
@@ -173,6 +180,53 @@ impl Wire {
         let response = answered.unwrap_or_else(|what| panic!("{what}"))?;
         assert_eq!(response.error_code, 0, "InitProducerId");
         Ok((response.producer_id, response.producer_epoch))
+    }
+
+    /// Takes a transactional id and writes one record to partition 0 of a topic, in a transaction
+    /// that is left open. The producer's id and epoch.
+    ///
+    /// # Errors
+    /// As `receive_frame`. Panics when the broker keeps refusing.
+    pub fn open_transaction(&mut self, id: &str, topic: &str) -> io::Result<(i64, i16)> {
+        let find = FindCoordinatorRequest {
+            key_type: TRANSACTION_KEY,
+            coordinator_keys: vec![id.to_owned()],
+            ..FindCoordinatorRequest::default()
+        };
+        let init = InitProducerIdRequest {
+            transactional_id: Some(id.to_owned()),
+            transaction_timeout_ms: 60_000,
+            ..InitProducerIdRequest::default()
+        };
+        // Coordinators are made and loaded, and what the id has open is ended, meanwhile.
+        let taken = wait_until("a transactional id", PATIENCE, || {
+            let found = self.call(&find, FIND_COORDINATOR_VERSION);
+            let taken = found.and_then(|_| self.call(&init, INIT_PRODUCER_ID_VERSION));
+            let is_passing = taken.as_ref().is_ok_and(|taken| taken.error_code != 0);
+            (!is_passing).then_some(taken)
+        });
+        let taken = taken.unwrap_or_else(|what| panic!("{what}"))?;
+        let (producer_id, producer_epoch) = (taken.producer_id, taken.producer_epoch);
+        let producer = ProducerStamp { producer_id, producer_epoch, base_sequence: 0 };
+        let options = BatchOptions { producer, is_transactional: true, ..BatchOptions::default() };
+        let mut builder = BatchBuilder::new(options);
+        let value = Some(&b"open"[..]);
+        builder.push(&NewRecord { value, ..NewRecord::default() }).expect("a small record");
+        let batch = builder.build().expect("a small batch");
+        let data = PartitionProduceData { index: 0, records: batch.into() };
+        let request = ProduceRequest {
+            transactional_id: Some(id.to_owned()),
+            acks: -1,
+            timeout_ms: 15_000,
+            topic_data: vec![TopicProduceData {
+                name: topic.to_owned(),
+                partition_data: vec![data],
+                ..TopicProduceData::default()
+            }],
+        };
+        let answer = self.call(&request, TRANSACTIONAL_PRODUCE_VERSION)?;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "Produce");
+        Ok((producer_id, producer_epoch))
     }
 
     /// Sends one batch without waiting; returns the correlation id.

@@ -5,6 +5,7 @@ use super::history::{History, Seen};
 use super::{GROUP, TOPIC};
 use bytes::Bytes;
 use highwater::model::errors::KafkaCode;
+use highwater::protocol::messages::describe_transactions::DescribeTransactionsRequest;
 use highwater::protocol::messages::fetch::{
     AbortedTransaction, FetchPartition, FetchRequest, FetchTopic, PartitionData,
 };
@@ -122,7 +123,6 @@ pub(crate) fn settle(broker: &mut SimBroker, topic: Uuid, wait_ms: Option<i32>) 
             again(&mut client, key, ask).await;
         }
         match wait_ms {
-            // A transaction of the life before may have begun at a later time than it is now.
             Some(wait_ms) => handle.sleep_us(u64::try_from(wait_ms + 200).unwrap() * 1000).await,
             None => take_all_ids(&mut client).await,
         }
@@ -134,7 +134,7 @@ pub(crate) fn settle(broker: &mut SimBroker, topic: Uuid, wait_ms: Option<i32>) 
             };
             again(&mut client, "the last stable offset reaches the end", is_open).await;
         }
-        again(&mut client, "no transaction is left", unended).await;
+        expect_none_left(&mut client).await;
     });
 }
 
@@ -150,15 +150,21 @@ async fn take_all_ids(client: &mut SimClient) {
     }
 }
 
-/// CONCURRENT_TRANSACTIONS while a transaction is open or being ended.
-async fn unended(client: &mut SimClient) -> i16 {
+/// Waits until no transaction is open or being ended.
+async fn expect_none_left(client: &mut SimClient) {
     let states = ["Ongoing", "PrepareCommit", "PrepareAbort"].map(str::to_owned);
     let list = ListTransactionsRequest { state_filters: states.into(), ..Default::default() };
-    let listed = client.call(&list).await.unwrap();
-    match listed.transaction_states.is_empty() {
-        true => listed.error_code,
-        false => KafkaCode::ConcurrentTransactions.number(),
+    let mut listed = client.call(&list).await.unwrap();
+    for _ in 0..TRIES_MAX {
+        if listed.error_code == 0 && listed.transaction_states.is_empty() {
+            return;
+        }
+        listed = client.call(&list).await.unwrap();
     }
+    let ids = listed.transaction_states.iter().map(|one| one.transactional_id.clone());
+    let describe = DescribeTransactionsRequest { transactional_ids: ids.collect() };
+    let described = client.call(&describe).await.unwrap();
+    panic!("not ended after {TRIES_MAX} questions: {listed:?} {described:?}");
 }
 
 /// Asks until the answer is not a passing refusal; anything else than success is a failure.
