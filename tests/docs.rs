@@ -8,7 +8,7 @@ mod docs {
 }
 
 use highwater::model::config_keys::{
-    BROKER_KEYS, ConfigKey, Effect, TOPIC_KEYS, Update, nearest_broker_key,
+    BROKER_KEYS, ConfigKey, Effect, GROUP_KEYS, TOPIC_KEYS, Update, nearest_broker_key,
 };
 use std::fmt::Write;
 use std::path::Path;
@@ -50,13 +50,16 @@ fn config_page() -> String {
     let mut page = CONFIG_HEAD.to_owned();
     let intro = "A topic's own value wins over the broker's key in the last column.";
     table(&mut page, "Topics", intro, TOPIC_KEYS);
+    let intro =
+        "A group's own value (resource type GROUP) wins over the broker's key in the last column.";
+    table(&mut page, "Groups", intro, GROUP_KEYS);
     let intro = "Keys marked *dynamic* change while the broker runs, for one broker or for all.";
     table(&mut page, "Broker", intro, BROKER_KEYS);
     page
 }
 
 fn table(page: &mut String, title: &str, intro: &str, keys: &[ConfigKey]) {
-    let is_topic = title == "Topics";
+    let is_topic = title != "Broker";
     let last = if is_topic { "Broker key" } else { "Changes" };
     writeln!(page, "## {title}\n\n{intro}\n").unwrap();
     writeln!(page, "| Key | Default | Type | Allowed | Meaning | Effect | {last} |").unwrap();

@@ -25,9 +25,11 @@ const PARTITIONS: i32 = 4;
 /// Longer than any session timeout here, and than a client's start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 6] = [
     "group.initial.rebalance.delay.ms=0",
+    "group.consumer.min.session.timeout.ms=6000",
     "group.consumer.session.timeout.ms=6000",
+    "group.consumer.min.heartbeat.interval.ms=500",
     "group.consumer.heartbeat.interval.ms=500",
     "offsets.topic.num.partitions=4",
 ];

@@ -4,7 +4,7 @@ use crate::api::context::RequestContext;
 use crate::controller::decide::{Change, ChangeReply, Mode, Refusal, ResourceName};
 use crate::controller::image::{ConfigMap, MetadataImage, TopicImage};
 use crate::controller::records::ConfigResource;
-use crate::model::config_keys::{Effect, broker_key, topic_key};
+use crate::model::config_keys::{Effect, broker_key, group_key, topic_key};
 use crate::model::config_view::{self, BrokerLayers, ConfigEntry};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{BrokerId, CoreId, PartitionId, TopicPartition};
@@ -92,8 +92,8 @@ pub fn topic_configs(image: &MetadataImage, overrides: &ConfigMap) -> Vec<Config
 pub fn layers<'a>(image: &'a MetadataImage, nothing: &'a ConfigMap) -> BrokerLayers<'a> {
     let own = ConfigResource::Broker(image.local());
     BrokerLayers {
-        own: image.broker_config(own).unwrap_or(nothing),
-        all: image.broker_config(ConfigResource::AllBrokers).unwrap_or(nothing),
+        own: image.config_of(&own).unwrap_or(nothing),
+        all: image.config_of(&ConfigResource::AllBrokers).unwrap_or(nothing),
         fixed: image.static_config(),
     }
 }
@@ -107,6 +107,7 @@ pub fn warn_without_effect<'a>(
         let key = match resource {
             ResourceName::Topic(_) => topic_key(name),
             ResourceName::Broker(_) | ResourceName::AllBrokers => broker_key(name),
+            ResourceName::Group(_) => group_key(name),
         };
         let Some(key) = key else { continue };
         let Effect::AcceptedNoEffect(reason) = key.effect else { continue };

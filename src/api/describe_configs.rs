@@ -65,10 +65,14 @@ fn describe(
 fn entries(image: &MetadataImage, kind: i8, name: &str) -> Result<Vec<ConfigEntry>, Refusal> {
     let nothing = ConfigMap::new();
     let resource = ResourceName::from_wire(kind, name)?.find(image)?;
-    Ok(match resource {
+    Ok(match &resource {
         ConfigResource::Topic(id) => {
-            let topic = image.topic_by_id(&id).ok_or(KafkaCode::UnknownTopicOrPartition)?;
+            let topic = image.topic_by_id(id).ok_or(KafkaCode::UnknownTopicOrPartition)?;
             topic_configs(image, &topic.overrides)
+        }
+        ConfigResource::Group(_) => {
+            let own = image.config_of(&resource).unwrap_or(&nothing);
+            config_view::group_entries(own, layers(image, &nothing))
         }
         ConfigResource::Broker(_) => config_view::broker_entries(layers(image, &nothing)),
         ConfigResource::AllBrokers => config_view::all_brokers_entries(layers(image, &nothing).all),

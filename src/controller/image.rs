@@ -39,7 +39,8 @@ pub struct MetadataImage {
     names: Arc<BTreeMap<Arc<str>, TopicId>>,
     /// Names that collide in metrics, by their form with '_' for '.'.
     collisions: Arc<BTreeMap<String, BTreeSet<Arc<str>>>>,
-    broker_configs: Arc<BTreeMap<ConfigResource, ConfigMap>>,
+    /// Of brokers and groups.
+    configs: Arc<BTreeMap<ConfigResource, ConfigMap>>,
     defaults: Arc<TopicDefaults>,
     next_producer_id: ProducerId,
     load: Arc<BTreeMap<(BrokerId, CoreId), usize>>,
@@ -97,7 +98,7 @@ impl MetadataImage {
             topics: Arc::default(),
             names: Arc::default(),
             collisions: Arc::default(),
-            broker_configs: Arc::default(),
+            configs: Arc::default(),
             defaults: Arc::default(),
             next_producer_id: ProducerId(0),
             load: Arc::default(),
@@ -180,9 +181,19 @@ impl MetadataImage {
         names.iter().next().map(|name| &**name)
     }
 
-    /// What was set dynamically for a broker or for all brokers; empty for none.
-    pub fn broker_config(&self, resource: ConfigResource) -> Option<&ConfigMap> {
-        self.broker_configs.get(&resource)
+    /// What was set dynamically for a broker, for all brokers or for a group; `None` for nothing.
+    pub fn config_of(&self, resource: &ConfigResource) -> Option<&ConfigMap> {
+        self.configs.get(resource)
+    }
+
+    /// Groups with settings of their own.
+    pub fn group_configs(&self) -> impl Iterator<Item = (&str, &ConfigMap)> {
+        self.configs.iter().filter_map(|(resource, values)| match resource {
+            ConfigResource::Group(id) => Some((id.as_str(), values)),
+            ConfigResource::Topic(_) | ConfigResource::Broker(_) | ConfigResource::AllBrokers => {
+                None
+            }
+        })
     }
 
     /// What file, environment and flags of this broker set.
@@ -212,7 +223,7 @@ impl MetadataImage {
             MetadataRecord::Partition { id, state } => self.set_partition(*id, state)?,
             MetadataRecord::RemoveTopic { id } => self.remove_topic(*id)?,
             MetadataRecord::Config { resource, key, value } => {
-                self.set_config(*resource, key, value.as_deref())?;
+                self.set_config(resource, key, value.as_deref())?;
             }
             MetadataRecord::ProducerIds { next } => {
                 let now = self.next_producer_id.0;
@@ -230,12 +241,12 @@ impl MetadataImage {
     pub fn to_records(&self) -> Vec<MetadataRecord> {
         let mut records: Vec<MetadataRecord> =
             self.cluster_id.map(MetadataRecord::ClusterId).into_iter().collect();
-        for (resource, values) in self.broker_configs.iter() {
-            push_configs(&mut records, *resource, values);
+        for (resource, values) in self.configs.iter() {
+            push_configs(&mut records, resource, values);
         }
         for topic in self.topics() {
             records.push(MetadataRecord::Topic { id: topic.id, name: topic.name.to_string() });
-            push_configs(&mut records, ConfigResource::Topic(topic.id), &topic.overrides);
+            push_configs(&mut records, &ConfigResource::Topic(topic.id), &topic.overrides);
             for (id, partition) in topic.partitions() {
                 records.push(MetadataRecord::Partition { id, state: partition.state.clone() });
             }
@@ -333,25 +344,25 @@ impl MetadataImage {
 
     fn set_config(
         &mut self,
-        resource: ConfigResource,
+        resource: &ConfigResource,
         key: &str,
         value: Option<&str>,
     ) -> Result<(), ApplyError> {
         match resource {
             ConfigResource::Topic(id) => {
-                let Some(topic) = Arc::make_mut(&mut self.topics).get_mut(&id) else {
-                    return Err(ApplyError::NoTopic { id });
+                let Some(topic) = Arc::make_mut(&mut self.topics).get_mut(id) else {
+                    return Err(ApplyError::NoTopic { id: *id });
                 };
                 let topic = Arc::make_mut(topic);
                 set(&mut topic.overrides, key, value);
                 topic.config = Arc::new(TopicConfig::resolve(&topic.overrides, &self.defaults).0);
             }
-            ConfigResource::Broker(_) | ConfigResource::AllBrokers => {
-                let configs = Arc::make_mut(&mut self.broker_configs);
-                let values = configs.entry(resource).or_default();
+            ConfigResource::Broker(_) | ConfigResource::AllBrokers | ConfigResource::Group(_) => {
+                let configs = Arc::make_mut(&mut self.configs);
+                let values = configs.entry(resource.clone()).or_default();
                 set(values, key, value);
                 if values.is_empty() {
-                    configs.remove(&resource);
+                    configs.remove(resource);
                 }
                 self.resolve_defaults();
             }
@@ -365,8 +376,8 @@ impl MetadataImage {
     /// Panics on a name that is no numeric key with a default: the caller names a row of the table.
     pub fn broker_number(&self, name: &str) -> i64 {
         let key = broker_key(name).expect("a row of the table");
-        let own = self.broker_configs.get(&ConfigResource::Broker(self.local));
-        let all = self.broker_configs.get(&ConfigResource::AllBrokers);
+        let own = self.configs.get(&ConfigResource::Broker(self.local));
+        let all = self.configs.get(&ConfigResource::AllBrokers);
         let layers = [own, all, Some(&*self.static_config)];
         let set = layers.iter().flatten().filter_map(|layer| layer.get(name));
         let texts = set.map(String::as_str).chain(key.default);
@@ -379,8 +390,8 @@ impl MetadataImage {
 
     /// Broker keys in their precedence: this broker, all brokers, file and flags (KIP-226).
     fn resolve_defaults(&mut self) {
-        let own = self.broker_configs.get(&ConfigResource::Broker(self.local));
-        let all = self.broker_configs.get(&ConfigResource::AllBrokers);
+        let own = self.configs.get(&ConfigResource::Broker(self.local));
+        let all = self.configs.get(&ConfigResource::AllBrokers);
         let layers = [own, all, Some(&*self.static_config)];
         let defaults = TopicDefaults::from_broker(|key| {
             layers.iter().flatten().find_map(|layer| layer.get(key)).map(String::as_str)
@@ -441,9 +452,9 @@ fn set(values: &mut ConfigMap, key: &str, value: Option<&str>) {
     };
 }
 
-fn push_configs(records: &mut Vec<MetadataRecord>, resource: ConfigResource, values: &ConfigMap) {
+fn push_configs(records: &mut Vec<MetadataRecord>, resource: &ConfigResource, values: &ConfigMap) {
     records.extend(values.iter().map(|(key, value)| MetadataRecord::Config {
-        resource,
+        resource: resource.clone(),
         key: key.clone(),
         value: Some(value.clone()),
     }));
@@ -524,7 +535,7 @@ mod tests {
             (ConfigResource::Broker(LOCAL), None, 10),
             (ConfigResource::AllBrokers, None, 3_600_000),
         ] {
-            image.apply(&config(resource, "log.retention.ms", value)).unwrap();
+            image.apply(&config(resource.clone(), "log.retention.ms", value)).unwrap();
             assert_eq!(retention(&image, "a"), Some(expected), "{resource:?} {value:?}");
             assert_eq!(retention(&image, "b"), Some(7));
         }

@@ -53,12 +53,14 @@ pub enum MetadataRecord {
 }
 
 /// What a configuration belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConfigResource {
     Topic(TopicId),
     Broker(BrokerId),
     /// The default of all brokers (KIP-226).
     AllBrokers,
+    /// A consumer group, whether it exists yet or not (KIP-848).
+    Group(String),
 }
 
 /// Everything the controller knows of one partition.
@@ -127,6 +129,7 @@ const KIND_PRODUCER_IDS: u8 = 6;
 const RESOURCE_TOPIC: u8 = 0;
 const RESOURCE_BROKER: u8 = 1;
 const RESOURCE_ALL_BROKERS: u8 = 2;
+const RESOURCE_GROUP: u8 = 3;
 
 const VERSION: u8 = 0;
 const HEADER_BYTES: usize = 6;
@@ -292,7 +295,7 @@ impl PartitionState {
 }
 
 impl ConfigResource {
-    fn encode(self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Vec<u8>) {
         match self {
             ConfigResource::Topic(id) => {
                 out.put_u8(RESOURCE_TOPIC);
@@ -303,6 +306,10 @@ impl ConfigResource {
                 out.put_i32(id.0);
             }
             ConfigResource::AllBrokers => out.put_u8(RESOURCE_ALL_BROKERS),
+            ConfigResource::Group(id) => {
+                out.put_u8(RESOURCE_GROUP);
+                put_text(out, id);
+            }
         }
     }
 
@@ -311,6 +318,7 @@ impl ConfigResource {
             RESOURCE_TOPIC => ConfigResource::Topic(TopicId(read_uuid(body)?)),
             RESOURCE_BROKER => ConfigResource::Broker(BrokerId(read_not_negative(body, "broker")?)),
             RESOURCE_ALL_BROKERS => ConfigResource::AllBrokers,
+            RESOURCE_GROUP => ConfigResource::Group(read_text(body)?),
             other => {
                 return Err(RecordError::BadValue { field: "resource kind", value: other.into() });
             }
@@ -450,6 +458,7 @@ pub(crate) mod tests {
             topic_id().prop_map(ConfigResource::Topic),
             (0..i32::MAX).prop_map(|id| ConfigResource::Broker(BrokerId(id))),
             Just(ConfigResource::AllBrokers),
+            ".{0,9}".prop_map(ConfigResource::Group),
         ];
         prop_oneof![
             any::<u128>().prop_map(|id| MetadataRecord::ClusterId(Uuid::from_u128(id))),

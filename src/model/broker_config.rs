@@ -13,7 +13,7 @@ use crate::model::config_keys::{
     ConfigError, ConfigKey, ConfigValue, Effect, FOREIGN_FAMILIES, Fault, broker_key, list_items,
     nearest_broker_key,
 };
-use crate::model::group_config::{GroupConfig, MigrationPolicy};
+use crate::model::group_config::{ConsumerBounds, GroupConfig, MigrationPolicy, assignor_names};
 use crate::model::ids::BrokerId;
 use crate::model::limits::{FRAME_BYTES_MAX, GROUP_MEMBERS_MAX};
 use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
@@ -216,9 +216,12 @@ impl Reader {
                 let setting = setting.clone();
                 self.errors.push(BrokerConfigError::Refused { setting, reason });
             }
-            Err(ConfigError::UnknownTopicKey { .. } | ConfigError::Conflict { .. }) => {
-                unreachable!("one known key was read")
-            }
+            Err(
+                ConfigError::UnknownTopicKey { .. }
+                | ConfigError::UnknownGroupKey { .. }
+                | ConfigError::Conflict { .. }
+                | ConfigError::OutOfBounds { .. },
+            ) => unreachable!("one known key was read"),
         }
         self.settings.insert(name.to_owned(), setting.clone());
     }
@@ -265,6 +268,7 @@ impl Reader {
         let cluster_id = self.cluster_id();
         let core_list = self.core_list();
         self.check_roles();
+        self.check_consumer_bounds();
         let listeners = self.listeners();
         if !self.errors.is_empty() {
             return Err(self.errors);
@@ -317,6 +321,37 @@ impl Reader {
         Ok((config, self.warnings))
     }
 
+    /// The bounds hold for all groups here, and for one when it is given a value of its own.
+    fn check_consumer_bounds(&mut self) {
+        let bounds = ConsumerBounds {
+            session_min_ms: self.default_number("group.consumer.min.session.timeout.ms"),
+            session_max_ms: self.default_number("group.consumer.max.session.timeout.ms"),
+            heartbeat_min_ms: self.default_number("group.consumer.min.heartbeat.interval.ms"),
+            heartbeat_max_ms: self.default_number("group.consumer.max.heartbeat.interval.ms"),
+        };
+        let session_ms = self.default_number("group.consumer.session.timeout.ms");
+        let heartbeat_ms = self.default_number("group.consumer.heartbeat.interval.ms");
+        if bounds.check(session_ms, heartbeat_ms).is_ok() {
+            return;
+        }
+        let keys = [
+            "group.consumer.session.timeout.ms",
+            "group.consumer.heartbeat.interval.ms",
+            "group.consumer.min.session.timeout.ms",
+            "group.consumer.max.session.timeout.ms",
+            "group.consumer.min.heartbeat.interval.ms",
+            "group.consumer.max.heartbeat.interval.ms",
+        ];
+        let setting = keys.iter().find_map(|key| self.settings.get(*key)).cloned();
+        let setting = setting.expect("the defaults are legal, so somebody set one of them");
+        self.refuse(
+            &setting,
+            "group.consumer.session.timeout.ms and group.consumer.heartbeat.interval.ms lie \
+             between group.consumer.min.* and group.consumer.max.* of the same name (45000 to \
+             60000 and 5000 to 15000 unless set), and the session is longer than the interval",
+        );
+    }
+
     fn groups(&self) -> GroupConfig {
         let retention_minutes: u64 = self.default_number("offsets.retention.minutes");
         GroupConfig {
@@ -330,6 +365,7 @@ impl Reader {
             consumer_size_max: self
                 .default_number::<usize>("group.consumer.max.size")
                 .min(GROUP_MEMBERS_MAX),
+            assignors: assignor_names(&self.text("group.consumer.assignors").unwrap_or_default()),
             migration_policy: MigrationPolicy::from_name(
                 &self.text("group.consumer.migration.policy").unwrap_or_default(),
             ),

@@ -8,9 +8,11 @@
 //! every topic key's synonym is a broker key of the same meaning.
 
 mod broker;
+mod group;
 mod topic;
 
 pub use broker::{BROKER_KEYS, FOREIGN_FAMILIES};
+pub use group::GROUP_KEYS;
 pub use topic::TOPIC_KEYS;
 
 /// What a value must look like. The bounds are inclusive.
@@ -103,6 +105,10 @@ pub struct Synonym {
 pub enum ConfigError {
     #[error("Unknown topic config name: {key}")]
     UnknownTopicKey { key: String },
+    #[error("Unknown group config name: {key}")]
+    UnknownGroupKey { key: String },
+    #[error("{key} must be {relation} {bound}")]
+    OutOfBounds { key: &'static str, relation: &'static str, bound: &'static str },
     #[error("Invalid value {value} for configuration {key}: {fault}")]
     Invalid { key: &'static str, value: String, fault: Fault },
     #[error("{reason}")]
@@ -289,6 +295,11 @@ pub fn topic_key(name: &str) -> Option<&'static ConfigKey> {
     find(TOPIC_KEYS, name)
 }
 
+/// The group key of this name.
+pub fn group_key(name: &str) -> Option<&'static ConfigKey> {
+    find(GROUP_KEYS, name)
+}
+
 /// The broker key of this name.
 pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {
     find(BROKER_KEYS, name)
@@ -426,7 +437,7 @@ mod tests {
 
     #[test]
     fn names_are_sorted_and_unique() {
-        for table in [TOPIC_KEYS, BROKER_KEYS] {
+        for table in [TOPIC_KEYS, GROUP_KEYS, BROKER_KEYS] {
             for pair in table.windows(2) {
                 assert!(pair[0].name < pair[1].name, "{} before {}", pair[0].name, pair[1].name);
             }
@@ -435,7 +446,7 @@ mod tests {
 
     #[test]
     fn every_default_lies_in_its_own_range() {
-        for key in TOPIC_KEYS.iter().chain(BROKER_KEYS) {
+        for key in TOPIC_KEYS.iter().chain(GROUP_KEYS).chain(BROKER_KEYS) {
             if let Some(default) = key.default {
                 assert!(key.accept(default).is_ok(), "{}={default}", key.name);
             }

@@ -6,7 +6,7 @@
 //! shown is a key that can be set.
 
 use crate::model::config_keys::{
-    BROKER_KEYS, ConfigKey, ConfigKind, TOPIC_KEYS, Update, broker_key,
+    BROKER_KEYS, ConfigKey, ConfigKind, GROUP_KEYS, TOPIC_KEYS, Update, broker_key,
 };
 use crate::model::topic_config::TopicDefaults;
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ pub enum ConfigSource {
     DynamicDefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
+    DynamicGroup = 8,
 }
 
 /// One key of one resource.
@@ -88,6 +89,20 @@ pub fn topic_entries(
         key.entry(value, synonyms, Access::Writable)
     };
     TOPIC_KEYS.iter().filter(is_listed).map(entry).collect()
+}
+
+/// A group's keys: what it has set itself, or what holds for all groups, under the same name.
+pub fn group_entries(overrides: &Values, layers: BrokerLayers<'_>) -> Vec<ConfigEntry> {
+    let entry = |key: &'static ConfigKey| {
+        let inherited = key.synonyms.iter().find_map(|synonym| layers.get(synonym.broker_key));
+        let (value, source) = match overrides.get(key.name) {
+            Some(value) => (Some(value.as_str()), ConfigSource::DynamicGroup),
+            None => (inherited.or(key.default), ConfigSource::Default),
+        };
+        let shown = ConfigSynonym { key: key.name, value: value.map(str::to_owned), source };
+        key.entry(value, vec![shown], Access::Writable)
+    };
+    GROUP_KEYS.iter().map(entry).collect()
 }
 
 /// The keys of one broker.

@@ -1,6 +1,98 @@
 //! The settings that group coordinators read.
 
+use crate::model::config_keys::{ConfigError, ConfigValue, group_key, list_items};
 use crate::model::limits::GROUP_MEMBERS_MAX;
+use std::collections::BTreeMap;
+
+/// Names of the server-side assignors that may be asked for, the default first; some, and each
+/// once.
+pub type AssignorNames = [Option<&'static str>; 2];
+
+/// Every assignor's name.
+pub const ASSIGNORS: AssignorNames = [Some("uniform"), Some("range")];
+
+/// From `group.consumer.assignors`, whose elements were checked: names, or Kafka's classes.
+pub fn assignor_names(list: &str) -> AssignorNames {
+    let mut names = AssignorNames::default();
+    for item in list_items(list) {
+        let short = item.rsplit('.').next().unwrap_or(item).to_ascii_lowercase();
+        let short = short.trim_end_matches("assignor");
+        let known = ASSIGNORS.into_iter().flatten().find(|name| *name == short);
+        let is_new = known.is_some() && !names.contains(&known);
+        if let Some(free) = names.iter_mut().find(|name| name.is_none()).filter(|_| is_new) {
+            *free = known;
+        }
+    }
+    if names[0].is_some() { names } else { ASSIGNORS }
+}
+
+/// What one group has of its own (KIP-848).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupOverrides {
+    /// `consumer.session.timeout.ms`.
+    pub session_timeout_ms: Option<u64>,
+    /// `consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: Option<i32>,
+}
+
+impl GroupOverrides {
+    /// From a group's values, which were checked when they were set.
+    pub fn from_values(values: &BTreeMap<String, String>) -> GroupOverrides {
+        let number = |name: &str| {
+            let value = group_key(name)?.accept(values.get(name)?).ok()?;
+            match value {
+                ConfigValue::Number(number) => Some(number),
+                ConfigValue::Bool(_) | ConfigValue::Double(_) | ConfigValue::Text(_) => None,
+            }
+        };
+        let session_timeout_ms = number("consumer.session.timeout.ms");
+        let heartbeat_interval_ms = number("consumer.heartbeat.interval.ms");
+        GroupOverrides {
+            session_timeout_ms: session_timeout_ms.and_then(|ms| u64::try_from(ms).ok()),
+            heartbeat_interval_ms: heartbeat_interval_ms.and_then(|ms| i32::try_from(ms).ok()),
+        }
+    }
+}
+
+/// What the timeouts of consumers must lie between: `group.consumer.min.*` and
+/// `group.consumer.max.*`, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumerBounds {
+    pub session_min_ms: i64,
+    pub session_max_ms: i64,
+    pub heartbeat_min_ms: i64,
+    pub heartbeat_max_ms: i64,
+}
+
+impl ConsumerBounds {
+    /// Refuses timeouts outside, and a session that ends before its heartbeat, in Kafka's order.
+    ///
+    /// # Errors
+    /// The first that does not fit, by the names that a group's own keys have.
+    pub fn check(&self, session_ms: i64, heartbeat_ms: i64) -> Result<(), ConfigError> {
+        const SESSION: &str = "consumer.session.timeout.ms";
+        const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+        const AT_LEAST: &str = "greater than or equal to";
+        const AT_MOST: &str = "less than or equal to";
+        let out = |key, relation, bound| Err(ConfigError::OutOfBounds { key, relation, bound });
+        if heartbeat_ms < self.heartbeat_min_ms {
+            return out(HEARTBEAT, AT_LEAST, "group.consumer.min.heartbeat.interval.ms");
+        }
+        if heartbeat_ms > self.heartbeat_max_ms {
+            return out(HEARTBEAT, AT_MOST, "group.consumer.max.heartbeat.interval.ms");
+        }
+        if session_ms < self.session_min_ms {
+            return out(SESSION, AT_LEAST, "group.consumer.min.session.timeout.ms");
+        }
+        if session_ms > self.session_max_ms {
+            return out(SESSION, AT_MOST, "group.consumer.max.session.timeout.ms");
+        }
+        if session_ms <= heartbeat_ms {
+            return out(SESSION, "greater than", HEARTBEAT);
+        }
+        Ok(())
+    }
+}
 
 /// Which groups with members may change their protocol (KIP-848); empty ones always may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +149,8 @@ pub struct GroupConfig {
     pub consumer_heartbeat_interval_ms: i32,
     /// `group.consumer.max.size`: members of one consumer group, at most [`GROUP_MEMBERS_MAX`].
     pub consumer_size_max: usize,
+    /// `group.consumer.assignors`.
+    pub assignors: AssignorNames,
     /// `group.consumer.migration.policy`.
     pub migration_policy: MigrationPolicy,
     /// `offset.metadata.max.bytes`: length of the text a client keeps with an offset.
@@ -79,10 +173,74 @@ impl Default for GroupConfig {
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
             consumer_size_max: GROUP_MEMBERS_MAX,
+            assignors: ASSIGNORS,
             migration_policy: MigrationPolicy::Bidirectional,
             offset_metadata_bytes_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_ms: 600_000,
+        }
+    }
+}
+
+impl GroupConfig {
+    /// What holds for a group with settings of its own.
+    pub fn with(self, own: GroupOverrides) -> GroupConfig {
+        GroupConfig {
+            consumer_session_timeout_ms: own
+                .session_timeout_ms
+                .unwrap_or(self.consumer_session_timeout_ms),
+            consumer_heartbeat_interval_ms: own
+                .heartbeat_interval_ms
+                .unwrap_or(self.consumer_heartbeat_interval_ms),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignors_are_named_or_given_by_kafkas_classes() {
+        let class = "org.apache.kafka.coordinator.group.assignor.";
+        assert_eq!(assignor_names("range"), [Some("range"), None]);
+        assert_eq!(assignor_names("range,uniform,range"), [Some("range"), Some("uniform")]);
+        let classes = format!("{class}RangeAssignor, {class}UniformAssignor");
+        assert_eq!(assignor_names(&classes), [Some("range"), Some("uniform")]);
+        assert_eq!(assignor_names(""), ASSIGNORS);
+    }
+
+    #[test]
+    fn a_group_takes_what_it_has_of_its_own_and_the_brokers_for_the_rest() {
+        let values = [("consumer.session.timeout.ms".to_owned(), "50000".to_owned())];
+        let own = GroupOverrides::from_values(&BTreeMap::from(values));
+        let config = GroupConfig::default().with(own);
+        assert_eq!(config.consumer_session_timeout_ms, 50_000);
+        assert_eq!(config.consumer_heartbeat_interval_ms, 5_000);
+        assert_eq!(GroupConfig::default().with(GroupOverrides::default()), GroupConfig::default());
+    }
+
+    #[test]
+    fn timeouts_lie_within_their_bounds_and_a_session_outlasts_a_heartbeat() {
+        let bounds = ConsumerBounds {
+            session_min_ms: 10,
+            session_max_ms: 20,
+            heartbeat_min_ms: 5,
+            heartbeat_max_ms: 15,
+        };
+        for (session, heartbeat, word) in [
+            (20, 15, ""),
+            (10, 5, ""),
+            (20, 4, "group.consumer.min.heartbeat.interval.ms"),
+            (20, 16, "group.consumer.max.heartbeat.interval.ms"),
+            (9, 5, "group.consumer.min.session.timeout.ms"),
+            (21, 5, "group.consumer.max.session.timeout.ms"),
+            (12, 12, "must be greater than consumer.heartbeat.interval.ms"),
+        ] {
+            let words = bounds.check(session, heartbeat).err().map(|error| error.to_string());
+            assert!(words.as_deref().unwrap_or_default().ends_with(word), "{words:?}");
+            assert_eq!(words.is_none(), word.is_empty());
         }
     }
 }

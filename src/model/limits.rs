@@ -81,6 +81,9 @@ pub const READ_BUFFER_KEPT_BYTES: usize = 2 * 1024 * 1024;
 /// Room held back in the data directory and released when the file system is full, in bytes.
 pub const RESERVE_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Groups with settings of their own (resource type GROUP).
+pub const GROUP_CONFIGS_MAX: usize = 10_000;
+
 /// Records of one refused batch that its answer names; Kafka names all of them (KIP-467).
 pub const RECORD_ERRORS_MAX: usize = 32;
 /// Records of refused batches that one Produce answer names.

@@ -19,6 +19,7 @@ use crate::coordinator::replayed::{Effect, KeyValue, Phase, Replayed, Step, Wait
 use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
+use crate::model::group_config::GroupOverrides;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, PartitionId, ProducerId, TopicPartition};
 use crate::model::limits::COORDINATOR_BATCH_BYTES;
 use crate::protocol::primitive::{DecodeError, EncodeError};
@@ -40,6 +41,8 @@ pub struct Birth<'a> {
     pub config: &'a BrokerConfig,
     /// The topics that exist.
     pub topics: &'a Arc<Topics>,
+    /// Settings of single groups.
+    pub group_overrides: &'a Arc<BTreeMap<String, GroupOverrides>>,
     /// Size in bytes that one record may have: what the topic's `max.message.bytes` leaves room
     /// for.
     pub record_bytes_max: usize,

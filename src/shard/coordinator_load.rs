@@ -51,6 +51,7 @@ pub(super) fn start<D: Disk, C: Hosted>(shard: &ShardRef<D>, id: TopicPartition)
     let coordinator = C::begin(Birth {
         config: &borrowed.config,
         topics: &borrowed.topics,
+        group_overrides: &borrowed.group_overrides,
         record_bytes_max: max_message_bytes.saturating_sub(BATCH_OVERHEAD_BYTES),
         leader_epoch: borrowed.partitions[index].leader_epoch,
     });

@@ -7,7 +7,7 @@ use crate::coordinator::group::{self, GroupAnswer, GroupCoordinator, GroupReques
 use crate::coordinator::replayed::{Effect, KeyValue, Step, Waiter};
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
-use crate::model::group_config::GroupConfig;
+use crate::model::group_config::{GroupConfig, GroupOverrides};
 use crate::model::ids::{CoreId, ProducerId, TopicPartition};
 use crate::protocol::primitive::{DecodeError, EncodeError};
 use crate::protocol::record::ProducerStamp;
@@ -38,6 +38,7 @@ impl Hosted for GroupCoordinator {
         let config = GroupConfig { record_bytes_max, ..birth.config.groups };
         let mut coordinator = GroupCoordinator::new(config);
         coordinator.set_topics(Arc::clone(birth.topics));
+        coordinator.set_overrides(Arc::clone(birth.group_overrides));
         coordinator
     }
 
@@ -201,7 +202,8 @@ pub async fn commit_transaction_here<D: Disk>(
 }
 
 impl<D: Disk> Shard<D> {
-    /// Shows the image's topics to the group coordinators of this core, once groups are used.
+    /// Shows the image's topics and settings of groups to the group coordinators of this core,
+    /// once groups are used.
     pub(super) fn show_topics_to_groups(&mut self) {
         if self.image.topic_by_name(OFFSETS_TOPIC).is_none() {
             return;
@@ -212,7 +214,13 @@ impl<D: Disk> Shard<D> {
         };
         let topics = Topics::new(self.topics.version() + 1, self.image.topics().map(view));
         self.topics = Arc::new(topics);
-        self.groups.each(|coordinator| coordinator.set_topics(Arc::clone(&self.topics)));
+        let of_group =
+            |(id, values): (&str, _)| (id.to_owned(), GroupOverrides::from_values(values));
+        self.group_overrides = Arc::new(self.image.group_configs().map(of_group).collect());
+        self.groups.each(|coordinator| {
+            coordinator.set_topics(Arc::clone(&self.topics));
+            coordinator.set_overrides(Arc::clone(&self.group_overrides));
+        });
     }
 
     /// Topics are gone: so are the offsets committed for them.

@@ -10,6 +10,7 @@ use crate::coordinator::group::topics::Topics;
 use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
+use crate::model::group_config::GroupOverrides;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::{CONNECTIONS_MAX, RETENTION_DELAY_MS};
 use crate::protocol::part::Part;
@@ -32,6 +33,7 @@ use futures::channel::oneshot;
 use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -120,6 +122,8 @@ pub struct Shard<D: Disk> {
     pub pauses: Pauses,
     /// The topics that exist, as coordinators see them.
     pub topics: Arc<Topics>,
+    /// Settings of single groups, as group coordinators see them.
+    pub group_overrides: Arc<BTreeMap<String, GroupOverrides>>,
     pub commit: super::group_commit::GroupCommit,
     pub metadata: super::metadata::MetadataLog<D>,
     pub is_stopping: bool,
@@ -205,6 +209,7 @@ impl<D: Disk> Shard<D> {
             guards: Guards::default(),
             pauses: Pauses::default(),
             topics: Arc::default(),
+            group_overrides: Arc::default(),
             commit: super::group_commit::GroupCommit::default(),
             metadata: super::metadata::MetadataLog::default(),
             is_stopping: false,

@@ -15,6 +15,7 @@ use crate::{Pair, Side};
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const LOGGER: i8 = 8;
+const GROUP: i8 = 32;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
@@ -26,6 +27,7 @@ pub(crate) fn run(pair: &mut Pair) {
     increments(pair);
     brokers(pair);
     replacements(pair);
+    groups(pair);
 }
 
 fn described(kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsRequest {
@@ -46,6 +48,10 @@ fn describe(side: &mut Side, request: &DescribeConfigsRequest, version: i16) -> 
     let mut answer = side.call(request, version);
     for result in &mut answer.results {
         result.configs.retain(|config| !config.name.starts_with("highwater."));
+        // Of groups whose protocol is not here.
+        result.configs.retain(|config| {
+            !["share.", "streams."].iter().any(|family| config.name.starts_with(family))
+        });
         result.configs.sort_by(|a, b| a.name.cmp(&b.name));
     }
     crate::mask::masked(&format!("{answer:?}"))
@@ -226,4 +232,67 @@ fn replacements(pair: &mut Pair) {
     for (name, request) in cases {
         pair.case(name, move |side| side.ask(&request, 2));
     }
+}
+
+const SESSION: &str = "consumer.session.timeout.ms";
+const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+
+fn groups(pair: &mut Pair) {
+    type Changes = &'static [(&'static str, i8, Option<&'static str>)];
+    pair.case("keys of a group that is not there", |side| {
+        describe(side, &described(GROUP, "unset", None), 4)
+    });
+    pair.case("keys of the empty group", |side| describe(side, &described(GROUP, "", None), 4));
+    pair.case("an unknown key of a group", |side| {
+        describe(side, &described(GROUP, "unset", Some(&["no.such.key"])), 4)
+    });
+    let cases: [(&'static str, &str, Changes); 14] = [
+        ("a group's session is set", "own", &[(SESSION, SET, Some("50000"))]),
+        ("a group's heartbeat is set", "own", &[(HEARTBEAT, SET, Some("6000"))]),
+        ("a group's session is too short", "own", &[(SESSION, SET, Some("1000"))]),
+        ("a group's session is too long", "own", &[(SESSION, SET, Some("60001"))]),
+        ("a group's heartbeat is too short", "own", &[(HEARTBEAT, SET, Some("4999"))]),
+        ("a group's heartbeat is too long", "own", &[(HEARTBEAT, SET, Some("15001"))]),
+        ("a group's session is 0", "own", &[(SESSION, SET, Some("0"))]),
+        ("a group's session is no number", "own", &[(SESSION, SET, Some("long"))]),
+        ("a group's session is null", "own", &[(SESSION, SET, None)]),
+        ("a group's session is appended to", "own", &[(SESSION, APPEND, Some("1"))]),
+        ("an unknown key of a group is set", "own", &[("no.such.key", SET, Some("1"))]),
+        ("a topic's key of a group is set", "own", &[("retention.ms", SET, Some("1"))]),
+        ("a key of the empty group is set", "", &[(SESSION, SET, Some("50000"))]),
+        ("nothing of a group is set", "nothing", &[]),
+    ];
+    for (name, group, changes) in cases {
+        let request = altered(GROUP, group, changes);
+        pair.case(name, move |side| side.ask(&request, 1));
+    }
+    pair.case("what a group has of its own", |side| {
+        describe(side, &described(GROUP, "own", None), 4)
+    });
+    let replaced = |configs: &[(&str, &str)]| {
+        let config = |(name, value): &(&str, &str)| OldConfig {
+            name: (*name).to_owned(),
+            value: Some((*value).to_owned()),
+        };
+        let resource = OldResource {
+            resource_type: GROUP,
+            resource_name: "own".to_owned(),
+            configs: configs.iter().map(config).collect(),
+        };
+        AlterConfigsRequest { resources: vec![resource], validate_only: false }
+    };
+    let request = replaced(&[(HEARTBEAT, "7000")]);
+    pair.case("a group's keys are replaced", move |side| side.ask(&request, 2));
+    pair.case("what a group has after that", |side| {
+        describe(side, &described(GROUP, "own", None), 4)
+    });
+    pair.case("members hear of their group's interval", |side| {
+        let beat = crate::consumers::first("own", "m-1");
+        side.ask(&beat, 1)
+    });
+    let request = altered(GROUP, "own", &[(HEARTBEAT, DELETE, None), (SESSION, DELETE, None)]);
+    pair.case("a group's keys are deleted", move |side| side.ask(&request, 1));
+    pair.case("a group without keys again", |side| {
+        describe(side, &described(GROUP, "own", None), 4)
+    });
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(pair: &mut Pair) {
 }
 
 /// A first heartbeat that is right.
-fn first(group: &str, member: &str) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn first(group: &str, member: &str) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: group.to_owned(),
         member_id: member.to_owned(),

@@ -4,10 +4,12 @@ use crate::controller::decide::{ChangeReply, Decision, Refusal, topic_name};
 use crate::controller::image::{ConfigMap, MetadataImage};
 use crate::controller::records::{ConfigResource, MetadataRecord};
 use crate::model::config_keys::{
-    ConfigError, ConfigKey, ConfigKind, Update, broker_key, list_items, topic_key,
+    ConfigError, ConfigKey, ConfigKind, Update, broker_key, group_key, list_items, topic_key,
 };
 use crate::model::errors::KafkaCode;
+use crate::model::group_config::{ConsumerBounds, GroupOverrides};
 use crate::model::ids::BrokerId;
+use crate::model::limits::{GROUP_CONFIGS_MAX, GROUP_TEXT_BYTES_MAX};
 use crate::model::topic_config::TopicConfig;
 use std::collections::BTreeSet;
 
@@ -17,6 +19,7 @@ pub enum ResourceName {
     Topic(String),
     Broker(BrokerId),
     AllBrokers,
+    Group(String),
 }
 
 /// A resource and what shall change; `C` is a change of one key.
@@ -49,6 +52,7 @@ pub enum ConfigOp {
 
 const WIRE_TOPIC: i8 = 2;
 const WIRE_BROKER: i8 = 4;
+const WIRE_GROUP: i8 = 32;
 
 impl ResourceName {
     /// From the wire's type and name; refused where this broker holds no such configuration.
@@ -62,6 +66,7 @@ impl ResourceName {
                     Err(invalid_request(format!("Node id must be an integer, but it is: {name}")))
                 }
             },
+            (WIRE_GROUP, name) => Ok(ResourceName::Group(name.to_owned())),
             (kind, _) => Err(invalid_request(format!("Unknown resource type {kind}"))),
         }
     }
@@ -72,6 +77,7 @@ impl ResourceName {
             ResourceName::Topic(name) => (WIRE_TOPIC, name.clone()),
             ResourceName::Broker(id) => (WIRE_BROKER, id.0.to_string()),
             ResourceName::AllBrokers => (WIRE_BROKER, String::new()),
+            ResourceName::Group(id) => (WIRE_GROUP, id.clone()),
         }
     }
 
@@ -97,6 +103,14 @@ impl ResourceName {
                 id.0
             ))),
             ResourceName::AllBrokers => Ok(ConfigResource::AllBrokers),
+            ResourceName::Group(id) if id.is_empty() => {
+                Err(invalid_request("Group name must not be empty"))
+            }
+            ResourceName::Group(id) if id.len() > GROUP_TEXT_BYTES_MAX => {
+                Err(Refusal::new(KafkaCode::InvalidGroupId, "The group id is too long."))
+            }
+            // It need not exist: its settings may come first.
+            ResourceName::Group(id) => Ok(ConfigResource::Group(id.clone())),
         }
     }
 }
@@ -127,6 +141,7 @@ pub(super) fn alter_incrementally(
     image: &MetadataImage,
     resources: Vec<AlterResource<ConfigChange>>,
 ) -> Decision {
+    let mut room = GroupRoom::of(image);
     alter_each(resources, |name, changes| {
         check_keys(changes.iter().map(|change| change.key.as_str()))?;
         let nulls: Vec<&str> = changes
@@ -136,13 +151,14 @@ pub(super) fn alter_incrementally(
             .collect();
         check_nulls(&nulls)?;
         let resource = name.find(image)?;
-        let before = values(image, resource);
+        let before = values(image, &resource);
         let mut after = before.clone();
         for change in &changes {
-            apply_change(image, resource, change, &mut after)?;
+            apply_change(image, &resource, change, &mut after)?;
         }
-        check(image, resource, &before, &after)?;
-        Ok(difference(resource, &before, &after))
+        check(image, &resource, &before, &after)?;
+        room.take(&resource, &before, &after)?;
+        Ok(difference(&resource, &before, &after))
     })
 }
 
@@ -150,6 +166,7 @@ pub(super) fn replace(
     image: &MetadataImage,
     resources: Vec<AlterResource<(String, Option<String>)>>,
 ) -> Decision {
+    let mut room = GroupRoom::of(image);
     alter_each(resources, |name, changes| {
         check_keys(changes.iter().map(|(key, _)| key.as_str()))?;
         let nulls: Vec<&str> = changes
@@ -159,13 +176,14 @@ pub(super) fn replace(
             .collect();
         check_nulls(&nulls)?;
         let resource = name.find(image)?;
-        let before = values(image, resource);
+        let before = values(image, &resource);
         let after = changes
             .into_iter()
             .filter_map(|(key, value)| value.map(|value| (key, value)))
             .collect();
-        check(image, resource, &before, &after)?;
-        Ok(difference(resource, &before, &after))
+        check(image, &resource, &before, &after)?;
+        room.take(&resource, &before, &after)?;
+        Ok(difference(&resource, &before, &after))
     })
 }
 
@@ -191,11 +209,15 @@ fn alter_each<C>(
         .map(|resource| resource.name.clone())
         .collect();
     let mut records = Vec::new();
-    let mut answers = Vec::with_capacity(resources.len());
+    let asked = resources.len();
+    let mut answers = Vec::with_capacity(asked);
     let all_topics = ResourceName::Topic(String::new());
     for AlterResource { name, changes } in resources {
         let result = match repeated.contains(&name) {
             true => Err(invalid_request("Each resource must appear at most once.")),
+            false if name == ResourceName::Group(String::new()) => {
+                Err(invalid_request("Default group resources are not allowed."))
+            }
             false if name == all_topics => {
                 Err(invalid_request("Default topic resources are not allowed."))
             }
@@ -203,6 +225,7 @@ fn alter_each<C>(
         };
         answers.push((name, result));
     }
+    assert!(answers.len() == asked);
     Decision { records, reply: ChangeReply::Configs(answers) }
 }
 
@@ -223,11 +246,11 @@ fn check_nulls(keys: &[&str]) -> Result<(), Refusal> {
     }
 }
 
-fn values(image: &MetadataImage, resource: ConfigResource) -> ConfigMap {
+fn values(image: &MetadataImage, resource: &ConfigResource) -> ConfigMap {
     match resource {
-        ConfigResource::Topic(id) => image.topic_by_id(&id).map(|topic| topic.overrides.clone()),
-        ConfigResource::Broker(_) | ConfigResource::AllBrokers => {
-            image.broker_config(resource).cloned()
+        ConfigResource::Topic(id) => image.topic_by_id(id).map(|topic| topic.overrides.clone()),
+        ConfigResource::Broker(_) | ConfigResource::AllBrokers | ConfigResource::Group(_) => {
+            image.config_of(resource).cloned()
         }
     }
     .unwrap_or_default()
@@ -235,7 +258,7 @@ fn values(image: &MetadataImage, resource: ConfigResource) -> ConfigMap {
 
 fn apply_change(
     image: &MetadataImage,
-    resource: ConfigResource,
+    resource: &ConfigResource,
     change: &ConfigChange,
     values: &mut ConfigMap,
 ) -> Result<(), Refusal> {
@@ -257,7 +280,9 @@ fn apply_change(
             }
             let current = values.get(&key).map(String::as_str).or_else(|| match resource {
                 ConfigResource::Topic(_) => row.and_then(|row| image.defaults().get(row)),
-                ConfigResource::Broker(_) | ConfigResource::AllBrokers => {
+                ConfigResource::Broker(_)
+                | ConfigResource::AllBrokers
+                | ConfigResource::Group(_) => {
                     image.static_config().get(&key).map(String::as_str).or(row?.default)
                 }
             });
@@ -280,10 +305,11 @@ fn changed_list(current: &str, op: ConfigOp, value: &str) -> String {
     items.join(",")
 }
 
-fn row(resource: ConfigResource, key: &str) -> Option<&'static ConfigKey> {
+fn row(resource: &ConfigResource, key: &str) -> Option<&'static ConfigKey> {
     match resource {
         ConfigResource::Topic(_) => topic_key(key),
         ConfigResource::Broker(_) | ConfigResource::AllBrokers => broker_key(key),
+        ConfigResource::Group(_) => group_key(key),
     }
 }
 
@@ -294,7 +320,7 @@ fn is_list(row: &ConfigKey) -> bool {
 /// Refuses a set of values that this resource cannot have.
 fn check(
     image: &MetadataImage,
-    resource: ConfigResource,
+    resource: &ConfigResource,
     before: &ConfigMap,
     after: &ConfigMap,
 ) -> Result<(), Refusal> {
@@ -307,7 +333,57 @@ fn check(
             }
             Ok(())
         }
+        ConfigResource::Group(_) => check_group(image, after)
+            .map_err(|error| Refusal::new(KafkaCode::InvalidConfig, error.to_string())),
     }
+}
+
+/// How many more groups may have settings of their own.
+struct GroupRoom(usize);
+
+impl GroupRoom {
+    fn of(image: &MetadataImage) -> GroupRoom {
+        GroupRoom(GROUP_CONFIGS_MAX.saturating_sub(image.group_configs().count()))
+    }
+
+    fn take(
+        &mut self,
+        resource: &ConfigResource,
+        before: &ConfigMap,
+        after: &ConfigMap,
+    ) -> Result<(), Refusal> {
+        let is_new = before.is_empty() && !after.is_empty();
+        if !is_new || !matches!(resource, ConfigResource::Group(_)) {
+            return Ok(());
+        }
+        let message = format!("{GROUP_CONFIGS_MAX} groups have settings of their own");
+        let left = self.0.checked_sub(1);
+        self.0 = left.ok_or_else(|| Refusal::new(KafkaCode::PolicyViolation, message))?;
+        assert!(self.0 < GROUP_CONFIGS_MAX);
+        Ok(())
+    }
+}
+
+/// Refuses what no group may have, and timeouts outside the broker's bounds.
+fn check_group(image: &MetadataImage, values: &ConfigMap) -> Result<(), ConfigError> {
+    for (key, value) in values {
+        let row = group_key(key).ok_or(ConfigError::UnknownGroupKey { key: key.clone() })?;
+        row.accept(value)?;
+    }
+    let own = GroupOverrides::from_values(values);
+    let session_ms = own.session_timeout_ms.and_then(|ms| i64::try_from(ms).ok());
+    let heartbeat_ms = own.heartbeat_interval_ms.map(i64::from);
+    let number = |name: &str| image.broker_number(name);
+    let bounds = ConsumerBounds {
+        session_min_ms: number("group.consumer.min.session.timeout.ms"),
+        session_max_ms: number("group.consumer.max.session.timeout.ms"),
+        heartbeat_min_ms: number("group.consumer.min.heartbeat.interval.ms"),
+        heartbeat_max_ms: number("group.consumer.max.heartbeat.interval.ms"),
+    };
+    bounds.check(
+        session_ms.unwrap_or_else(|| number("group.consumer.session.timeout.ms")),
+        heartbeat_ms.unwrap_or_else(|| number("group.consumer.heartbeat.interval.ms")),
+    )
 }
 
 /// KAFKA-13609: Kafka answers INVALID_REQUEST here, and so tools expect it.
@@ -325,7 +401,7 @@ fn check_dynamic(key: &str, value: &str) -> Result<(), Refusal> {
 
 /// What turns `before` into `after`.
 fn difference(
-    resource: ConfigResource,
+    resource: &ConfigResource,
     before: &ConfigMap,
     after: &ConfigMap,
 ) -> Vec<MetadataRecord> {
@@ -336,7 +412,10 @@ fn difference(
         .map(|(key, value)| (key, Some(value.clone())));
     let records: Vec<MetadataRecord> = removed
         .chain(set)
-        .map(|(key, value)| MetadataRecord::Config { resource, key: key.clone(), value })
+        .map(|(key, value)| {
+            let (resource, key) = (resource.clone(), key.clone());
+            MetadataRecord::Config { resource, key, value }
+        })
         .collect();
     assert!(records.is_empty() == (before == after));
     records
@@ -344,4 +423,64 @@ fn difference(
 
 fn invalid_request(message: impl Into<String>) -> Refusal {
     Refusal::new(KafkaCode::InvalidRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const SESSION: &str = "consumer.session.timeout.ms";
+    const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+
+    /// Sets or deletes keys of a group; the outcome, and what groups have then.
+    fn alter(image: &mut MetadataImage, group: &str, values: &[(&str, Option<&str>)]) -> String {
+        let change = |(key, value): &(&str, Option<&str>)| ConfigChange {
+            key: (*key).to_owned(),
+            op: if value.is_some() { ConfigOp::Set } else { ConfigOp::Delete },
+            value: value.map(str::to_owned),
+        };
+        let changes = values.iter().map(change).collect();
+        let name = ResourceName::Group(group.to_owned());
+        let decision = alter_incrementally(image, vec![AlterResource { name, changes }]);
+        for record in &decision.records {
+            image.apply(record).unwrap();
+        }
+        let ChangeReply::Configs(answers) = decision.reply else { panic!("{:?}", decision.reply) };
+        let outcome = answers[0].1.as_ref().map_or_else(|refusal| refusal.code.name(), |()| "ok");
+        let all = image.group_configs().map(|(id, values)| {
+            let short = values.iter().map(|(key, value)| format!("{key}={value}"));
+            format!(" {id}: {}", short.collect::<Vec<_>>().join(" "))
+        });
+        format!("{outcome}{}", all.collect::<String>())
+    }
+
+    #[test]
+    fn a_group_has_settings_of_its_own_within_the_brokers_bounds() {
+        let mut image = MetadataImage::new(BrokerId(1), Arc::default());
+        let own = [(SESSION, Some("50000")), (HEARTBEAT, Some("6000"))];
+        let both = "ok g: consumer.heartbeat.interval.ms=6000 consumer.session.timeout.ms=50000";
+        assert_eq!(alter(&mut image, "g", &own), both);
+        let one = "g: consumer.session.timeout.ms=50000";
+        assert_eq!(alter(&mut image, "g", &[(HEARTBEAT, None)]), format!("ok {one}"));
+        for wrong in [(SESSION, "10"), (SESSION, "soon"), (HEARTBEAT, "1"), ("retention.ms", "1")] {
+            let refused = alter(&mut image, "g", &[(wrong.0, Some(wrong.1))]);
+            assert_eq!(refused, format!("INVALID_CONFIG {one}"));
+        }
+        assert_eq!(alter(&mut image, "", &own), format!("INVALID_REQUEST {one}"));
+        assert_eq!(alter(&mut image, "g", &[(SESSION, None)]), "ok");
+    }
+
+    #[test]
+    fn only_so_many_groups_have_settings_of_their_own() {
+        let image = MetadataImage::new(BrokerId(1), Arc::default());
+        let mut room = GroupRoom::of(&image);
+        let set = ConfigMap::from([(SESSION.to_owned(), "50000".to_owned())]);
+        let group = ConfigResource::Group("g".to_owned());
+        for _ in 0..GROUP_CONFIGS_MAX {
+            room.take(&group, &ConfigMap::new(), &set).unwrap();
+        }
+        assert!(room.take(&group, &ConfigMap::new(), &set).is_err());
+        assert!(room.take(&group, &set, &set).is_ok(), "it has its place");
+    }
 }

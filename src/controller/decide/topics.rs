@@ -167,7 +167,7 @@ impl<'a> Creation<'a> {
         self.records.push(MetadataRecord::Topic { id, name: topic.name.clone() });
         let resource = ConfigResource::Topic(id);
         self.records.extend(created.overrides.iter().map(|(key, value)| MetadataRecord::Config {
-            resource,
+            resource: resource.clone(),
             key: key.clone(),
             value: Some(value.clone()),
         }));

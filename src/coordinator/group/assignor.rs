@@ -7,6 +7,7 @@
 //! Where every member subscribes to the same topics, Kafka's uniform assignor visits members in
 //! hash order; here those that hold most come first, so an extra partition stays where it is.
 
+use crate::model::group_config::AssignorNames;
 use crate::model::ids::TopicId;
 use crate::model::limits::ASSIGNOR_PASSES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +42,7 @@ pub enum Assignor {
 }
 
 impl Assignor {
-    /// Every assignor, in the order of `group.consumer.assignors`; the first is the default.
+    /// Every assignor.
     pub const ALL: [Assignor; 2] = [Assignor::Uniform, Assignor::Range];
 
     /// The name in ConsumerGroupHeartbeat.
@@ -50,6 +51,11 @@ impl Assignor {
             Assignor::Uniform => "uniform",
             Assignor::Range => "range",
         }
+    }
+
+    /// Those that a broker serves, by `group.consumer.assignors`; the first is the default.
+    pub fn served(names: &AssignorNames) -> impl DoubleEndedIterator<Item = Assignor> + '_ {
+        names.iter().flatten().filter_map(|name| Assignor::from_name(name))
     }
 
     pub fn from_name(name: &str) -> Option<Assignor> {

@@ -38,6 +38,7 @@ use super::records::GroupRecord;
 use super::topics::Topics;
 use super::turn::Turn;
 use crate::model::errors::KafkaCode;
+use crate::model::group_config::{AssignorNames, GroupConfig};
 use crate::model::ids::TopicId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -230,14 +231,14 @@ impl ConsumerGroup {
         self.members.values().any(|member| self.names_of(member).any(|name| name == topic))
     }
 
-    /// The assignor that most members ask for, `uniform` when none does.
-    fn assignor(&self) -> Assignor {
+    /// The assignor that most members ask for, the first that is served when none does.
+    fn assignor(&self, served: &AssignorNames) -> Assignor {
         let asked = self.members.values().filter_map(|member| member.details.assignor.as_deref());
         let asked: Vec<Assignor> = asked.filter_map(Assignor::from_name).collect();
         let votes = |assignor: &Assignor| asked.iter().filter(|vote| *vote == assignor).count();
         // Of equals the last is taken, so they are asked in reverse.
-        let winner = Assignor::ALL.into_iter().rev().max_by_key(votes);
-        winner.expect("there are assignors")
+        let winner = Assignor::served(served).rev().max_by_key(votes);
+        winner.expect("some are served")
     }
 
     /// Runs the assignor when the targets are behind the group's epoch.
@@ -245,7 +246,7 @@ impl ConsumerGroup {
         if self.epoch == self.target_epoch {
             return;
         }
-        let changed = self.changed_targets(topics, turn.config.record_bytes_max);
+        let changed = self.changed_targets(topics, turn.config);
         for (member, target) in changed {
             self.put(ConsumerRecord::Target { member, value: Some(target) }, turn);
         }
@@ -253,11 +254,7 @@ impl ConsumerGroup {
         assert!(self.target_epoch == self.epoch);
     }
 
-    fn changed_targets(
-        &self,
-        topics: &Topics,
-        record_bytes_max: usize,
-    ) -> Vec<(String, Assignment)> {
+    fn changed_targets(&self, topics: &Topics, config: &GroupConfig) -> Vec<(String, Assignment)> {
         let none = Assignment::new();
         let mut partitions = BTreeMap::new();
         let mut members = Vec::with_capacity(self.members.len());
@@ -276,8 +273,9 @@ impl ConsumerGroup {
                 previous: self.targets.get(id).unwrap_or(&none),
             });
         }
-        let mut targets = self.assignor().assign(&members, &partitions);
-        targets.iter_mut().for_each(|target| fit_record(target, record_bytes_max));
+        let assignor = self.assignor(&config.assignors);
+        let mut targets = assignor.assign(&members, &partitions);
+        targets.iter_mut().for_each(|target| fit_record(target, config.record_bytes_max));
         assert!(targets.len() == members.len());
         let pairs = members.iter().zip(targets);
         let changed = pairs.filter(|(member, target)| {
@@ -378,7 +376,11 @@ impl ConsumerGroup {
         }
     }
 
-    pub(super) fn describe(&self, topics: &Topics) -> DescribedConsumerGroup {
+    pub(super) fn describe(
+        &self,
+        topics: &Topics,
+        served: &AssignorNames,
+    ) -> DescribedConsumerGroup {
         let none = Assignment::new();
         let members = self.members.iter().map(|(id, member)| DescribedConsumer {
             member: id.clone(),
@@ -398,7 +400,7 @@ impl ConsumerGroup {
             state: self.state_name(),
             epoch: self.epoch,
             target_epoch: self.target_epoch,
-            assignor: self.assignor().name().to_owned(),
+            assignor: self.assignor(served).name().to_owned(),
             members: members.collect(),
             rebalances: self.rebalances.to_vec(),
         }

@@ -30,7 +30,7 @@ use super::turn::{Step, Turn};
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
-use crate::model::group_config::GroupConfig;
+use crate::model::group_config::{GroupConfig, GroupOverrides};
 use crate::model::limits::{GROUPS_MAX, GROUPS_WOKEN_PER_TURN};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -146,7 +146,9 @@ impl Group {
 /// that owns it.
 #[derive(Debug)]
 pub struct GroupCoordinator {
-    config: GroupConfig,
+    pub(super) config: GroupConfig,
+    /// Of groups with settings of their own.
+    overrides: Arc<BTreeMap<String, GroupOverrides>>,
     pub(super) groups: BTreeMap<String, Group>,
     pub(super) topics: Arc<Topics>,
     pub(super) offsets: Offsets,
@@ -161,6 +163,7 @@ impl GroupCoordinator {
     pub fn new(config: GroupConfig) -> GroupCoordinator {
         GroupCoordinator {
             config,
+            overrides: Arc::default(),
             groups: BTreeMap::new(),
             topics: Arc::default(),
             offsets: Offsets::default(),
@@ -173,6 +176,15 @@ impl GroupCoordinator {
     pub fn set_topics(&mut self, topics: Arc<Topics>) {
         assert!(topics.version() >= self.topics.version());
         self.topics = topics;
+    }
+
+    /// Settings of single groups are these now; members hear of them at their next heartbeat.
+    pub fn set_overrides(&mut self, overrides: Arc<BTreeMap<String, GroupOverrides>>) {
+        self.overrides = overrides;
+    }
+
+    fn config_of(&self, group: &str) -> GroupConfig {
+        self.config.with(self.overrides.get(group).copied().unwrap_or_default())
     }
 
     /// Applies a record of the log.
@@ -229,10 +241,11 @@ impl GroupCoordinator {
 
     /// The replay is complete: sessions and the retention clock begin.
     pub fn on_loaded(&mut self, now: Now) {
-        let turn = Turn::new(now, &self.config);
-        self.sweep = Sweep::starting_at(turn.deadline_us(turn.config.offsets_retention_check_ms));
+        self.sweep = Sweep::starting_at(now.deadline_us(self.config.offsets_retention_check_ms));
         for (id, group) in &mut self.groups {
-            group.on_loaded(&turn);
+            let own = self.overrides.get(id).copied().unwrap_or_default();
+            let config = self.config.with(own);
+            group.on_loaded(&Turn::new(now, &config));
             group.assert_sound();
             wake_in_time(&mut self.wakes, id, group);
         }
@@ -245,7 +258,10 @@ impl GroupCoordinator {
 
     /// One request. Its answer comes with this step or, for a parked join or sync, a later one.
     pub fn on_request(&mut self, request: GroupRequest, waiter: Waiter, now: Now) -> Step {
-        let config = self.config;
+        let config = match &request {
+            GroupRequest::ConsumerHeartbeat(beat) => self.config_of(&beat.group),
+            _ => self.config,
+        };
         let mut turn = Turn::new(now, &config);
         if let Err(code) = request.check() {
             turn.answer(waiter, GroupAnswer::Refused(code));

@@ -24,6 +24,9 @@ const OWN_DEADLINE: &str = "each transactional id has a deadline of its own";
 const NO_ACL: &str = "authorisation is not built in: whoever reaches a listener may do everything";
 const DURABLE: &str = "the journal decides when to sync; highwater.durability is the choice";
 const KERNEL_BUFFERS: &str = "the kernel sizes socket buffers by itself";
+/// Kafka's own assignors by their classes.
+const UNIFORM_CLASS: &str = "org.apache.kafka.coordinator.group.assignor.UniformAssignor";
+const RANGE_CLASS: &str = "org.apache.kafka.coordinator.group.assignor.RangeAssignor";
 
 /// Sorted by name.
 pub const BROKER_KEYS: &[ConfigKey] = &[
@@ -48,9 +51,14 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("default.replication.factor", ConfigKind::Int { min: 1, max: 32_767 }, "1", "Replicas of a topic that does not say."),
     key("delete.topic.enable", ConfigKind::Bool, "true", "Whether topics may be deleted."),
     key("fetch.max.bytes", int(1024), "57671680", "Most bytes one Fetch may answer; more than 57671680 counts as that."),
+    key("group.consumer.assignors", ConfigKind::List(&["uniform", "range", UNIFORM_CLASS, RANGE_CLASS]), "uniform,range", "Server-side assignors of the consumer protocol; the first is taken where no member asks for one."),
     key("group.consumer.heartbeat.interval.ms", int(1), "5000", "Heartbeat interval of members of the consumer protocol."),
+    key("group.consumer.max.heartbeat.interval.ms", int(1), "15000", "Longest heartbeat interval that all groups or one may be given."),
+    key("group.consumer.max.session.timeout.ms", int(1), "60000", "Longest session timeout that all groups or one may be given."),
     key("group.consumer.max.size", int(1), INT_MAX, "Most members of a group of the consumer protocol."),
     key("group.consumer.migration.policy", ConfigKind::OneOf(&["bidirectional", "upgrade", "downgrade", "disabled"]), "bidirectional", "Which groups with members may move between the classic and the consumer protocol."),
+    key("group.consumer.min.heartbeat.interval.ms", int(1), "5000", "Shortest heartbeat interval that all groups or one may be given."),
+    key("group.consumer.min.session.timeout.ms", int(1), "45000", "Shortest session timeout that all groups or one may be given."),
     key("group.consumer.session.timeout.ms", int(1), "45000", "Session timeout of members of the consumer protocol."),
     key("group.coordinator.append.linger.ms", int(0), "5", "How long a coordinator gathers writes.").no_effect(NO_LINGER),
     key("group.coordinator.rebalance.protocols", ConfigKind::List(&["consumer", "classic", "share", "streams"]), "classic,consumer,streams", "Group protocols that are served.").no_effect(NO_GROUP),

@@ -23,7 +23,7 @@ impl GroupCoordinator {
         turn: &mut Turn<'_>,
     ) {
         let id = beat.group.clone();
-        let beaten = beat.check().and_then(|()| match beat.epoch {
+        let beaten = beat.check(&turn.config.assignors).and_then(|()| match beat.epoch {
             JOIN_EPOCH.. => self.consumer_stay(beat, turn),
             _ => self.consumer_leave(&beat, turn),
         });
@@ -224,7 +224,9 @@ impl GroupCoordinator {
         id: &str,
     ) -> Result<DescribedConsumerGroup, Refusal> {
         match self.groups.get(id) {
-            Some(Group::Consumer(group)) => Ok(group.describe(&self.topics)),
+            Some(Group::Consumer(group)) => {
+                Ok(group.describe(&self.topics, &self.config.assignors))
+            }
             Some(Group::Classic(_)) => {
                 Err(not_found(format!("Group {id} is not a consumer group.")))
             }

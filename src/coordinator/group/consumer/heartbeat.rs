@@ -7,14 +7,15 @@ use super::calls::{
 use super::member::ConsumerMember;
 use super::patterns;
 use super::records::{ConsumerRecord, CurrentAssignment, MemberDetails};
-use crate::coordinator::group::assignor::{Assignment, Assignor};
+use crate::coordinator::group::assignor::Assignment;
 use crate::coordinator::group::topics::Topics;
 use crate::coordinator::group::turn::Turn;
 use crate::model::errors::KafkaCode;
+use crate::model::group_config::AssignorNames;
 
 impl ConsumerBeat {
     /// Refuses what no group's state can make right.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self, served: &AssignorNames) -> Result<(), Refusal> {
         let invalid = |message: &str| Err(Refusal::new(KafkaCode::InvalidRequest, message));
         let is_blank = |text: &str| text.trim().is_empty();
         if is_blank(&self.group) {
@@ -50,9 +51,10 @@ impl ConsumerBeat {
             _ => {}
         }
         if let Some(name) = self.assignor.as_deref()
-            && Assignor::from_name(name).is_none()
+            && !served.contains(&Some(name))
         {
-            let all = Assignor::ALL.map(Assignor::name).join(", ");
+            let all: Vec<&str> = served.iter().copied().flatten().collect();
+            let all = all.join(", ");
             let message =
                 format!("ServerAssignor {name} is not supported. Supported assignors: {all}.");
             return Err(Refusal::new(KafkaCode::UnsupportedAssignor, message));

@@ -1,7 +1,7 @@
 //! Groups of the consumer protocol, as their members live through them.
 
 use super::consumer_script::{World, check, check_with};
-use crate::model::group_config::GroupConfig;
+use crate::model::group_config::{GroupConfig, assignor_names};
 use expect_test::expect;
 
 #[test]
@@ -520,4 +520,63 @@ fn no_two_read_one_partition_when_a_static_member_goes_in_the_middle_of_a_handov
         world.run(line);
         world.assert_exclusive();
     }
+}
+
+#[test]
+fn a_session_lasts_as_long_as_the_group_says_from_the_next_heartbeat_on() {
+    check_with(
+        GroupConfig::default(),
+        "topics t=1
+         join a
+         own session=1000
+         wait 2000
+         describe
+         beat a
+         wait 2000
+         describe",
+        expect![[r#"
+            > topics t=1
+            > join a
+              a: epoch 1 [t:0]
+            > own session=1000
+            > wait 2000
+            > describe
+              Stable epoch 1 target 1 by uniform
+                a epoch 1 t[0] -> t[0]
+                from 0: member a joined
+            > beat a
+              a: epoch 1
+            > wait 2000
+            > describe
+              Empty epoch 2 target 1 by uniform
+                from 0: member a joined
+                from 1: member a was silent too long
+        "#]],
+    );
+}
+
+#[test]
+fn the_first_assignor_that_is_served_is_the_default_and_others_are_refused() {
+    let assignors = assignor_names("range");
+    check_with(
+        GroupConfig { assignors, ..GroupConfig::default() },
+        "topics t=2
+         join a
+         describe
+         join b assignor=uniform
+         join c assignor=range",
+        expect![[r#"
+            > topics t=2
+            > join a
+              a: epoch 1 [t:0,1]
+            > describe
+              Stable epoch 1 target 1 by range
+                a epoch 1 t[0, 1] -> t[0, 1]
+                from 0: member a joined
+            > join b assignor=uniform
+              b: UNSUPPORTED_ASSIGNOR ServerAssignor uniform is not supported.
+            > join c assignor=range
+              c: epoch 2 []
+        "#]],
+    );
 }

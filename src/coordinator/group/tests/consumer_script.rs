@@ -31,7 +31,7 @@ use crate::coordinator::group::{
 use crate::coordinator::replayed::{KeyValue, Waiter};
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
-use crate::model::group_config::GroupConfig;
+use crate::model::group_config::{GroupConfig, GroupOverrides};
 use crate::model::ids::{ProducerEpoch, ProducerId, TopicId};
 use bytes::{BufMut, Bytes, BytesMut};
 use expect_test::Expect;
@@ -153,6 +153,14 @@ impl World {
         let options = Words(rest.iter().filter_map(|word| word.split_once('=')).collect());
         match verb {
             "topics" => self.set_topics(&rest),
+            "own" => {
+                let own = GroupOverrides {
+                    session_timeout_ms: options.number("session").map(|ms| ms.try_into().unwrap()),
+                    heartbeat_interval_ms: options.number("interval"),
+                };
+                let all = BTreeMap::from([(GROUP.to_owned(), own)]);
+                self.coordinator.set_overrides(Arc::new(all));
+            }
             "join" | "beat" | "ack" | "leave" | "away" => self.beat(verb, name, &options),
             "cjoin" => self.classic_join(name, &options),
             "csync" => {
