@@ -109,7 +109,11 @@ pub(crate) fn page() -> String {
     let tools = version_of("tests/clients/java/kafka/pom.xml", "<version>", 1);
     write!(
         page,
-        "\nThe command-line tools of Apache Kafka {tools} and kcat run in `tests/kafka_tools.rs`, \
+        "\nEach also runs transactions (`tests/transactions.rs`): commits and aborts, offsets within a \
+        transaction,\nfencing, a broker killed in the middle. The newer kafka-clients and franz-go \
+        take an epoch for each\ntransaction (`transaction.version` 2, KIP-890), the others one for \
+        each producer.\n\n\
+        The command-line tools of Apache Kafka {tools} and kcat run in `tests/kafka_tools.rs`, \
         DumpLogSegments\nagainst the files of a stopped and of a killed broker among them.\n",
     )
     .unwrap();
