@@ -5,6 +5,10 @@
 //! `HIGHWATER_SEED=n` runs that seed alone, `HIGHWATER_SEEDS=n` that many.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "simulation/appends.rs"]
+mod appends;
+#[path = "simulation/compaction.rs"]
+mod compaction;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/storage.rs"]
@@ -43,6 +47,13 @@ impl Drop for NamedSeed<'_> {
 #[test]
 fn what_was_durable_is_there_after_every_crash() {
     for_each_seed("what_was_durable_is_there_after_every_crash", storage::run_crashes);
+}
+
+#[test]
+fn compaction_takes_only_what_is_superseded_whatever_crashes() {
+    for_each_seed("compaction_takes_only_what_is_superseded_whatever_crashes", |seed| {
+        storage::run_compaction(seed);
+    });
 }
 
 #[test]

@@ -5,6 +5,8 @@
 mod appends;
 #[path = "storage/bench.rs"]
 mod bench;
+#[path = "storage/compaction.rs"]
+mod compaction;
 #[path = "storage/damage.rs"]
 mod damage;
 #[path = "storage/journal.rs"]

@@ -119,7 +119,7 @@ impl Dump {
 fn describe(path: &Path, position: u64, header: &BatchHeader) -> Value {
     let attributes = header.attributes();
     let codec = attributes.compression().map_or("unknown", |compression| compression.name());
-    json!({
+    let mut value = json!({
         "file": path,
         "position": position,
         "base_offset": header.base_offset(),
@@ -135,7 +135,11 @@ fn describe(path: &Path, position: u64, header: &BatchHeader) -> Value {
         "transactional": attributes.is_transactional(),
         "control": attributes.is_control(),
         "crc": format!("{:08x}", header.crc()),
-    })
+    });
+    if let Some(horizon_ms) = header.delete_horizon_ms() {
+        value["delete_horizon_ms"] = json!(horizon_ms);
+    }
+    value
 }
 
 fn line(value: &Value) -> String {

@@ -201,6 +201,15 @@ impl MetadataImage {
         &self.static_config
     }
 
+    /// A broker key's value in force: set for this broker, for all of them, or at the start;
+    /// `None` where nobody set it (KIP-226).
+    pub fn broker_value(&self, key: &str) -> Option<&str> {
+        let own = self.configs.get(&ConfigResource::Broker(self.local));
+        let all = self.configs.get(&ConfigResource::AllBrokers);
+        let layers = [own, all, Some(&*self.static_config)];
+        layers.into_iter().flatten().find_map(|layer| layer.get(key)).map(String::as_str)
+    }
+
     /// What topics without an override get.
     pub fn defaults(&self) -> &TopicDefaults {
         &self.defaults
@@ -390,12 +399,7 @@ impl MetadataImage {
 
     /// Broker keys in their precedence: this broker, all brokers, file and flags (KIP-226).
     fn resolve_defaults(&mut self) {
-        let own = self.configs.get(&ConfigResource::Broker(self.local));
-        let all = self.configs.get(&ConfigResource::AllBrokers);
-        let layers = [own, all, Some(&*self.static_config)];
-        let defaults = TopicDefaults::from_broker(|key| {
-            layers.iter().flatten().find_map(|layer| layer.get(key)).map(String::as_str)
-        });
+        let defaults = TopicDefaults::from_broker(|key| self.broker_value(key));
         if *self.defaults == defaults {
             return;
         }

@@ -46,6 +46,8 @@ pub struct InternalTopic {
     pub replication_factor: i16,
     /// Shrunk likewise; `None` leaves the topic default.
     pub min_insync_replicas: Option<i16>,
+    /// `segment.bytes` when it is made.
+    pub segment_bytes: i32,
 }
 
 /// The broker's configuration, fixed at start. One per process, shared by its cores.
@@ -273,11 +275,6 @@ impl Reader {
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
-        let internal = |partitions, factor, min: Option<i64>| InternalTopic {
-            partitions,
-            replication_factor: factor,
-            min_insync_replicas: min.map(narrow),
-        };
         let config = BrokerConfig {
             node_id,
             rack: self.text("broker.rack"),
@@ -290,16 +287,18 @@ impl Reader {
             replication_factor: self.default_number("default.replication.factor"),
             auto_create_topics: self.bool("auto.create.topics.enable"),
             delete_topics: self.bool("delete.topic.enable"),
-            offsets_topic: internal(
-                self.default_number("offsets.topic.num.partitions"),
-                self.default_number("offsets.topic.replication.factor"),
-                None,
-            ),
-            transactions_topic: internal(
-                self.default_number("transaction.state.log.num.partitions"),
-                self.default_number("transaction.state.log.replication.factor"),
-                self.number("transaction.state.log.min.isr"),
-            ),
+            offsets_topic: InternalTopic {
+                partitions: self.default_number("offsets.topic.num.partitions"),
+                replication_factor: self.default_number("offsets.topic.replication.factor"),
+                min_insync_replicas: None,
+                segment_bytes: self.default_number("offsets.topic.segment.bytes"),
+            },
+            transactions_topic: InternalTopic {
+                partitions: self.default_number("transaction.state.log.num.partitions"),
+                replication_factor: self.default_number("transaction.state.log.replication.factor"),
+                min_insync_replicas: self.number("transaction.state.log.min.isr").map(narrow),
+                segment_bytes: self.default_number("transaction.state.log.segment.bytes"),
+            },
             groups: self.groups(),
             transactions: TransactionConfig {
                 timeout_max_ms: self.default_number("transaction.max.timeout.ms"),

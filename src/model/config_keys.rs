@@ -207,6 +207,7 @@ impl ConfigKind {
                 (min, false) => format!("{min} to {max}"),
             },
             ConfigKind::Level { min, max } => format!("{min} to {max}, or -1"),
+            ConfigKind::Double { min, max } if *max == f64::MAX => format!("at least {min}"),
             ConfigKind::Double { min, max } => format!("{min} to {max}"),
             ConfigKind::OneOf(values) => values.join(", "),
             ConfigKind::List([]) => String::new(),

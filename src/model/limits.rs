@@ -166,6 +166,18 @@ const _: () = assert!(UNPOINTED_BYTES_MAX <= JOURNAL_FILE_BYTES * JOURNAL_FILES_
 /// initial task delay).
 pub const RETENTION_DELAY_MS: u64 = 30_000;
 
+/// Smallest key map of a compactor, in bytes: a smaller setting counts as this.
+pub const KEY_MAP_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes that a compactor reads before it lets others run.
+pub const CLEANER_BITE_BYTES: usize = 256 * 1024;
+
+/// Shortest pause of a compactor, in milliseconds.
+pub const CLEANER_PAUSE_MS_MIN: u64 = 5;
+
+/// Bytes of a compactor's output after which they are synced, so that no sync is long.
+pub const CLEANER_SYNC_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Bytes that one fetch may return, whatever it asks for (`fetch.max.bytes`).
 pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 // A string in a record has an i16 for its length; a member id is a client id and a little more.

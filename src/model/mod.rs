@@ -2,6 +2,7 @@
 
 pub mod base64url;
 pub mod broker_config;
+pub mod cleaner_config;
 pub mod clock;
 pub mod config_keys;
 pub mod config_view;

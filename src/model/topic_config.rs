@@ -73,11 +73,15 @@ pub enum RecordsCheck {
 pub struct TopicConfig {
     pub cleanup: CleanupPolicy,
     pub compression: CompressionPolicy,
+    /// Milliseconds that a compacted log keeps the marker of a deleted key (KIP-534).
+    pub delete_retention_ms: i64,
     pub durability: Durability,
     /// Milliseconds a dropped segment's file stays on disk.
     pub file_delete_delay_ms: i64,
     /// Bytes of log between two entries of the offset index.
     pub index_interval_bytes: u32,
+    /// Milliseconds after which a record must be compacted (KIP-354).
+    pub max_compaction_lag_ms: i64,
     /// Largest batch as sent, in bytes.
     pub max_message_bytes: u32,
     /// How far ahead of the broker's clock a timestamp may be, in milliseconds.
@@ -85,6 +89,10 @@ pub struct TopicConfig {
     /// How far behind the broker's clock a timestamp may be, in milliseconds.
     pub timestamp_before_max_ms: i64,
     pub timestamp_type: TimestampType,
+    /// Share of uncompacted bytes from which on a log is compacted, 0 to 1.
+    pub min_cleanable_ratio: f64,
+    /// Milliseconds that a record stays as it was written.
+    pub min_compaction_lag_ms: i64,
     /// From 1.
     pub min_insync_replicas: u32,
     pub records_check: RecordsCheck,
@@ -182,12 +190,14 @@ impl<'a> Values<'a> {
         TopicConfig {
             cleanup: self.cleanup(),
             compression: self.compression(),
+            delete_retention_ms: self.number("delete.retention.ms"),
             durability: match self.text("highwater.durability") {
                 "kernel" => Durability::Kernel,
                 _ => Durability::Flush,
             },
             file_delete_delay_ms: self.number("file.delete.delay.ms"),
             index_interval_bytes: self.size("index.interval.bytes"),
+            max_compaction_lag_ms: self.number("max.compaction.lag.ms"),
             max_message_bytes: self.size("max.message.bytes"),
             timestamp_after_max_ms: self.number("message.timestamp.after.max.ms"),
             timestamp_before_max_ms: self.number("message.timestamp.before.max.ms"),
@@ -195,6 +205,8 @@ impl<'a> Values<'a> {
                 "LogAppendTime" => TimestampType::LogAppendTime,
                 _ => TimestampType::CreateTime,
             },
+            min_cleanable_ratio: self.ratio("min.cleanable.dirty.ratio"),
+            min_compaction_lag_ms: self.number("min.compaction.lag.ms"),
             min_insync_replicas: self.size("min.insync.replicas"),
             records_check: match self.text("highwater.records.check") {
                 "all" => RecordsCheck::All,
@@ -271,6 +283,15 @@ impl<'a> Values<'a> {
             ConfigValue::Number(number) => number,
             ConfigValue::Bool(_) | ConfigValue::Text(_) | ConfigValue::Double(_) => {
                 panic!("{name} is a number in the table")
+            }
+        }
+    }
+
+    fn ratio(&self, name: &str) -> f64 {
+        match self.value(name) {
+            ConfigValue::Double(ratio) => ratio,
+            ConfigValue::Bool(_) | ConfigValue::Text(_) | ConfigValue::Number(_) => {
+                panic!("{name} is a ratio in the table")
             }
         }
     }

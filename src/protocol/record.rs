@@ -206,6 +206,11 @@ pub struct BatchOptions {
     pub producer: ProducerStamp,
     pub is_transactional: bool,
     pub is_control: bool,
+    /// Time from which the batch's tombstones may go: stands in place of the base timestamp
+    /// (KIP-534). Milliseconds since 1970.
+    pub delete_horizon_ms: Option<i64>,
+    /// The broker's time, the same for all records (KIP-32). Milliseconds since 1970.
+    pub log_append_time_ms: Option<i64>,
 }
 
 impl Default for BatchOptions {
@@ -218,6 +223,8 @@ impl Default for BatchOptions {
             producer: ProducerStamp::NONE,
             is_transactional: false,
             is_control: false,
+            delete_horizon_ms: None,
+            log_append_time_ms: None,
         }
     }
 }
@@ -241,6 +248,29 @@ pub enum BuildError {
     OffsetOutOfOrder { offset: i64 },
     #[error("records do not compress")]
     Compression(#[source] crate::protocol::compression::CompressionError),
+}
+
+/// What is left of a batch whose records compaction took: a header, which keeps its offsets and
+/// its producer's sequence, and says nothing of compression.
+///
+/// # Errors
+/// None is known: a header is 61 bytes.
+pub fn emptied(header: &BatchHeader) -> Result<Bytes, BuildError> {
+    let kept = Attributes::LOG_APPEND_TIME | Attributes::TRANSACTIONAL | Attributes::CONTROL;
+    let fields = HeaderFields {
+        base_offset: header.base_offset(),
+        leader_epoch: header.leader_epoch(),
+        attributes: header.attributes().0 & kept,
+        last_offset_delta: header.last_offset_delta(),
+        base_timestamp: -1,
+        max_timestamp: header.max_timestamp(),
+        producer_id: header.producer_id(),
+        producer_epoch: header.producer_epoch(),
+        base_sequence: header.base_sequence(),
+        record_count: 0,
+    };
+    let empty = fields.seal(&[]).ok_or(BuildError::TooLarge)?;
+    Ok(Bytes::copy_from_slice(empty.as_bytes()))
 }
 
 /// Builds one batch: for tools, load generation and coordinators, and for compaction.
@@ -318,7 +348,7 @@ impl BatchBuilder {
         record: &NewRecord<'_>,
     ) -> Result<(), BuildError> {
         if self.record_count == 0 {
-            self.base_timestamp = record.timestamp_ms;
+            self.base_timestamp = self.options.delete_horizon_ms.unwrap_or(record.timestamp_ms);
         }
         let timestamp_delta = record.timestamp_ms.wrapping_sub(self.base_timestamp);
         let fields = RecordFields { record, timestamp_delta, offset_delta };
@@ -343,7 +373,9 @@ impl BatchBuilder {
         let flag = |is_set: bool, bit: i16| if is_set { bit } else { 0 };
         let attributes = i16::from(options.compression.number())
             | flag(options.is_transactional, Attributes::TRANSACTIONAL)
-            | flag(options.is_control, Attributes::CONTROL);
+            | flag(options.is_control, Attributes::CONTROL)
+            | flag(options.delete_horizon_ms.is_some(), Attributes::DELETE_HORIZON)
+            | flag(options.log_append_time_ms.is_some(), Attributes::LOG_APPEND_TIME);
         let compressed = match options.compression {
             Compression::None => None,
             compression => Some(
@@ -358,7 +390,7 @@ impl BatchBuilder {
             attributes,
             last_offset_delta: self.last_offset_delta.max(0),
             base_timestamp: self.base_timestamp,
-            max_timestamp: self.max_timestamp,
+            max_timestamp: options.log_append_time_ms.unwrap_or(self.max_timestamp),
             producer_id: options.producer.producer_id,
             producer_epoch: options.producer.producer_epoch,
             base_sequence: options.producer.base_sequence,

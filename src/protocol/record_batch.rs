@@ -236,6 +236,12 @@ impl BatchHeader {
         self.last_offset_delta.get()
     }
 
+    /// Time from which the batch's tombstones, or the marker in it, may go (KIP-534);
+    /// milliseconds since 1970.
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        self.attributes().has_delete_horizon().then(|| self.base_timestamp())
+    }
+
     /// Milliseconds since 1970 from which the records' timestamps are counted.
     pub fn base_timestamp(&self) -> i64 {
         self.base_timestamp.get()

@@ -23,13 +23,13 @@ use crate::model::broker_config::BrokerConfig;
 use crate::model::ids::{BrokerId, CoreId};
 use crate::model::limits::STOP_ANSWERS_MS;
 use crate::shard::mesh::ShardMessage;
-use crate::shard::shard::{Shard, ShardParts, WriteState};
-use crate::shard::{loops, recovery, stop};
+use crate::shard::shard::{Shard, ShardParts, ShardRef, WriteState};
+use crate::shard::{Priority, loops, recovery, stop};
 use crate::storage::error::StorageError;
 use crate::storage::journal::Journal;
 use futures::channel::oneshot;
 use glommio::timer::Timer;
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::Socket;
@@ -54,6 +54,9 @@ const EXIT_SIGNAL_BASE: i32 = 128;
 
 /// Threads per core for what may wait: direct writes, names, folders, preallocation.
 const BLOCKING_THREADS: usize = 4;
+
+/// The background's share of a busy core; everything else has 1000.
+const BACKGROUND_SHARES: usize = 100;
 
 /// How often a stopping core looks whether its answers have left.
 const STOP_POLL: Duration = Duration::from_millis(2);
@@ -344,9 +347,7 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
     })));
     let driver = Driver::new(Rc::clone(&shard), parts.clock, mesh);
     driver.start(incoming);
-    for (_, task) in loops(&shard) {
-        glommio::spawn_local(task).detach();
-    }
+    spawn_loops(&shard);
     let is_leading = core == CoreId(0);
     if is_leading {
         glommio::spawn_local(reserve::watch(Rc::clone(&shard), disk, data_dir)).detach();
@@ -368,6 +369,22 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
     match shard.borrow().write_state {
         WriteState::Offline => Err(StartError::Offline),
         WriteState::Open | WriteState::DiskFull => Ok(()),
+    }
+}
+
+/// Starts a core's loops; those in the background get a small share where there is other work.
+fn spawn_loops(shard: &ShardRef<LocalDisk>) {
+    let executor = glommio::executor();
+    let shares = Shares::Static(BACKGROUND_SHARES);
+    let background = executor.create_task_queue(shares, Latency::NotImportant, "background");
+    for (priority, task) in loops(shard) {
+        match priority {
+            Priority::Serving => glommio::spawn_local(task).detach(),
+            Priority::Background => {
+                let spawned = glommio::spawn_local_into(task, background);
+                spawned.expect("the queue was just made").detach()
+            }
+        };
     }
 }
 

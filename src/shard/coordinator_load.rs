@@ -1,7 +1,7 @@
 //! Replay of a coordinator's partition: at start, and after a failed append.
 //!
-//! The whole partition is read from its log start, in order, up to the high watermark. Until log
-//! compaction exists that is every record ever written to it.
+//! The whole partition is read from its log start, in order, up to the high watermark. Compaction
+//! keeps that short: the last record of each group and offset, and what came in since.
 
 use crate::model::ids::{Offset, ProducerId, TopicPartition};
 use crate::model::limits::COORDINATOR_LOAD_BYTES;

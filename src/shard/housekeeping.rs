@@ -34,6 +34,7 @@ impl<D: Disk> Shard<D> {
         self.tick_coordinators::<GroupCoordinator>();
         self.tick_coordinators::<TransactionCoordinator>();
         self.pauses.end(now_us);
+        self.tick_cleaner();
         if now_us >= self.housekeeping_due_us {
             self.housekeeping_due_us = self.now.deadline_us(HOUSEKEEPING_INTERVAL_MS);
             self.signals.housekeeping.raise();
@@ -50,6 +51,7 @@ impl<D: Disk> Shard<D> {
         let coordinators = self.groups.next_deadline_us().min(self.transactions.next_deadline_us());
         let due = self.housekeeping_due_us.min(coordinators);
         let due = due.min(self.pauses.next_us());
+        let due = due.min(self.cleaner_deadline_us().unwrap_or(due));
         due.min(fetches.unwrap_or(due)).min(produces.unwrap_or(due))
     }
 

@@ -1,6 +1,7 @@
 //! One core's broker, without a runtime: the same code runs under `runtime/` and `sim/`.
 
 pub mod appends; // batches into this core's partitions
+pub mod cleaner; // log compaction, behind everything else
 pub mod connection; // bytes in, answers out in request order; no socket
 pub mod coordinator_host; // coordinators of this core
 mod coordinator_load; // their replay
@@ -34,16 +35,24 @@ pub mod waiters; // who waits at a partition
 use crate::storage::disk::Disk;
 use futures::future::LocalBoxFuture;
 
-/// The long-lived loops of one core, with their names; the driver runs each as a task.
-pub fn loops<D: Disk>(
-    shard: &shard::ShardRef<D>,
-) -> Vec<(&'static str, LocalBoxFuture<'static, ()>)> {
+/// How a driver should rank a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Clients wait for it.
+    Serving,
+    /// Takes what the others leave.
+    Background,
+}
+
+/// The long-lived loops of one core; the driver runs each as a task.
+pub fn loops<D: Disk>(shard: &shard::ShardRef<D>) -> Vec<(Priority, LocalBoxFuture<'static, ()>)> {
     vec![
-        ("commit", Box::pin(group_commit::write_loop(shard.clone()))),
-        ("sync", Box::pin(group_commit::sync_loop(shard.clone()))),
-        ("drain", Box::pin(segment_writer::drain_loop(shard.clone()))),
-        ("markers", Box::pin(transaction_host::marker_loop(shard.clone()))),
-        ("verify", Box::pin(transactional::verify_loop(shard.clone()))),
-        ("housekeeping", Box::pin(housekeeping::housekeeping_loop(shard.clone()))),
+        (Priority::Serving, Box::pin(group_commit::write_loop(shard.clone()))),
+        (Priority::Serving, Box::pin(group_commit::sync_loop(shard.clone()))),
+        (Priority::Serving, Box::pin(segment_writer::drain_loop(shard.clone()))),
+        (Priority::Serving, Box::pin(transaction_host::marker_loop(shard.clone()))),
+        (Priority::Serving, Box::pin(transactional::verify_loop(shard.clone()))),
+        (Priority::Serving, Box::pin(housekeeping::housekeeping_loop(shard.clone()))),
+        (Priority::Background, Box::pin(cleaner::cleaner_loop(shard.clone()))),
     ]
 }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 /// What one part of a read found in memory, or where on disk it continues.
 enum Found<D: Disk> {
     Done(ReadOutcome),
-    OnDisk(ReadOutcome, FileRead<D>),
+    OnDisk(ReadOutcome, Box<FileRead<D>>),
 }
 
 /// Carries out reads for a fetch; answers at once when all is in memory, else through a task.
@@ -59,7 +59,7 @@ async fn read_from_disk<D: Disk>(
     shard: ShardRef<D>,
     order: ReadOrder,
     mut done: Vec<(u32, ReadOutcome)>,
-    on_disk: Vec<(u32, ReadOutcome, FileRead<D>)>,
+    on_disk: Vec<(u32, ReadOutcome, Box<FileRead<D>>)>,
 ) {
     let disk = shard.borrow().disk.clone();
     for (part, mut outcome, plan) in on_disk {
@@ -126,8 +126,8 @@ impl<D: Disk> Shard<D> {
             ReadPlan::File(plan) => {
                 // Looked up now: retention may take the segment while it is read. What begins
                 // behind the records that are found does no harm.
-                outcome.aborted = aborted(up_to.min(partition.log.segment_end(from)));
-                Found::OnDisk(outcome, plan)
+                outcome.aborted = aborted(up_to.min(partition.log.read_end(from)));
+                Found::OnDisk(outcome, Box::new(plan))
             }
             ReadPlan::OutOfRange => out_of_range(),
         }

@@ -28,6 +28,7 @@ use crate::storage::partition_log::{OpenLog, PartitionLog, RecoveryReport};
 use futures::future::join_all;
 use hashbrown::HashMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Why a broker cannot start.
@@ -252,7 +253,11 @@ async fn remove_partition<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) {
         shard.drop_partition(&id);
         (shard.disk.clone(), shard.partition_dir(&id))
     };
-    let removed = disk.remove(&dir).await;
+    let turn = Rc::clone(&shard.borrow().cleaner.turn);
+    let removed = {
+        let _turn = turn.lock().await;
+        disk.remove(&dir).await
+    };
     if let Err(error) = removed {
         tracing::error!(%error, partition = %id, "files of a deleted partition stay behind");
         return;

@@ -83,6 +83,8 @@ pub struct LoopSignals {
     pub verify: Signal,
     /// Time moved: retention, checkpoints, rolling.
     pub housekeeping: Signal,
+    /// The compactor's pause is over.
+    pub cleaner: Signal,
 }
 
 /// The driver's source of random ids.
@@ -146,6 +148,7 @@ pub struct Shard<D: Disk> {
     pub housekeeping_due_us: u64,
     /// When segments to drop are looked for next.
     pub retention_due_us: u64,
+    pub cleaner: super::cleaner::CleanerState,
     connections: Slab<Connection>,
     connections_opened: u64,
     /// Connections whose reading waits for the write path to catch up.
@@ -223,6 +226,7 @@ impl<D: Disk> Shard<D> {
             unpointed_bytes: 0,
             housekeeping_due_us: 0,
             retention_due_us,
+            cleaner: super::cleaner::CleanerState::default(),
             connections: Slab::new(),
             connections_opened: 0,
             pressed: Vec::new(),

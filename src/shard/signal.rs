@@ -41,6 +41,20 @@ impl Signal {
     }
 }
 
+/// Lets the other tasks of the core run before the caller goes on, under any executor.
+pub async fn yield_now() {
+    let mut has_yielded = false;
+    std::future::poll_fn(|context| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Future of [`Signal::wait`].
 pub struct Wait<'a> {
     signal: &'a Signal,

@@ -8,4 +8,6 @@ pub struct Stats {
     pub frames: u64,
     pub frames_refused: u64,
     pub reads_paused: u64,
+    /// Rounds of compaction completed.
+    pub rounds_compacted: u64,
 }

@@ -9,7 +9,8 @@
 //! - A name that a completed `sync_dir` covered stays until it is renamed or removed.
 
 use crate::protocol::part::FileRange;
-use crate::sim::executor::{SimHandle, yield_now};
+use crate::shard::signal::yield_now;
+use crate::sim::executor::SimHandle;
 use crate::sim::random::Random;
 use crate::storage::disk::{DirEntry, Disk, DiskError, OpenMode, Space};
 use bytes::Bytes;

@@ -189,23 +189,10 @@ impl Future for Sleep {
     }
 }
 
-/// Lets other ready tasks go first, once.
-pub async fn yield_now() {
-    let mut has_yielded = false;
-    std::future::poll_fn(|context| {
-        if has_yielded {
-            return Poll::Ready(());
-        }
-        has_yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::signal::yield_now;
 
     fn order_of_three(seed: u64) -> Vec<u32> {
         let mut executor = SimExecutor::new(seed);

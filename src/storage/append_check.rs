@@ -167,7 +167,7 @@ pub(super) fn recompress(
             base_sequence: header.base_sequence(),
         },
         is_transactional: header.attributes().is_transactional(),
-        is_control: false,
+        ..BatchOptions::default()
     });
     for record in records.iter() {
         let Record { timestamp_ms, key, value, headers, .. } = record?;

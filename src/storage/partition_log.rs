@@ -21,7 +21,8 @@
 //! - segment-synced end <= drained end <= written end <= log end, and
 //!   segment-synced end <= durable end <= written end. None of them ever moves back.
 //! - Everything from the drained end on is in the tail.
-//! - The last segment is the active one; every other one is closed and full to its end offset.
+//! - The last segment is the active one; every other one is closed and full to its end offset, but
+//!   for the holes that compaction leaves.
 
 use crate::model::clock::Now;
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
@@ -29,6 +30,7 @@ use crate::model::topic_config::TopicConfig;
 use crate::protocol::record_batch::{BatchHeader, CheckedBatch};
 use crate::storage::append_check::{self, AppendContext, AppendError, AppendOrigin};
 use crate::storage::checkpoint::RecoveryPoint;
+use crate::storage::compaction::CompactionState;
 use crate::storage::disk::Disk;
 use crate::storage::epoch_cache::EpochCache;
 use crate::storage::journal::JournalEntry;
@@ -114,6 +116,7 @@ pub struct PartitionLog<D: Disk> {
     pub(super) hints: read::ReadHints<D>,
     pub(super) opened_at: Now,
     pub(super) deletions: super::retention::Deletions,
+    pub(super) compaction: CompactionState,
 }
 
 impl<D: Disk> PartitionLog<D> {
@@ -146,6 +149,7 @@ impl<D: Disk> PartitionLog<D> {
             hints: read::ReadHints::default(),
             opened_at: open.now,
             deletions: super::retention::Deletions::default(),
+            compaction: CompactionState::default(),
         }
     }
 

@@ -282,6 +282,16 @@ impl ProducerState {
         Some((producer.epoch, &producer.batches[..producer.batch_count]))
     }
 
+    /// Each producer's epoch and the last offset of its last batch, where sequences are known.
+    pub fn last_batches(
+        &self,
+    ) -> impl Iterator<Item = (ProducerId, ProducerEpoch, Option<Offset>)> + '_ {
+        self.producers.iter().map(|(id, producer)| {
+            let kept = producer.batches[..producer.batch_count].last();
+            (*id, producer.epoch, kept.map(|span| span.last_offset))
+        })
+    }
+
     /// The content of a snapshot file.
     pub fn encode(&self) -> Bytes {
         let batches: usize = self.producers.values().map(|producer| producer.batch_count).sum();

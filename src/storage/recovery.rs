@@ -13,6 +13,9 @@ use crate::model::ids::{Offset, TopicPartition};
 use crate::model::topic_config::TopicConfig;
 use crate::protocol::record_batch::{BATCH_HEADER_SIZE, BatchError, BatchHeader, CheckedBatch};
 use crate::storage::checkpoint::{RecoveryPoint, replace_file};
+use crate::storage::compaction::{
+    CHECKPOINT_FILE, CompactionState, finish_swap, is_of_swap, read_checkpoint,
+};
 use crate::storage::disk::{Disk, OpenMode};
 use crate::storage::epoch_cache::{EPOCH_FILE, EpochCache};
 use crate::storage::error::StorageError;
@@ -92,6 +95,7 @@ struct Folder {
     aborts: BTreeMap<Offset, u64>,
     snapshots: Vec<Offset>,
     has_epochs: bool,
+    has_cleaner_checkpoint: bool,
 }
 
 impl<D: Disk> PartitionLog<D> {
@@ -115,6 +119,10 @@ impl<D: Disk> PartitionLog<D> {
             report: RecoveryReport::default(),
             notes_from: Offset::ZERO,
         };
+        if folder.has_cleaner_checkpoint {
+            let checkpoint = read_checkpoint(disk, &open.dir).await?;
+            recovery.log.compaction = CompactionState::recovered(checkpoint, recovery.trusted);
+        }
         recovery.load_state(&folder).await?;
         if folder.logs.is_empty() {
             // What was safe in it is gone, unless all of it had been deleted.
@@ -135,6 +143,9 @@ impl<D: Disk> PartitionLog<D> {
         let before = self.undrained_bytes();
         for entry in entries {
             assert!(entry.partition == self.partition);
+            if entry.base_offset > self.log_end() {
+                continue;
+            }
             for mut bytes in entry.parts {
                 // A wrong batch under the entry's own checksum was wrong when it was journaled;
                 // what follows it would leave a hole.
@@ -152,6 +163,8 @@ impl<D: Disk> PartitionLog<D> {
         let log_end = self.log_end();
         Offset::from_wire(header.last_offset()).is_some()
             && match Offset::from_wire(header.base_offset()) {
+                // An entry is one run of appends, and begins at or below the log end: a hole in it
+                // is that of a compacted leader (see `base_for`), not one that a crash made.
                 Some(base) => base == log_end || (base > log_end && self.config.cleanup.compact),
                 None => false,
             }
@@ -461,7 +474,7 @@ impl<D: Disk> Recovery<'_, D> {
     }
 }
 
-async fn read_all<D: Disk>(disk: &D, path: &Path) -> Result<Bytes, StorageError> {
+pub(super) async fn read_all<D: Disk>(disk: &D, path: &Path) -> Result<Bytes, StorageError> {
     let file = disk.open(path, OpenMode::Read).await?;
     let size = usize::try_from(disk.size(&file).await?).unwrap_or(usize::MAX);
     Ok(disk.read_at(&file, 0, size).await?)
@@ -469,7 +482,11 @@ async fn read_all<D: Disk>(disk: &D, path: &Path) -> Result<Bytes, StorageError>
 
 async fn list_folder<D: Disk>(disk: &D, dir: &Path) -> Result<Folder, StorageError> {
     let mut folder = Folder::default();
-    let names = disk.list(dir).await?;
+    let mut names = disk.list(dir).await?;
+    if names.iter().any(is_of_swap) {
+        finish_swap(disk, dir, &names).await?;
+        names = disk.list(dir).await?;
+    }
     if names.is_empty() {
         disk.create_dir(dir).await?;
         // The partition's, the topic's and the topics' folder are new at most.
@@ -484,7 +501,10 @@ async fn list_folder<D: Disk>(disk: &D, dir: &Path) -> Result<Folder, StorageErr
             Some((base, "txnindex")) => _ = folder.aborts.insert(base, entry.size),
             Some((base, "timeindex")) => _ = folder.time_indexes.insert(base, entry.size),
             Some((offset, "snapshot")) => folder.snapshots.push(offset),
-            _ => folder.has_epochs |= entry.name == EPOCH_FILE,
+            _ => {
+                folder.has_epochs |= entry.name == EPOCH_FILE;
+                folder.has_cleaner_checkpoint |= entry.name == CHECKPOINT_FILE;
+            }
         }
     }
     Ok(folder)

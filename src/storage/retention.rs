@@ -160,6 +160,10 @@ impl<D: Disk> PartitionLog<D> {
             return false;
         }
         let oldest = &self.segments[0];
+        let swapping = self.compaction.swapping;
+        if swapping.is_some_and(|(base_offset, _)| oldest.base_offset >= base_offset) {
+            return false;
+        }
         if oldest.end_offset > self.droppable_end(high_watermark) {
             return false;
         }

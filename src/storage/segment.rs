@@ -10,6 +10,7 @@
 
 use crate::model::ids::Offset;
 use crate::model::topic_config::TopicConfig;
+use crate::protocol::record_batch::BatchHeader;
 use crate::storage::disk::Disk;
 use crate::storage::index::{OffsetEntry, SegmentIndex, TimeEntry};
 use std::cell::Cell;
@@ -165,7 +166,12 @@ impl<D: Disk> Segment<D> {
             }
             _ => 0,
         };
-        config.segment_ms.saturating_sub(jitter.cast_signed())
+        // A record that must be compacted in time must leave the active segment in time (KIP-354).
+        let segment_ms = match config.cleanup.compact {
+            true => config.segment_ms.min(config.max_compaction_lag_ms),
+            false => config.segment_ms,
+        };
+        segment_ms.saturating_sub(jitter.cast_signed().min(segment_ms))
     }
 
     /// Counts and indexes a batch put behind the last one.
@@ -174,7 +180,11 @@ impl<D: Disk> Segment<D> {
         assert!(batch.last_offset >= batch.base_offset);
         assert!(self.size + batch.size <= SEGMENT_BYTES_MAX);
         let position = u32::try_from(self.size).expect("bounded by SEGMENT_BYTES_MAX");
-        if self.max_timestamp.is_none_or(|max| batch.max_timestamp_ms > max.timestamp_ms) {
+        let is_largest = match self.max_timestamp {
+            Some(max) => batch.max_timestamp_ms > max.timestamp_ms,
+            None => batch.max_timestamp_ms != NO_RECORDS_MS,
+        };
+        if is_largest {
             let (timestamp_ms, offset) = (batch.max_timestamp_ms, batch.last_offset);
             self.max_timestamp = Some(MaxTimestamp { timestamp_ms, offset });
         }
@@ -215,6 +225,15 @@ impl<D: Disk> Segment<D> {
     pub(super) fn unwritten(&self) -> u64 {
         self.size - self.written
     }
+}
+
+/// Stands for the timestamp of a batch whose records compaction took.
+const NO_RECORDS_MS: i64 = i64::MIN;
+
+/// The largest timestamp of a batch's records, as the time index counts it: not that of records
+/// that are gone.
+pub(super) fn index_timestamp(header: &BatchHeader) -> i64 {
+    if header.record_count() > 0 { header.max_timestamp() } else { NO_RECORDS_MS }
 }
 
 /// Path of a segment's file: `<base offset, 20 digits>.<kind>`, as Kafka names it.

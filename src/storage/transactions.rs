@@ -122,6 +122,20 @@ impl Transactions {
         self.aborted_from(from).take_while(move |transaction| transaction.marker < end)
     }
 
+    /// Compaction has left these of the aborted transactions with markers in `from..end`.
+    pub(super) fn replace_between(
+        &mut self,
+        from: Offset,
+        end: Offset,
+        kept: Vec<AbortedTransaction>,
+    ) {
+        assert!(kept.iter().all(|one| from <= one.marker && one.marker < end));
+        let first = self.aborted.partition_point(|one| one.marker < from);
+        let behind = self.aborted.split_off(self.aborted.partition_point(|one| one.marker < end));
+        self.aborted.truncate(first);
+        self.aborted.extend(kept.into_iter().chain(behind));
+    }
+
     fn aborted_from(&self, from: Offset) -> impl Iterator<Item = &AbortedTransaction> {
         let at = self.aborted.partition_point(|transaction| transaction.marker < from);
         self.aborted.range(at..)

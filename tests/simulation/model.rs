@@ -22,6 +22,14 @@ pub(crate) struct Marker {
     pub(crate) is_commit: bool,
 }
 
+/// One record of a batch with keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ModelRecord {
+    pub(crate) offset: u64,
+    pub(crate) key: u64,
+    pub(crate) is_tombstone: bool,
+}
+
 /// One batch as it must lie in the log.
 #[derive(Debug, Clone)]
 pub(crate) struct ModelBatch {
@@ -31,6 +39,19 @@ pub(crate) struct ModelBatch {
     pub(crate) sequence: Option<Sequence>,
     pub(crate) is_transactional: bool,
     pub(crate) marker: Option<Marker>,
+    /// Of a compacted partition.
+    pub(crate) records: Vec<ModelRecord>,
+}
+
+/// A transaction that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) producer: i64,
+    /// Offset of its marker.
+    pub(crate) marker: u64,
+    pub(crate) is_commit: bool,
+    /// Base offsets of its batches.
+    pub(crate) batches: Vec<u64>,
 }
 
 /// What readers of committed records must know of one partition.
@@ -100,6 +121,21 @@ impl Model {
             }
         }
         views
+    }
+
+    /// Transactions that have ended, in the order of their markers.
+    pub(crate) fn ended_transactions(&self) -> Vec<Ended> {
+        let mut open: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
+        let mut ended = Vec::new();
+        for batch in &self.batches {
+            if let Some(sequence) = batch.sequence.filter(|_| batch.is_transactional) {
+                open.entry(sequence.id).or_default().push(batch.base);
+            }
+            let Some(Marker { id: producer, is_commit, .. }) = batch.marker else { continue };
+            let Some(batches) = open.remove(&producer) else { continue };
+            ended.push(Ended { producer, marker: batch.base, is_commit, batches });
+        }
+        ended
     }
 
     /// Transactions whose markers lie at or behind `from`, and the open ones.

@@ -1,17 +1,15 @@
 //! One core's storage, driven by concurrent tasks as a shard drives it, over several lives.
 
-use crate::model::{Marker, Model, ModelBatch, Sequence, producer_view, transaction_view};
-use bytes::Bytes;
-use highwater::model::ids::{LeaderEpoch, Offset, PartitionId, TopicPartition};
-use highwater::model::topic_config::TopicConfig;
-use highwater::protocol::record::{
-    BatchBuilder, BatchOptions, NewRecord, ProducerStamp, TransactionMarker,
+use crate::appends::append_one;
+use crate::compaction::{
+    Present, check_markers, check_no_value_returns, check_read, compaction_loop,
 };
-use highwater::protocol::record_batch::{self, CheckedBatch};
+use crate::model::{Model, producer_view, transaction_view};
+use highwater::model::ids::{Offset, PartitionId, TopicPartition};
+use highwater::model::topic_config::{CleanupPolicy, TopicConfig};
 use highwater::sim::disk::{Faults, SimDisk};
 use highwater::sim::executor::{SimExecutor, SimHandle};
 use highwater::sim::random::Random;
-use highwater::storage::append_check::{AppendContext, AppendOrigin};
 use highwater::storage::checkpoint::{self, RecoveryPoints};
 use highwater::storage::disk::Disk;
 use highwater::storage::error::StorageError;
@@ -27,9 +25,7 @@ const JOURNAL_DIR: &str = "/data/journal/0";
 const JOURNAL_SIZES: JournalSizes = JournalSizes { file_bytes: 64 * 1024, files_max: 3 };
 /// Pending bytes from which a partition skips the journal.
 const DIRECT_BYTES: usize = 6 * 1024;
-const EPOCH: i32 = 3;
-/// Producers from here on are transactional.
-const TRANSACTIONAL_FROM: i64 = 4;
+pub(crate) const EPOCH: i32 = 3;
 
 /// How one life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +36,16 @@ enum End {
 }
 
 /// What the tasks of one life share, as a shard's state is shared.
-struct Core {
+pub(crate) struct Core {
     journal: Journal<SimDisk>,
-    logs: Vec<PartitionLog<SimDisk>>,
-    arena: TailArena,
-    random: Random,
-    is_offline: bool,
-    is_stopping: bool,
+    pub(crate) logs: Vec<PartitionLog<SimDisk>>,
+    pub(crate) arena: TailArena,
+    pub(crate) random: Random,
+    pub(crate) is_offline: bool,
+    pub(crate) is_stopping: bool,
     unsynced: Vec<(usize, Offset)>,
+    /// Held while recovery points are written: an older set must not replace a newer one.
+    turn: Rc<futures::lock::Mutex<()>>,
 }
 
 /// What outlives the lives: the disk, and what users know.
@@ -59,8 +57,8 @@ struct World {
     is_cached: Cell<bool>,
 }
 
-type CoreRef = Rc<RefCell<Core>>;
-type Models = Rc<RefCell<Vec<Model>>>;
+pub(crate) type CoreRef = Rc<RefCell<Core>>;
+pub(crate) type Models = Rc<RefCell<Vec<Model>>>;
 
 fn config(random: &mut Random) -> Arc<TopicConfig> {
     Arc::new(TopicConfig {
@@ -96,6 +94,28 @@ pub(crate) fn run_crashes(seed: u64) {
             _ => End::Stopped,
         };
         live(&world, &mut random, end, Faults::default());
+    }
+    live(&world, &mut random, End::Stopped, Faults::default());
+}
+
+/// Several lives of compacted partitions, on a disk that has room or has little.
+pub(crate) fn run_compaction(seed: u64) {
+    let mut random = Random::new(seed ^ 0xC0_4AC7);
+    let mut world = new_world(&mut random);
+    world.config = Arc::new(TopicConfig {
+        cleanup: CleanupPolicy { delete: random.chance(50), compact: true },
+        delete_retention_ms: if random.chance(50) { 0 } else { 86_400_000 },
+        segment_bytes: if random.chance(70) { 2048 } else { 16_384 },
+        ..TopicConfig::clone(&world.config)
+    });
+    for _ in 0..2 + random.below(3) {
+        let end = match random.below(10) {
+            0..=6 => End::PowerCut,
+            7 | 8 => End::Killed,
+            _ => End::Stopped,
+        };
+        let room_bytes = random.chance(15).then(|| random.below(40_000));
+        live(&world, &mut random, end, Faults { room_bytes, ..Faults::default() });
     }
     live(&world, &mut random, End::Stopped, Faults::default());
 }
@@ -257,6 +277,7 @@ async fn recover(
         is_offline: false,
         is_stopping: false,
         unsynced: Vec::new(),
+        turn: Rc::default(),
     })
 }
 
@@ -297,8 +318,11 @@ fn check_everything(world: &World, executor: &mut SimExecutor, disk: &SimDisk, c
                 (core.logs[index].log_start().get(), core.logs[index].log_end().get())
             };
             let mut from = start;
+            let mut present = Present::default();
             while from < end {
-                from = read_once(&core, &disk, &models, index, from, 4000).await;
+                let (next, bytes) = read_once(&core, &disk, &models, index, from, 4000).await;
+                from = next;
+                present.add(&bytes);
             }
             let core = core.borrow();
             let views = models.borrow()[index].producers();
@@ -307,21 +331,27 @@ fn check_everything(world: &World, executor: &mut SimExecutor, disk: &SimDisk, c
                 let found = producer_view(core.logs[index].producers(), id);
                 assert_eq!(found, Some(view), "producer {id} of partition {index}");
             }
-            check_transactions(&core.logs[index], &models.borrow()[index]);
+            let (log, model) = (&core.logs[index], &models.borrow()[index]);
+            if log.config().cleanup.compact {
+                check_no_value_returns(model, &present);
+                check_markers(log, model, &present);
+            } else {
+                assert_eq!(transaction_view(log), model.transactions(log.log_start().get()));
+            }
+            check_stable_end(log, model);
         }
     });
 }
 
-/// Compares what readers of committed records are told.
-fn check_transactions(log: &PartitionLog<SimDisk>, model: &Model) {
+/// Compares where readers of committed records must stop.
+fn check_stable_end(log: &PartitionLog<SimDisk>, model: &Model) {
     let expected = model.transactions(log.log_start().get());
-    assert_eq!(transaction_view(log), expected);
     let (start, end) = (log.log_start().get(), log.log_end().get());
     let stable = expected.open.values().min().map_or(end, |first| (*first).max(start).min(end));
     assert_eq!(log.last_stable_offset(log.log_end()).get(), stable);
 }
 
-/// One read, compared with the model; returns where the next one begins.
+/// One read, compared with the model; returns where the next one begins, and what was read.
 async fn read_once(
     core: &CoreRef,
     disk: &SimDisk,
@@ -329,7 +359,7 @@ async fn read_once(
     index: usize,
     from: u64,
     max_bytes: usize,
-) -> u64 {
+) -> (u64, Vec<u8>) {
     let plan = {
         let core = core.borrow();
         let log = &core.logs[index];
@@ -340,19 +370,22 @@ async fn read_once(
         ReadPlan::File(read) => match read.execute_in_memory(disk).await {
             Ok(bytes) => vec![bytes],
             // Retention may remove the file between the plan and the read.
-            Err(StorageError::Disk(_)) => return from,
+            Err(StorageError::Disk(_)) => return (from, Vec::new()),
             Err(error) => panic!("{error}"),
         },
-        ReadPlan::Empty => return from,
+        ReadPlan::Empty => return (from, Vec::new()),
         ReadPlan::OutOfRange => {
             let core = core.borrow();
             assert!(from < core.logs[index].log_start().get());
-            return core.logs[index].log_start().get();
+            return (core.logs[index].log_start().get(), Vec::new());
         }
     };
     let bytes = parts.concat();
     assert!(!bytes.is_empty(), "at least one batch was asked for");
     let models = models.borrow();
+    if core.borrow().logs[index].config().cleanup.compact {
+        return (check_read(&models[index], from, bytes.clone()), bytes);
+    }
     let expected = models[index].from(from);
     let (mut at, mut next) = (0, from);
     for batch in expected {
@@ -365,7 +398,7 @@ async fn read_once(
         (at, next) = (end, batch.end);
     }
     assert_eq!(at, bytes.len(), "a read has more than the log");
-    next
+    (next, bytes)
 }
 
 fn spawn_tasks(world: &World, handle: &SimHandle, disk: &SimDisk, core: &CoreRef) {
@@ -379,9 +412,12 @@ fn spawn_tasks(world: &World, handle: &SimHandle, disk: &SimDisk, core: &CoreRef
     (handle)().spawn(drain_loop(core(), models(), disk(), handle()));
     (handle)().spawn(housekeeping_loop(core(), models(), disk(), handle()));
     (handle)().spawn(read_loop(core(), models(), disk(), handle()));
+    if world.config.cleanup.compact {
+        (handle)().spawn(compaction_loop(core(), models(), disk(), handle()));
+    }
 }
 
-async fn pause(core: &CoreRef, handle: &SimHandle, us_max: u64) {
+pub(crate) async fn pause(core: &CoreRef, handle: &SimHandle, us_max: u64) {
     let us = core.borrow_mut().random.below(us_max);
     handle.sleep_us(us).await;
 }
@@ -396,151 +432,6 @@ async fn append_loop(core: CoreRef, models: Models, handle: SimHandle) {
     }
 }
 
-fn append_one(core: &CoreRef, models: &Models, handle: &SimHandle) {
-    let core = &mut *core.borrow_mut();
-    let random = &mut core.random;
-    let index = random.index(core.logs.len());
-    let model = &mut models.borrow_mut()[index];
-    let context = AppendContext {
-        leader_epoch: LeaderEpoch(EPOCH),
-        now: handle.now(),
-        origin: AppendOrigin::Client,
-    };
-    let log = &mut core.logs[index];
-    let id = i64::try_from(random.below(7)).unwrap();
-    if id >= TRANSACTIONAL_FROM && random.chance(40) {
-        return end_transaction(log, model, id, random, (handle, &mut core.arena));
-    }
-    let producers = model.producers();
-    let recent = model.batches.iter().rev().take_while(|_| id > 0);
-    let again = recent.filter(|batch| batch.sequence.is_some()).take(3).last();
-    if let Some(again) = again.filter(|_| random.chance(10)) {
-        let sequence = again.sequence.unwrap();
-        let is_kept = producers[&sequence.id].1.iter().any(|span| span.0 == sequence.first);
-        // As its producer sent it, before it was stamped.
-        let mut sent = again.bytes.clone();
-        record_batch::stamp(&mut sent, 0, -1);
-        let batch = CheckedBatch::check_produced(Bytes::from(sent)).unwrap();
-        let answer = log.append(batch, context, &mut core.arena);
-        if is_kept && producers[&sequence.id].0 == sequence.epoch {
-            let answer = answer.expect("a duplicate is no error");
-            assert!(answer.is_duplicate);
-            assert_eq!(answer.base_offset.get(), again.base);
-        } else {
-            answer.expect_err("an old batch is no duplicate any more");
-        }
-        return;
-    }
-    let sequence = (id > 0).then(|| next_sequence(&producers, id, random));
-    let is_transactional = id >= TRANSACTIONAL_FROM;
-    let bytes = build(sequence, is_transactional, random);
-    let batch = CheckedBatch::check_produced(bytes.clone()).unwrap();
-    let answer = match log.append(batch, context, &mut core.arena) {
-        Ok(answer) => answer,
-        Err(error) => {
-            assert!(matches!(error.kafka_code().number(), 18), "{error}");
-            return;
-        }
-    };
-    assert!(!answer.is_duplicate);
-    let base = answer.base_offset.get();
-    assert_eq!(base, model.end().max(log.log_start().get()), "offsets are dense");
-    let mut stamped = bytes.to_vec();
-    record_batch::stamp(&mut stamped, answer.base_offset.to_wire(), EPOCH);
-    let end = answer.last_offset.get() + 1;
-    let marker = None;
-    model.batches.push(ModelBatch {
-        base,
-        end,
-        bytes: stamped,
-        sequence,
-        is_transactional,
-        marker,
-    });
-}
-
-/// Writes a marker as a coordinator does, under the producer's epoch or, as KIP-890 has it, under
-/// the next one.
-fn end_transaction(
-    log: &mut PartitionLog<SimDisk>,
-    model: &mut Model,
-    id: i64,
-    random: &mut Random,
-    (handle, arena): (&SimHandle, &mut TailArena),
-) {
-    let Some((epoch, _)) = model.producers().get(&id).cloned() else { return };
-    let marker =
-        Marker { id, epoch: epoch + i16::from(random.chance(50)), is_commit: random.chance(50) };
-    let context = AppendContext {
-        leader_epoch: LeaderEpoch(EPOCH),
-        now: handle.now(),
-        origin: AppendOrigin::Coordinator,
-    };
-    let producer =
-        ProducerStamp { producer_id: id, producer_epoch: marker.epoch, base_sequence: -1 };
-    let kind = match marker.is_commit {
-        true => TransactionMarker::Commit,
-        false => TransactionMarker::Abort,
-    };
-    let bytes = kind.batch(producer, 0, 1_000).unwrap();
-    let batch = CheckedBatch::check_first(&mut bytes.clone()).unwrap();
-    let answer = log.append(batch, context, arena).expect("the epoch is not behind");
-    let base = answer.base_offset.get();
-    let mut bytes = bytes.to_vec();
-    record_batch::stamp(&mut bytes, answer.base_offset.to_wire(), EPOCH);
-    model.batches.push(ModelBatch {
-        base,
-        end: base + 1,
-        bytes,
-        sequence: None,
-        is_transactional: true,
-        marker: Some(marker),
-    });
-    assert_eq!(transaction_view(log), model.transactions(log.log_start().get()));
-}
-
-fn next_sequence(
-    producers: &std::collections::BTreeMap<i64, crate::model::ProducerView>,
-    id: i64,
-    random: &mut Random,
-) -> Sequence {
-    let Some((epoch, spans)) = producers.get(&id) else {
-        let first = i32::try_from(random.below(3)).unwrap() * (i32::MAX / 2);
-        return Sequence { id, epoch: 0, first, last: first };
-    };
-    if random.chance(5) {
-        return Sequence { id, epoch: epoch + 1, first: 0, last: 0 };
-    }
-    let last = spans.last().map_or(-1, |span| span.1);
-    let first = last.checked_add(1).unwrap_or(0);
-    Sequence { id, epoch: *epoch, first, last: first }
-}
-
-/// A batch of one record with a producer, of several without.
-fn build(sequence: Option<Sequence>, is_transactional: bool, random: &mut Random) -> Bytes {
-    let producer = sequence.map_or(ProducerStamp::NONE, |sequence| ProducerStamp {
-        producer_id: sequence.id,
-        producer_epoch: sequence.epoch,
-        base_sequence: sequence.first,
-    });
-    let options = BatchOptions { producer, is_transactional, ..BatchOptions::default() };
-    let mut builder = BatchBuilder::new(options);
-    let records = if sequence.is_some() { 1 } else { 1 + random.below(3) };
-    for _ in 0..records {
-        let size = match random.below(40) {
-            0 => 17_000,
-            1..=4 => 3_000,
-            _ => random.index(400),
-        };
-        let fill = u8::try_from(random.below(256)).unwrap();
-        let timestamp_ms = i64::try_from(1_000 + random.below(1_000_000)).unwrap();
-        let value = vec![fill; size];
-        let record = NewRecord { timestamp_ms, value: Some(&value), ..NewRecord::default() };
-        builder.push(&record).unwrap();
-    }
-    builder.build().unwrap()
-}
-
 /// Writes down what users may now rely on.
 fn note_promises(core: &Core, models: &Models) {
     for (log, model) in core.logs.iter().zip(models.borrow_mut().iter_mut()) {
@@ -550,7 +441,7 @@ fn note_promises(core: &Core, models: &Models) {
     }
 }
 
-fn give_up(core: &CoreRef, error: &StorageError) {
+pub(crate) fn give_up(core: &CoreRef, error: &StorageError) {
     if let StorageError::Disk(error) = error
         && error.is_no_space()
     {
@@ -716,7 +607,9 @@ async fn delete_some(core: &CoreRef, models: &Models, disk: &SimDisk, index: usi
 }
 
 /// Writes the recovery points; log starts are promised from then on.
-async fn persist(core: &CoreRef, models: &Models, disk: &SimDisk) -> Result<(), ()> {
+pub(crate) async fn persist(core: &CoreRef, models: &Models, disk: &SimDisk) -> Result<(), ()> {
+    let turn = Rc::clone(&core.borrow().turn);
+    let _turn = turn.lock().await;
     let points = recovery_points(&core.borrow().logs);
     if let Err(error) = checkpoint::write(disk, Path::new(JOURNAL_DIR), &points).await {
         give_up(core, &error);
@@ -757,7 +650,7 @@ async fn read_loop(core: CoreRef, models: Models, disk: SimDisk, handle: SimHand
             (index, from, 1 + core.random.index(8000))
         };
         for _ in 0..3 {
-            from = read_once(&core, &disk, &models, index, from, max_bytes).await;
+            from = read_once(&core, &disk, &models, index, from, max_bytes).await.0;
         }
     }
 }

@@ -130,7 +130,7 @@ fn segment_bases(bench: &Bench) -> Vec<u64> {
     let mut at = Offset::ZERO;
     while at < bench.log.log_end() {
         bases.push(at.get());
-        at = bench.log.segment_end(at);
+        at = bench.log.read_end(at);
     }
     bases
 }

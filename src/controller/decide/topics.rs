@@ -116,11 +116,15 @@ fn sized_by_broker(name: String, context: &Context<'_>) -> NewTopic {
     }
 }
 
+/// Smallest `segment.bytes` of a topic.
+const INTERNAL_SEGMENT_BYTES_MIN: i32 = 1024 * 1024;
+
 fn internal_configs(internal: InternalTopic, brokers: i16) -> Vec<(String, Option<String>)> {
+    let segment_bytes = internal.segment_bytes.max(INTERNAL_SEGMENT_BYTES_MIN);
     let mut configs = vec![
         ("cleanup.policy".to_owned(), Some("compact".to_owned())),
         ("compression.type".to_owned(), Some("producer".to_owned())),
-        ("segment.bytes".to_owned(), Some("104857600".to_owned())),
+        ("segment.bytes".to_owned(), Some(segment_bytes.to_string())),
     ];
     if let Some(min_insync) = internal.min_insync_replicas {
         let min_insync = min_insync.min(brokers);

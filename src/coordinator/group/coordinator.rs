@@ -5,8 +5,8 @@
 //! ([`crate::coordinator::replayed`]). If the append is refused, memory is ahead of the log: the
 //! owner drops the coordinator, makes a new one and replays.
 //!
-//! Until log compaction exists, a replay reads the whole partition from its log start; its length
-//! is the number of commits since then, not the number of live offsets.
+//! A replay reads the whole partition from its log start. Compaction bounds that by the number of
+//! live offsets and the commits since its last round.
 //!
 //! Invariants
 //! - A group with offsets exists; a group that does not exist has no offsets.

@@ -12,7 +12,7 @@ const INT_MAX: &str = "2147483647";
 const COMPRESSIONS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
 const NO_CLUSTER: &str = "this version is a single broker";
-const NO_COMPACTION: &str = "log compaction does not run yet";
+const CLEANER_BUFFERS: &str = "the compactor sizes its buffers by itself";
 const NO_THREADS: &str = "work is done by one executor per core, see highwater.cores";
 const NO_TLS: &str = "TLS and SASL are not built in, every listener is PLAINTEXT";
 const NO_QUOTA: &str = "connection limits per address are not built in";
@@ -74,14 +74,15 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("inter.broker.listener.name", ConfigKind::Text, "", "Listener between brokers.").unset().no_effect(NO_CLUSTER),
     key("listener.security.protocol.map", ConfigKind::Text, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", "Protocol of each listener name."),
     key("listeners", ConfigKind::Text, "PLAINTEXT://127.0.0.1:9092", "Addresses to listen on: NAME://host:port,... An empty host is every interface."),
-    key("log.cleaner.backoff.ms", long(0), "15000", "Pause of the compactor when there is nothing to do.").update(Update::ClusterWide).no_effect(NO_COMPACTION),
-    key("log.cleaner.dedupe.buffer.size", ANY_LONG, "134217728", "Memory of the compactor.").update(Update::ClusterWide).no_effect(NO_COMPACTION),
-    dynamic("log.cleaner.delete.retention.ms", long(0), "86400000", "Default of the topic's delete.retention.ms.").no_effect(NO_COMPACTION),
-    key("log.cleaner.enable", ConfigKind::Bool, "true", "Whether the compactor runs.").no_effect(NO_COMPACTION),
-    dynamic("log.cleaner.max.compaction.lag.ms", long(1), LONG_MAX, "Default of the topic's max.compaction.lag.ms.").no_effect(NO_COMPACTION),
-    dynamic("log.cleaner.min.cleanable.ratio", ConfigKind::Double { min: 0.0, max: 1.0 }, "0.5", "Default of the topic's min.cleanable.dirty.ratio.").no_effect(NO_COMPACTION),
-    dynamic("log.cleaner.min.compaction.lag.ms", long(0), "0", "Default of the topic's min.compaction.lag.ms.").no_effect(NO_COMPACTION),
-    key("log.cleaner.threads", int(0), "1", "Threads of the compactor.").update(Update::ClusterWide).no_effect(NO_COMPACTION),
+    key("log.cleaner.backoff.ms", long(0), "15000", "Pause of the compactor when there is nothing to do.").update(Update::ClusterWide),
+    key("log.cleaner.dedupe.buffer.size", ANY_LONG, "134217728", "Memory of the compactors of all cores for keys, in bytes.").update(Update::ClusterWide),
+    dynamic("log.cleaner.delete.retention.ms", long(0), "86400000", "Default of the topic's delete.retention.ms."),
+    key("log.cleaner.enable", ConfigKind::Bool, "true", "Whether the compactor runs."),
+    key("log.cleaner.io.max.bytes.per.second", ConfigKind::Double { min: 0.0, max: f64::MAX }, "1.7976931348623157E308", "Most bytes that the compactors of all cores read and write in a second.").update(Update::ClusterWide),
+    dynamic("log.cleaner.max.compaction.lag.ms", long(1), LONG_MAX, "Default of the topic's max.compaction.lag.ms."),
+    dynamic("log.cleaner.min.cleanable.ratio", ConfigKind::Double { min: 0.0, max: 1.0 }, "0.5", "Default of the topic's min.cleanable.dirty.ratio."),
+    dynamic("log.cleaner.min.compaction.lag.ms", long(0), "0", "Default of the topic's min.compaction.lag.ms."),
+    key("log.cleaner.threads", int(0), "1", "Threads of the compactor.").update(Update::ClusterWide).no_effect(NO_THREADS),
     dynamic("log.cleanup.policy", ConfigKind::List(&["compact", "delete"]), "delete", "Default of the topic's cleanup.policy."),
     key("log.dir", ConfigKind::Text, "", "The data directory, unless log.dirs is set.").unset(),
     key("log.dirs", ConfigKind::List(&[]), "highwater-data", "The data directory. One only."),
@@ -125,6 +126,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("offsets.retention.minutes", int(1), "10080", "How long an empty group's offsets are kept."),
     key("offsets.topic.num.partitions", int(1), "50", "Partitions of __consumer_offsets."),
     key("offsets.topic.replication.factor", short(1), "3", "Replicas of __consumer_offsets; no more than there are brokers."),
+    key("offsets.topic.segment.bytes", int(1), "104857600", "segment.bytes of __consumer_offsets when it is made; less than 1048576 counts as that."),
     key("process.roles", ConfigKind::List(&["broker", "controller"]), "broker,controller", "What this process is; a broker has its controller built in."),
     key("producer.id.expiration.ms", int(1), "86400000", "How long an idle producer's sequence numbers are remembered.").update(Update::ClusterWide),
     key("queued.max.requests", int(1), "500", "Requests waiting before sockets are read no further.").no_effect("each connection has a bound of its own"),
@@ -154,6 +156,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("transaction.state.log.min.isr", int(1), "2", "min.insync.replicas of __transaction_state; no more than there are brokers."),
     key("transaction.state.log.num.partitions", int(1), "50", "Partitions of __transaction_state."),
     key("transaction.state.log.replication.factor", short(1), "3", "Replicas of __transaction_state; no more than there are brokers."),
+    key("transaction.state.log.segment.bytes", int(1), "104857600", "segment.bytes of __transaction_state when it is made; less than 1048576 counts as that."),
     key("transactional.id.expiration.ms", int(1), "604800000", "How long an idle transactional id is remembered."),
     dynamic("unclean.leader.election.enable", ConfigKind::Bool, "false", "Default of the topic's key.").no_effect(NO_CLUSTER),
 ];
@@ -169,7 +172,7 @@ pub const FOREIGN_FAMILIES: &[(&str, &str)] = &[
     ("group.", NO_GROUP),
     ("kafka.metrics.", "metrics reporters are Java classes"),
     ("listener.name.", NO_TLS),
-    ("log.cleaner.", NO_COMPACTION),
+    ("log.cleaner.", CLEANER_BUFFERS),
     ("metadata.", NO_CLUSTER),
     ("metric", "metrics reporters are Java classes"),
     ("offsets.", NO_GROUP),

@@ -9,7 +9,6 @@ const MINUTES: i64 = 60_000;
 
 const COMPRESSIONS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
-const NO_COMPACTION: &str = "log compaction does not run yet: compacted topics keep every record";
 const NO_TIERS: &str = "there is no remote tier, so local retention is retention";
 const DURABLE: &str =
     "acknowledged records are on stable storage already; highwater.durability is the choice";
@@ -59,8 +58,7 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "86400000",
         "How long a compacted topic keeps the marker of a deleted key.",
         &[synonym("log.cleaner.delete.retention.ms", 1)],
-    )
-    .no_effect(NO_COMPACTION),
+    ),
     topic(
         "file.delete.delay.ms",
         long(0),
@@ -143,8 +141,7 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         LONG_MAX,
         "Longest time a record may stay uncompacted.",
         &[synonym("log.cleaner.max.compaction.lag.ms", 1)],
-    )
-    .no_effect(NO_COMPACTION),
+    ),
     topic(
         "max.message.bytes",
         int(0),
@@ -197,16 +194,14 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "0.5",
         "Share of uncompacted bytes from which on a log is compacted.",
         &[synonym("log.cleaner.min.cleanable.ratio", 1)],
-    )
-    .no_effect(NO_COMPACTION),
+    ),
     topic(
         "min.compaction.lag.ms",
         long(0),
         "0",
         "Shortest time a record stays uncompacted.",
         &[synonym("log.cleaner.min.compaction.lag.ms", 1)],
-    )
-    .no_effect(NO_COMPACTION),
+    ),
     topic(
         "min.insync.replicas",
         int(1),

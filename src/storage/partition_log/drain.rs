@@ -373,14 +373,17 @@ impl<D: Disk> PartitionLog<D> {
     /// What to sync so that everything drained is durable; `None` when it is, or when a sync is
     /// under way.
     pub fn plan_sync(&mut self) -> Option<SyncPlan<D>> {
-        if self.is_syncing || self.synced_end == self.drained_end {
+        let has_news = self.synced_end < self.drained_end || self.is_close_due();
+        if self.is_syncing || !has_news {
             return None;
         }
         let active = self.active().base_offset;
         let mut segments = Vec::new();
         for segment in &self.segments {
             let Some(file) = &segment.file else { continue };
-            if segment.written == 0 || segment.base_offset >= self.drained_end {
+            // Without an index in memory it was synced and closed: only compaction holds it open.
+            let is_settled = segment.index.is_none();
+            if is_settled || segment.written == 0 || segment.base_offset >= self.drained_end {
                 continue;
             }
             let is_closed = segment.base_offset != active && segment.unwritten() == 0;
@@ -409,6 +412,14 @@ impl<D: Disk> PartitionLog<D> {
             snapshot,
             end: self.drained_end,
             bytes: self.unsynced_bytes,
+        })
+    }
+
+    /// True when the last closed segment is whole in its file, but its index files are not.
+    fn is_close_due(&self) -> bool {
+        let closed = self.segments.iter().rev().nth(1);
+        closed.is_some_and(|segment| {
+            segment.index.is_some() && segment.written > 0 && segment.unwritten() == 0
         })
     }
 

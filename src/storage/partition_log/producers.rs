@@ -117,11 +117,6 @@ impl<D: Disk> PartitionLog<D> {
     pub fn aborted_between(&self, from: Offset, up_to: Offset) -> Vec<AbortedTransaction> {
         self.transactions.aborted_between(from, up_to)
     }
-
-    /// End of the segment that holds `offset`: no read goes beyond it, but for one from memory.
-    pub fn segment_end(&self, offset: Offset) -> Offset {
-        self.segment_of(offset).end_offset
-    }
 }
 
 fn producer_batch(header: &BatchHeader, base_offset: Offset) -> ProducerBatch {

@@ -7,6 +7,10 @@
 //! forgotten what a client must not be told. Bytes that were checked before, or that this process
 //! wrote itself, are lent to the kernel, which sends them without a copy through our memory
 //! (docs/decisions/003); clients check the CRC again.
+//!
+//! Compaction may put another file in place of one that a plan speaks of. The old file is then
+//! found in what plan and log share (`ReadHints`), and is read to the end of the plan: an open file
+//! outlives its name.
 
 use super::{Damage, PartitionLog};
 use crate::model::ids::Offset;
@@ -21,6 +25,10 @@ use bytes::Bytes;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+mod following;
+
+use following::Following;
 
 /// Bytes that a read asks for at least: enough to find a batch behind an index entry.
 const READ_BYTES_MIN: usize = 64 * 1024;
@@ -51,33 +59,43 @@ struct Hint<D: Disk> {
     file: D::File,
 }
 
-/// Where readers of one partition left off, newest last. Shared with reads under way.
+/// What reads under way share with the log, until a compaction has swapped segments: plans made
+/// from then on share another.
+struct Shared<D: Disk> {
+    /// Where readers of one partition left off, newest last.
+    hints: Vec<Hint<D>>,
+    /// Base offset and file of segments that compaction is replacing, or has replaced.
+    replaced: Vec<(Offset, D::File)>,
+}
+
+/// Where readers of one partition left off, and the files that they must go on with.
 pub(in crate::storage) struct ReadHints<D: Disk> {
-    hints: Rc<RefCell<Vec<Hint<D>>>>,
+    shared: Rc<RefCell<Shared<D>>>,
 }
 
 impl<D: Disk> Default for ReadHints<D> {
     fn default() -> Self {
-        ReadHints { hints: Rc::new(RefCell::new(Vec::new())) }
+        let shared = Shared { hints: Vec::new(), replaced: Vec::new() };
+        ReadHints { shared: Rc::new(RefCell::new(shared)) }
     }
 }
 
 impl<D: Disk> Clone for ReadHints<D> {
     fn clone(&self) -> Self {
-        ReadHints { hints: Rc::clone(&self.hints) }
+        ReadHints { shared: Rc::clone(&self.shared) }
     }
 }
 
 impl<D: Disk> ReadHints<D> {
     fn take(&self, offset: Offset, base_offset: Offset) -> Option<Hint<D>> {
-        let mut hints = self.hints.borrow_mut();
+        let hints = &mut self.shared.borrow_mut().hints;
         let is_it = |hint: &Hint<D>| hint.offset == offset && hint.base_offset == base_offset;
         let index = hints.iter().position(is_it)?;
         Some(hints.remove(index))
     }
 
     fn add(&self, hint: Hint<D>) {
-        let mut hints = self.hints.borrow_mut();
+        let hints = &mut self.shared.borrow_mut().hints;
         if hints.len() == HINTS_MAX {
             hints.remove(0);
         }
@@ -86,7 +104,18 @@ impl<D: Disk> ReadHints<D> {
 
     /// Forgets places in segments below `base_offset`, so that their files can be closed.
     pub(in crate::storage) fn forget_below(&self, base_offset: Offset) {
-        self.hints.borrow_mut().retain(|hint| hint.base_offset >= base_offset);
+        self.shared.borrow_mut().hints.retain(|hint| hint.base_offset >= base_offset);
+    }
+
+    /// Keeps the file of a segment for reads that were planned before it is replaced.
+    pub(in crate::storage) fn replace(&self, base_offset: Offset, file: D::File) {
+        self.shared.borrow_mut().replaced.push((base_offset, file));
+    }
+
+    fn replaced(&self, base_offset: Offset) -> Option<D::File> {
+        let shared = self.shared.borrow();
+        let found = shared.replaced.iter().find(|(base, _)| *base == base_offset);
+        found.map(|(_, file)| file.clone())
     }
 }
 
@@ -106,6 +135,7 @@ pub(super) struct SegmentFile<D: Disk> {
     /// Bytes in the file that are batches.
     pub(super) written: u64,
     pub(super) checked: Rc<Checked>,
+    hints: ReadHints<D>,
 }
 
 /// What a reader that goes on where it left off may be lent.
@@ -122,6 +152,8 @@ struct Lendable {
 /// The order to read batches from one segment file.
 pub struct FileRead<D: Disk> {
     segment: SegmentFile<D>,
+    /// Where to go on when compaction has left nothing in the segment from the offset on.
+    following: Option<Box<Following<D>>>,
     start: Start,
     lendable: Option<Lendable>,
     /// Behind the last damage before the offset: no walk may lead through it.
@@ -131,7 +163,6 @@ pub struct FileRead<D: Disk> {
     max_bytes: usize,
     at_least_one_batch: bool,
     damage: Option<Damage>,
-    hints: ReadHints<D>,
 }
 
 impl<D: Disk> PartitionLog<D> {
@@ -152,7 +183,8 @@ impl<D: Disk> PartitionLog<D> {
             return ReadPlan::Empty;
         }
         if self.tail.start().is_some_and(|start| start <= from) {
-            return self.read_memory(from, max_bytes, up_to, at_least_one_batch);
+            let parts = self.read_memory(from, max_bytes, up_to, at_least_one_batch);
+            return if parts.is_empty() { ReadPlan::Empty } else { ReadPlan::Memory(parts) };
         }
         ReadPlan::File(self.plan_file_read(from, max_bytes, up_to, at_least_one_batch))
     }
@@ -163,7 +195,7 @@ impl<D: Disk> PartitionLog<D> {
         max_bytes: usize,
         up_to: Offset,
         at_least_one_batch: bool,
-    ) -> ReadPlan<D> {
+    ) -> Vec<Bytes> {
         let mut parts = Vec::new();
         let mut left = max_bytes;
         for batch in self.tail.from(from) {
@@ -178,7 +210,7 @@ impl<D: Disk> PartitionLog<D> {
                 parts.push(batch.bytes.rest.clone());
             }
         }
-        if parts.is_empty() { ReadPlan::Empty } else { ReadPlan::Memory(parts) }
+        parts
     }
 
     fn plan_file_read(
@@ -206,8 +238,9 @@ impl<D: Disk> PartitionLog<D> {
             .iter()
             .rev()
             .find(|damage| damage.end <= from && damage.first >= segment.base_offset);
-        FileRead {
+        let mut plan = FileRead {
             segment: file,
+            following: None,
             start,
             lendable,
             start_min: before.map_or(0, |damage| damage.end_position),
@@ -216,8 +249,11 @@ impl<D: Disk> PartitionLog<D> {
             max_bytes,
             at_least_one_batch,
             damage: damage.filter(|damage| damage.first <= from).cloned(),
-            hints: self.hints.clone(),
+        };
+        if self.may_have_holes() {
+            self.plan_following(segment, &mut plan);
         }
+        plan
     }
 
     /// The segment that holds `offset`, or would.
@@ -233,6 +269,7 @@ impl<D: Disk> PartitionLog<D> {
             file: segment.file.clone(),
             written: segment.written,
             checked: Rc::clone(&segment.checked),
+            hints: self.hints.clone(),
         }
     }
 }
@@ -279,7 +316,23 @@ impl<D: Disk> FileRead<D> {
             let what = "the range was found damaged at the start";
             return Err(StorageError::Corrupt { file, position, what });
         }
-        let file = self.segment.open(disk).await?;
+        loop {
+            let file = self.segment.open(disk).await?;
+            if let Some(batches) = self.read_segment(disk, file).await? {
+                return Ok(batches);
+            }
+            match self.following.take().map(|following| *following) {
+                Some(Following::Segment(next)) => {
+                    (self.segment, self.start, self.start_min) = (next, Start::Position(0), 0);
+                }
+                Some(Following::Memory(parts)) => return Ok(Bytes::from(parts.concat())),
+                None => return Ok(Bytes::new()),
+            }
+        }
+    }
+
+    /// Batches of one segment; `None` when it has none from the offset on.
+    async fn read_segment(&self, disk: &D, file: D::File) -> Result<Option<Bytes>, StorageError> {
         let position = match self.start {
             Start::Position(position) => position,
             Start::Indexed => self.segment.look_up(disk, &file, self.from).await?,
@@ -288,7 +341,7 @@ impl<D: Disk> FileRead<D> {
         let len = (self.max_bytes.saturating_add(READ_BYTES_MIN)).min(READ_BYTES_MAX);
         let walk = Walk { disk, segment: &self.segment, file: &file };
         let (found, bytes) = walk.find(position, self.from, len).await?;
-        let Some(bytes) = bytes else { return Ok(Bytes::new()) };
+        let Some(bytes) = bytes else { return Ok(None) };
         let (cut, end) = self.cut(bytes, found)?;
         let (offset, position) = if cut.is_empty() {
             (self.from, found) // The same reader will ask for it again.
@@ -296,8 +349,9 @@ impl<D: Disk> FileRead<D> {
             (end, found + cut.len() as u64)
         };
         self.segment.checked.add(found..position);
-        self.hints.add(Hint { offset, base_offset: self.segment.base_offset, position, file });
-        Ok(cut)
+        let base_offset = self.segment.base_offset;
+        self.segment.hints.add(Hint { offset, base_offset, position, file });
+        Ok(Some(cut))
     }
 
     /// The range up to the last indexed batch, where that is worth it: `None` also when it was
@@ -319,6 +373,9 @@ impl<D: Disk> FileRead<D> {
         let Some(entry) = last_batch.filter(|entry| u64::from(entry.position) >= end_min) else {
             return Ok(None);
         };
+        if self.segment.hints.replaced(self.segment.base_offset).is_some() {
+            return Ok(None); // The index may be that of the new file.
+        }
         let range = start..u64::from(entry.position);
         if !self.segment.checked.covers(range.clone()) {
             return Ok(None);
@@ -332,7 +389,7 @@ impl<D: Disk> FileRead<D> {
         }
         let len = usize::try_from(range.end - range.start).expect("at most what was asked for");
         let Some(lent) = disk.lend(&file, range.start, len) else { return Ok(None) };
-        self.hints.add(Hint {
+        self.segment.hints.add(Hint {
             offset: end,
             base_offset: self.segment.base_offset,
             position: range.end,
@@ -377,9 +434,14 @@ impl<D: Disk> SegmentFile<D> {
     }
 
     pub(super) async fn open(&mut self, disk: &D) -> Result<D::File, StorageError> {
-        match self.file.take() {
+        if let Some(file) = self.file.take() {
+            return Ok(file);
+        }
+        let opened = disk.open(&self.path(), OpenMode::Read).await;
+        // Looked up afterwards: what was opened may be the new file, or gone.
+        match self.hints.replaced(self.base_offset) {
             Some(file) => Ok(file),
-            None => Ok(disk.open(&self.path(), OpenMode::Read).await?),
+            None => Ok(opened?),
         }
     }
 
@@ -391,10 +453,14 @@ impl<D: Disk> SegmentFile<D> {
         file: &D::File,
         offset: Offset,
     ) -> Result<u64, StorageError> {
-        let relative = offset.since(self.base_offset);
+        // Behind the front of the log, which may be missing, relative offsets are none.
+        let relative = offset.max(self.base_offset).since(self.base_offset);
         let is_before = |entry: &OffsetEntry| u64::from(entry.relative) <= relative;
         let entry = search_index(disk, &self.dir, self.base_offset, is_before).await?;
         let Some(entry) = entry else { return Ok(0) };
+        if self.hints.replaced(self.base_offset).is_some() {
+            return Ok(0); // The index may be that of the new file.
+        }
         let position = u64::from(entry.position);
         let head = disk.read_at(file, position, BATCH_HEADER_SIZE).await?;
         let agrees = self.base_offset_if(&head, entry).is_some();

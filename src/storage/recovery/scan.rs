@@ -5,6 +5,7 @@ use super::{
     OpenMode, Recovery, Segment, SegmentBatch, SegmentIndex, StorageError, read_all, segment_path,
 };
 use crate::storage::index::{OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
+use crate::storage::segment::index_timestamp;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 1024 * 1024;
@@ -149,8 +150,7 @@ impl<D: Disk> Recovery<'_, D> {
             }
             return true;
         };
-        let may_have_holes = self.open.config.cleanup.compact;
-        if end == next || (end < next && may_have_holes) {
+        if end == next || (end < next && self.may_end_hole(next)) {
             return true;
         }
         if end < self.trusted {
@@ -191,6 +191,12 @@ impl<D: Disk> Recovery<'_, D> {
         }
     }
 
+    /// True when compaction may have left a hole up to `offset`. Its checkpoint, durable before the
+    /// first hole, says how far it got: any other hole is what a crash or a disk took.
+    fn may_end_hole(&self, offset: Offset) -> bool {
+        offset <= self.log.compaction.holes_end
+    }
+
     fn follows(&self, scan: &Scan<D>, header: &BatchHeader) -> bool {
         let (Some(base), Some(last)) =
             (Offset::from_wire(header.base_offset()), Offset::from_wire(header.last_offset()))
@@ -199,10 +205,9 @@ impl<D: Disk> Recovery<'_, D> {
         };
         let is_near = last.since(scan.base) <= crate::storage::segment::RELATIVE_OFFSET_MAX;
         let is_before_next = scan.next.is_none_or(|next| last < next);
-        let may_have_holes = self.open.config.cleanup.compact;
         let is_in_order = match scan.expected {
             None => base >= scan.base,
-            Some(expected) if may_have_holes => base >= expected,
+            Some(expected) if self.may_end_hole(base) => base >= expected,
             Some(expected) => base == expected,
         };
         base <= last && is_near && is_before_next && is_in_order
@@ -221,7 +226,7 @@ impl<D: Disk> Recovery<'_, D> {
                 base_offset,
                 last_offset,
                 size,
-                max_timestamp_ms: header.max_timestamp(),
+                max_timestamp_ms: index_timestamp(&header),
                 now_ms: self.open.now.wall_ms,
             },
             interval,
