@@ -10,6 +10,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
 #![allow(clippy::print_stdout, reason = "the differences belong into a failure's output")]
 
+#[path = "against_kafka/administration.rs"]
+mod administration;
 #[path = "against_kafka/configs.rs"]
 mod configs;
 #[path = "against_kafka/consumers.rs"]
@@ -169,6 +171,7 @@ fn odd_requests_get_the_answers_that_kafka_gives() {
     configs::run(&mut pair);
     groups::run(&mut pair);
     consumers::run(&mut pair);
+    administration::run(&mut pair);
 
     let listed: Vec<&str> =
         DIFFERENCES.iter().flat_map(|difference| difference.cases).copied().collect();

@@ -24,6 +24,11 @@ const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 const API_VERSIONS: &str = "org.apache.kafka.tools.BrokerApiVersionsCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
+const LEADER_ELECTION: &str = "org.apache.kafka.tools.LeaderElectionCommand";
+const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
+const ACLS: &str = "org.apache.kafka.tools.AclCommand";
+const FEATURES: &str = "org.apache.kafka.tools.FeatureCommand";
+const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
 const DUMP_LOG: &str = "kafka.tools.DumpLogSegments";
 
 /// The tools, and the broker they are pointed at.
@@ -48,10 +53,13 @@ impl Session {
 
     fn run_with_input(&mut self, tool: &str, arguments: &[&str], input: &str) -> String {
         let bootstrap = self.bootstrap.clone();
-        let arguments: Vec<&str> = ["--bootstrap-server", &bootstrap]
-            .into_iter()
-            .chain(arguments.iter().copied())
-            .collect();
+        let address = ["--bootstrap-server", &bootstrap];
+        // This one wants its sub-command first.
+        let is_after = tool == CLUSTER;
+        let arguments = match is_after {
+            true => [arguments, &address[..]].concat(),
+            false => [&address[..], arguments].concat(),
+        };
         let output = self.tools.run_with_input(tool, &arguments, input);
         assert_eq!(
             output.status,
@@ -322,6 +330,48 @@ fn offsets_and_records_are_reported_and_trimmed() {
 
     let directories = session.run(LOG_DIRS, &["--describe", "--topic-list", "bulk"]);
     assert_has(&directories, &["\"partition\":\"bulk-0\"", "\"size\":", "\"isFuture\":false"]);
+}
+
+#[test]
+fn one_broker_has_nothing_to_elect_nowhere_to_move_and_no_acls() {
+    let Some(mut session) = Session::start("kafka-leader-election") else { return };
+    session.run(TOPICS, &["--create", "--topic", "still", "--partitions", "2"]);
+    let preferred = ["--election-type", "preferred", "--topic", "still", "--partition", "1"];
+    let elected = session.run(LEADER_ELECTION, &preferred);
+    assert_has(&elected, &["Valid replica already elected for partitions still-1"]);
+    let all =
+        session.run(LEADER_ELECTION, &["--election-type", "unclean", "--all-topic-partitions"]);
+    assert!(!all.contains("Error"), "{all}");
+
+    let described = session.run(LOG_DIRS, &["--describe", "--topic-list", "still"]);
+    let (_, from_id) = described.split_once("\"broker\":").expect("a broker is described");
+    let broker: String = from_id.chars().take_while(char::is_ascii_digit).collect();
+    let scratch = scratch_directory("reassign");
+    let plan = |broker: &str| {
+        let file = scratch.path().join(format!("to-{broker}.json"));
+        let moves = format!(
+            r#"{{"version":1,"partitions":[{{"topic":"still","partition":0,"replicas":[{broker}]}}]}}"#
+        );
+        fs::write(&file, moves).expect("a new file");
+        file.display().to_string()
+    };
+    let here = plan(&broker);
+    let file = ["--reassignment-json-file", here.as_str()];
+    let executed = session.run(REASSIGN, &[&["--execute"], &file[..]].concat());
+    assert_has(&executed, &["Successfully started partition reassignment for still-0"]);
+    let verified = session.run(REASSIGN, &[&["--verify"], &file[..]].concat());
+    assert_has(&verified, &["Reassignment of partition still-0 is completed."]);
+    let listed = session.run(REASSIGN, &["--list"]);
+    assert_has(&listed, &["No partition reassignments found."]);
+
+    let bootstrap = session.bootstrap.clone();
+    let acls =
+        session.tools.run_with_input(ACLS, &["--bootstrap-server", &bootstrap, "--list"], "");
+    assert_has(&acls.text, &["SecurityDisabledException", "No Authorizer is configured"]);
+    let id = session.run(CLUSTER, &["cluster-id"]);
+    assert_has(&id, &["Cluster ID: "]);
+    let features = session.run(FEATURES, &["describe"]);
+    assert_has(&features, &["transaction.version", "group.version", "metadata.version"]);
 }
 
 #[test]

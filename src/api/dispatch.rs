@@ -6,11 +6,12 @@
 
 use crate::api::context::RequestContext;
 use crate::api::{
-    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions,
-    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
-    delete_groups, delete_records, delete_topics, describe_cluster, describe_configs,
-    describe_groups, describe_log_dirs, describe_producers, describe_topic_partitions,
-    describe_transactions, end_txn, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    add_offsets_to_txn, add_partitions_to_txn, alter_configs, alter_partition_reassignments,
+    alter_replica_log_dirs, api_versions, consumer_group_describe, consumer_group_heartbeat,
+    create_acls, create_partitions, create_topics, delete_acls, delete_groups, delete_records,
+    delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
+    describe_log_dirs, describe_producers, describe_topic_partitions, describe_transactions,
+    elect_leaders, end_txn, fetch, find_coordinator, heartbeat, incremental_alter_configs,
     init_producer_id, join_group, leave_group, list_groups, list_offsets,
     list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete,
     offset_fetch, offset_for_leader_epoch, produce, sync_group, txn_offset_commit,
@@ -86,12 +87,18 @@ serve! {
         EndTxn 0..=5 => end_txn;
         WriteTxnMarkers 1..=1 => write_txn_markers;
         TxnOffsetCommit 0..=5 => txn_offset_commit;
+        DescribeAcls 1..=3 => describe_acls;
+        CreateAcls 1..=3 => create_acls;
+        DeleteAcls 1..=3 => delete_acls;
         DescribeConfigs 1..=4 => describe_configs;
         AlterConfigs 0..=2 => alter_configs;
+        AlterReplicaLogDirs 1..=2 => alter_replica_log_dirs;
         DescribeLogDirs 1..=4 => describe_log_dirs;
         CreatePartitions 0..=3 => create_partitions;
         DeleteGroups 0..=2 => delete_groups;
+        ElectLeaders 0..=2 => elect_leaders;
         IncrementalAlterConfigs 0..=1 => incremental_alter_configs;
+        AlterPartitionReassignments 0..=1 => alter_partition_reassignments;
         ListPartitionReassignments 0..=0 => list_partition_reassignments;
         OffsetDelete 0..=0 => offset_delete;
         DescribeCluster 0..=2 => describe_cluster;

@@ -6,16 +6,21 @@
 pub mod add_offsets_to_txn; // 25
 pub mod add_partitions_to_txn; // 24
 pub mod alter_configs; // 33
+pub mod alter_partition_reassignments; // 45
+pub mod alter_replica_log_dirs; // 34
 pub mod answers; // what several handlers answer alike
 pub mod api_versions; // 18
 pub mod consumer_group_describe; // 69
 pub mod consumer_group_heartbeat; // 68
 pub mod context; // what a handler knows of its request
+pub mod create_acls; // 30
 pub mod create_partitions; // 37
 pub mod create_topics; // 19
+pub mod delete_acls; // 31
 pub mod delete_groups; // 42
 pub mod delete_records; // 21
 pub mod delete_topics; // 20
+pub mod describe_acls; // 29
 pub mod describe_cluster; // 60
 pub mod describe_configs; // 32
 pub mod describe_groups; // 15
@@ -24,6 +29,7 @@ pub mod describe_producers; // 61
 pub mod describe_topic_partitions; // 75
 pub mod describe_transactions; // 65
 pub mod dispatch; // frames to handlers; the table of APIs and versions
+pub mod elect_leaders; // 43
 pub mod end_txn; // 26
 pub mod fetch; // 1
 pub mod find_coordinator; // 10

@@ -12,6 +12,7 @@ mod topic_name;
 mod topics;
 
 pub use configs::{AlterResource, ConfigChange, ConfigOp, ResourceName};
+pub use placement::check_replicas;
 pub use topic_name::fault as topic_name_fault;
 pub use topics::{Assignment, NewPartitions, NewTopic, TopicRef};
 

@@ -162,14 +162,19 @@ tests! {
     add_offsets_to_txn: AddOffsetsToTxnRequest;
     add_partitions_to_txn: AddPartitionsToTxnRequest;
     alter_configs: AlterConfigsRequest;
+    alter_partition_reassignments: AlterPartitionReassignmentsRequest;
+    alter_replica_log_dirs: AlterReplicaLogDirsRequest;
     api_versions: ApiVersionsRequest;
     consumer_group_describe: ConsumerGroupDescribeRequest;
     consumer_group_heartbeat: ConsumerGroupHeartbeatRequest;
+    create_acls: CreateAclsRequest;
     create_partitions: CreatePartitionsRequest;
     create_topics: CreateTopicsRequest;
+    delete_acls: DeleteAclsRequest;
     delete_groups: DeleteGroupsRequest;
     delete_records: DeleteRecordsRequest;
     delete_topics: DeleteTopicsRequest;
+    describe_acls: DescribeAclsRequest;
     describe_cluster: DescribeClusterRequest;
     describe_configs: DescribeConfigsRequest;
     describe_groups: DescribeGroupsRequest;
@@ -177,6 +182,7 @@ tests! {
     describe_producers: DescribeProducersRequest;
     describe_topic_partitions: DescribeTopicPartitionsRequest;
     describe_transactions: DescribeTransactionsRequest;
+    elect_leaders: ElectLeadersRequest;
     end_txn: EndTxnRequest;
     fetch: FetchRequest;
     find_coordinator: FindCoordinatorRequest;

@@ -44,15 +44,15 @@ const KAFKA_4_1: &[(i16, i16, i16)] = &[
 /// What an API that is not served belongs to.
 const AREAS: &[(&[i16], &str)] = &[
     (&[17, 36], "SASL"),
-    (&[29, 30, 31], "ACLs"),
     (&[38, 39, 40, 41], "delegation tokens"),
     (&[50, 51], "SCRAM users"),
     (&[48, 49], "quotas"),
     (&[76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92], "share groups"),
-    (&[43, 45, 55, 57, 64, 80, 81], "several brokers"),
-    (&[34], "several log directories per broker"),
+    (&[55, 57, 64, 80, 81], "several brokers"),
     (&[74], "client metrics"),
 ];
+
+const NO_AUTHORIZER: &str = "SECURITY_DISABLED, as Kafka without an authorizer";
 
 /// Where we differ although the versions are the same, and how.
 const NOTES: &[(ApiKey, &str)] = &[
@@ -61,6 +61,12 @@ const NOTES: &[(ApiKey, &str)] = &[
         "0 to 2 are advertised for old librdkafka (KAFKA-18659) and close the connection, as in \
         Kafka 4.1; only coordinators write internal topics (Kafka lets client id __admin_client)",
     ),
+    (ApiKey::DescribeAcls, NO_AUTHORIZER),
+    (ApiKey::CreateAcls, NO_AUTHORIZER),
+    (ApiKey::DeleteAcls, NO_AUTHORIZER),
+    (ApiKey::AlterReplicaLogDirs, "a broker has one log directory"),
+    (ApiKey::ElectLeaders, "never needed: there is one broker"),
+    (ApiKey::AlterPartitionReassignments, "nowhere to move to: there is one broker"),
     (ApiKey::ListPartitionReassignments, "always empty: there is one broker"),
 ];
 
@@ -179,5 +185,5 @@ fn every_served_api_is_one_that_kafka_has_and_in_no_more_versions() {
 fn a_key_that_is_served_in_fewer_versions_says_so() {
     assert_eq!(remark(ApiKey::Fetch, (4, 18), Some((4, 17))), "fewer versions: up to 17 of 18");
     assert_eq!(remark(ApiKey::Fetch, (4, 18), Some((4, 18))), "");
-    assert_eq!(remark(ApiKey::CreateAcls, (1, 3), None), "ACLs are not here");
+    assert_eq!(remark(ApiKey::AddRaftVoter, (0, 0), None), "several brokers are not here");
 }

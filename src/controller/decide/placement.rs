@@ -56,31 +56,11 @@ impl<'a> Placement<'a> {
 
     /// A partition on exactly these brokers, the first one preferred (KIP-4 manual assignment).
     pub(super) fn manual(&mut self, brokers: &[BrokerId]) -> Result<PartitionState, Refusal> {
-        let refuse = |message: String| Refusal::new(KafkaCode::InvalidReplicaAssignment, message);
-        if brokers.is_empty() {
-            return Err(refuse(
-                "The manual partition assignment includes an empty replica list.".to_owned(),
-            ));
-        }
-        let mut sorted = brokers.to_vec();
-        sorted.sort_unstable();
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(refuse(format!(
-                "The manual partition assignment includes the broker {} more than once.",
-                pair[0].0
-            )));
-        }
-        let mut chosen = Vec::with_capacity(brokers.len());
-        for broker in brokers {
-            let live = self.brokers.iter().find(|live| live.id == *broker);
-            chosen.push(*live.ok_or_else(|| {
-                refuse(format!(
-                    "The manual partition assignment includes broker {}, but no such broker is \
-                     registered.",
-                    broker.0
-                ))
-            })?);
-        }
+        check_replicas(brokers, |broker| self.brokers.iter().any(|live| live.id == broker))?;
+        let chosen: Vec<LiveBroker> = brokers
+            .iter()
+            .filter_map(|broker| self.brokers.iter().find(|live| live.id == *broker).copied())
+            .collect();
         assert!(chosen.len() == brokers.len());
         Ok(self.on(&chosen))
     }
@@ -131,4 +111,30 @@ pub(super) fn reassign_cores(image: &MetadataImage, cores: u16) -> Vec<MetadataR
         records.push(MetadataRecord::Partition { id, state });
     }
     records
+}
+
+/// Whether a partition may be put on exactly these brokers.
+///
+/// # Errors
+/// INVALID_REPLICA_ASSIGNMENT for no broker, one named twice, or one that is not registered.
+pub fn check_replicas(
+    brokers: &[BrokerId],
+    is_registered: impl Fn(BrokerId) -> bool,
+) -> Result<(), Refusal> {
+    let refuse = |what: String| {
+        let message = format!("The manual partition assignment includes {what}.");
+        Err(Refusal::new(KafkaCode::InvalidReplicaAssignment, message))
+    };
+    if brokers.is_empty() {
+        return refuse("an empty replica list".to_owned());
+    }
+    let mut sorted = brokers.to_vec();
+    sorted.sort_unstable();
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        return refuse(format!("the broker {} more than once", pair[0].0));
+    }
+    match brokers.iter().find(|broker| !is_registered(**broker)) {
+        Some(unknown) => refuse(format!("broker {}, but no such broker is registered", unknown.0)),
+        None => Ok(()),
+    }
 }
