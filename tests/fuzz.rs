@@ -114,18 +114,31 @@ fn decode(frame: &Bytes, produce: &mut ProduceRequestView, fetch: &mut FetchRequ
         }
         ApiKey::Fetch => fetch.read(&mut reader, version).is_ok(),
         key => decode_by_key!(key, &mut reader, version;
+            AddOffsetsToTxn add_offsets_to_txn AddOffsetsToTxnRequest;
+            AddPartitionsToTxn add_partitions_to_txn AddPartitionsToTxnRequest;
             AlterConfigs alter_configs AlterConfigsRequest;
+            AlterPartitionReassignments alter_partition_reassignments AlterPartitionReassignmentsRequest;
+            AlterReplicaLogDirs alter_replica_log_dirs AlterReplicaLogDirsRequest;
             ApiVersions api_versions ApiVersionsRequest;
+            ConsumerGroupDescribe consumer_group_describe ConsumerGroupDescribeRequest;
+            ConsumerGroupHeartbeat consumer_group_heartbeat ConsumerGroupHeartbeatRequest;
+            CreateAcls create_acls CreateAclsRequest;
             CreatePartitions create_partitions CreatePartitionsRequest;
             CreateTopics create_topics CreateTopicsRequest;
+            DeleteAcls delete_acls DeleteAclsRequest;
             DeleteGroups delete_groups DeleteGroupsRequest;
             DeleteRecords delete_records DeleteRecordsRequest;
             DeleteTopics delete_topics DeleteTopicsRequest;
+            DescribeAcls describe_acls DescribeAclsRequest;
             DescribeCluster describe_cluster DescribeClusterRequest;
             DescribeConfigs describe_configs DescribeConfigsRequest;
             DescribeGroups describe_groups DescribeGroupsRequest;
             DescribeLogDirs describe_log_dirs DescribeLogDirsRequest;
+            DescribeProducers describe_producers DescribeProducersRequest;
             DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest;
+            DescribeTransactions describe_transactions DescribeTransactionsRequest;
+            ElectLeaders elect_leaders ElectLeadersRequest;
+            EndTxn end_txn EndTxnRequest;
             FindCoordinator find_coordinator FindCoordinatorRequest;
             Heartbeat heartbeat HeartbeatRequest;
             IncrementalAlterConfigs incremental_alter_configs IncrementalAlterConfigsRequest;
@@ -134,12 +147,16 @@ fn decode(frame: &Bytes, produce: &mut ProduceRequestView, fetch: &mut FetchRequ
             LeaveGroup leave_group LeaveGroupRequest;
             ListGroups list_groups ListGroupsRequest;
             ListOffsets list_offsets ListOffsetsRequest;
+            ListPartitionReassignments list_partition_reassignments ListPartitionReassignmentsRequest;
+            ListTransactions list_transactions ListTransactionsRequest;
             Metadata metadata MetadataRequest;
             OffsetCommit offset_commit OffsetCommitRequest;
             OffsetDelete offset_delete OffsetDeleteRequest;
             OffsetFetch offset_fetch OffsetFetchRequest;
             OffsetForLeaderEpoch offset_for_leader_epoch OffsetForLeaderEpochRequest;
             SyncGroup sync_group SyncGroupRequest;
+            TxnOffsetCommit txn_offset_commit TxnOffsetCommitRequest;
+            WriteTxnMarkers write_txn_markers WriteTxnMarkersRequest;
         ),
     }
 }
