@@ -180,6 +180,12 @@ pub(crate) async fn run_producer(
             }
             producer.next_request(topic, &mut history.borrow_mut())
         };
+        // A producer that stands still between its requests may wake up as a zombie.
+        let pause_us =
+            handle.random(|random| if random.chance(15) { random.below(25_000) } else { 0 });
+        if pause_us > 0 {
+            handle.sleep_us(pause_us).await;
+        }
         let flow = producer.borrow().flow;
         let Some(answer) = send(&mut client, &request, flow).await else { return };
         let turn = producer.borrow_mut().take(&request, answer, &mut history.borrow_mut());
