@@ -14,7 +14,7 @@
 //! there. The index files of the first segment are made again after a crash, whichever they were;
 //! that of aborted transactions from `compaction-swap`, as no log says what it lost with a marker.
 //!
-//! Readers of the old files are let finish: see `Replaced` in partition_log/read.rs.
+//! Readers of the old files are let finish: see `ReadHints` in partition_log/read.rs.
 
 use crate::model::ids::Offset;
 use crate::model::limits::CLEANER_BITE_BYTES;
