@@ -117,7 +117,8 @@ fn decode(frame: &Bytes, produce: &mut ProduceRequestView, fetch: &mut FetchRequ
             AddOffsetsToTxn add_offsets_to_txn AddOffsetsToTxnRequest;
             AddPartitionsToTxn add_partitions_to_txn AddPartitionsToTxnRequest;
             AlterConfigs alter_configs AlterConfigsRequest;
-            AlterPartitionReassignments alter_partition_reassignments AlterPartitionReassignmentsRequest;
+            AlterPartitionReassignments alter_partition_reassignments
+                AlterPartitionReassignmentsRequest;
             AlterReplicaLogDirs alter_replica_log_dirs AlterReplicaLogDirsRequest;
             ApiVersions api_versions ApiVersionsRequest;
             ConsumerGroupDescribe consumer_group_describe ConsumerGroupDescribeRequest;
@@ -147,7 +148,8 @@ fn decode(frame: &Bytes, produce: &mut ProduceRequestView, fetch: &mut FetchRequ
             LeaveGroup leave_group LeaveGroupRequest;
             ListGroups list_groups ListGroupsRequest;
             ListOffsets list_offsets ListOffsetsRequest;
-            ListPartitionReassignments list_partition_reassignments ListPartitionReassignmentsRequest;
+            ListPartitionReassignments list_partition_reassignments
+                ListPartitionReassignmentsRequest;
             ListTransactions list_transactions ListTransactionsRequest;
             Metadata metadata MetadataRequest;
             OffsetCommit offset_commit OffsetCommitRequest;
