@@ -460,13 +460,17 @@ impl<D: Disk> Recovery<'_, D> {
 
     /// Notes damage to the offsets of a range, if there are any, and where in the file of `base` it
     /// begins and intact batches go on.
+    ///
+    /// What no file has and nobody may read any more is none: a segment whose records were deleted
+    /// before all of them had left the journal is never written to its end.
     fn add_damage(
         &mut self,
         (first, end): (Offset, Offset),
         base: Offset,
         (position, end_position): (u64, u64),
     ) {
-        if first >= end {
+        let is_deleted = end <= self.open.point.log_start && position == end_position;
+        if first >= end || is_deleted {
             return;
         }
         let file = segment_path(&self.open.dir, base, "log");

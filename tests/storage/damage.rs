@@ -83,6 +83,25 @@ fn a_segment_cut_at_any_byte_keeps_the_batches_before_it() {
     }
 }
 
+/// Simulation seed 10238: records were deleted while the last of them were in the journal only.
+#[test]
+fn a_segment_whose_records_were_deleted_before_it_was_whole_is_not_damaged() {
+    let size = batch(&[0]).len();
+    let mut bench = Bench::new(small_segments());
+    for index in 0..4 {
+        bench.append(batch(&[index])).unwrap();
+    }
+    bench.sync();
+    let content = bench.disk.content(&name(0, "log")).unwrap();
+    for (log_start, damages) in [(3, 1), (4, 0)] {
+        bench.disk.put(&name(0, "log"), content[..size * 2].to_vec());
+        let log_start = Offset::new(log_start);
+        bench.reopen(RecoveryPoint { log_start, ..everything_from(4) });
+        assert_eq!(bench.report.damage.len(), damages, "log start {log_start}");
+        assert_eq!(bench.log.log_end().get(), 4);
+    }
+}
+
 #[test]
 fn a_segment_cut_below_the_recovery_point_loses_no_later_segment() {
     let size = batch(&[0]).len();
