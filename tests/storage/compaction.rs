@@ -453,6 +453,15 @@ fn a_damaged_log_is_left_alone() {
 
 #[test]
 fn damage_that_a_round_meets_ends_it_and_changes_nothing() {
+    // In the records, and in each byte of the base offset, which no checksum covers.
+    meet_damage(100, 0);
+    for byte in 0..8 {
+        meet_damage(byte, 0);
+        meet_damage(byte, 7);
+    }
+}
+
+fn meet_damage(byte: usize, bit: u8) {
     let mut bench = Bench::new(compacted());
     for _ in 0..4 {
         close_segment(&mut bench, 10);
@@ -460,7 +469,7 @@ fn damage_that_a_round_meets_ends_it_and_changes_nothing() {
     bench.settle_for_compaction();
     let files = |bench: &Bench| bench.disk.paths();
     let before = files(&bench);
-    bench.disk.flip(&name(0, "log"), 100, 0);
+    bench.disk.flip(&name(0, "log"), byte, bit);
     let end = bench.log.log_end();
     let mut round = bench.log.plan_compaction(bench.now(), end, MAP_BYTES).unwrap();
     let disk = bench.disk.clone();
@@ -476,7 +485,7 @@ fn damage_that_a_round_meets_ends_it_and_changes_nothing() {
             }
         }
     });
-    assert!(error.to_string().contains("is damaged at byte"), "{error}");
+    assert!(error.to_string().contains("is damaged at byte"), "{byte}: {error}");
     bench.log.compaction_failed();
     assert_eq!(files(&bench), before);
 }

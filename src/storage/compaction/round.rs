@@ -174,7 +174,8 @@ impl<D: Disk> Round<D> {
             Some(reader) => reader,
             none => {
                 let path = segment_path(&self.dir, source.base_offset, "log");
-                none.insert(SegmentReader::open(disk, path, source.size).await?)
+                let offsets = source.base_offset..source.end_offset;
+                none.insert(SegmentReader::open(disk, path, source.size, offsets).await?)
             }
         };
         if reader.is_at_end() {
@@ -260,7 +261,8 @@ impl<D: Disk> Round<D> {
             Some(reader) => reader,
             none => {
                 let path = segment_path(&self.dir, source.base_offset, "log");
-                none.insert(SegmentReader::open(disk, path, source.size).await?)
+                let offsets = source.base_offset..source.end_offset;
+                none.insert(SegmentReader::open(disk, path, source.size, offsets).await?)
             }
         };
         if reader.is_at_end() {
