@@ -13,10 +13,12 @@ use crate::model::config_keys::{
     ConfigError, ConfigKey, ConfigValue, Effect, FOREIGN_FAMILIES, Fault, broker_key, list_items,
     nearest_broker_key,
 };
-use crate::model::group_config::{ConsumerBounds, GroupConfig, MigrationPolicy, assignor_names};
+use crate::model::group_bounds::{CONSUMER_TIMEOUTS, SHARE_TIMEOUTS, TimeoutKeys, Timeouts};
+use crate::model::group_config::{GroupConfig, MigrationPolicy, assignor_names};
 use crate::model::ids::BrokerId;
-use crate::model::limits::{FRAME_BYTES_MAX, GROUP_MEMBERS_MAX};
+use crate::model::limits::{FRAME_BYTES_MAX, GROUP_MEMBERS_MAX, SHARE_GROUP_MEMBERS_MAX};
 use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
+use crate::model::share_config::ShareConfig;
 use crate::model::transaction_config::TransactionConfig;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,6 +76,10 @@ pub struct BrokerConfig {
     pub delete_topics: bool,
     pub offsets_topic: InternalTopic,
     pub transactions_topic: InternalTopic,
+    pub share_state_topic: InternalTopic,
+    /// `share.coordinator.snapshot.update.records.per.snapshot`: changes of a share partition's
+    /// state between two records of all of it.
+    pub share_updates_per_snapshot: usize,
     /// What group coordinators go by.
     pub groups: GroupConfig,
     /// What transaction coordinators go by.
@@ -122,6 +128,41 @@ pub enum BrokerConfigError {
 
 /// An unknown key with one of these in it may hold a secret, so its value is not shown.
 const SECRET_WORDS: [&str; 4] = ["password", "secret", "jaas", "keystore.key"];
+
+/// The keys of a topic that the broker makes for itself.
+struct InternalTopicKeys {
+    partitions: &'static str,
+    replication_factor: &'static str,
+    min_insync_replicas: Option<&'static str>,
+    segment_bytes: &'static str,
+}
+
+const OFFSETS_TOPIC: InternalTopicKeys = InternalTopicKeys {
+    partitions: "offsets.topic.num.partitions",
+    replication_factor: "offsets.topic.replication.factor",
+    min_insync_replicas: None,
+    segment_bytes: "offsets.topic.segment.bytes",
+};
+const TRANSACTIONS_TOPIC: InternalTopicKeys = InternalTopicKeys {
+    partitions: "transaction.state.log.num.partitions",
+    replication_factor: "transaction.state.log.replication.factor",
+    min_insync_replicas: Some("transaction.state.log.min.isr"),
+    segment_bytes: "transaction.state.log.segment.bytes",
+};
+const SHARE_STATE_TOPIC: InternalTopicKeys = InternalTopicKeys {
+    partitions: "share.coordinator.state.topic.num.partitions",
+    replication_factor: "share.coordinator.state.topic.replication.factor",
+    min_insync_replicas: Some("share.coordinator.state.topic.min.isr"),
+    segment_bytes: "share.coordinator.state.topic.segment.bytes",
+};
+
+const CONSUMER_RULE: &str = "group.consumer.session.timeout.ms and \
+    group.consumer.heartbeat.interval.ms lie between group.consumer.min.* and group.consumer.max.* \
+    of the same name (45000 to 60000 and 5000 to 15000 unless set), and the session is longer than \
+    the interval";
+const SHARE_RULE: &str = "group.share.session.timeout.ms and group.share.heartbeat.interval.ms lie \
+    between group.share.min.* and group.share.max.* of the same name (45000 to 60000 and 5000 to \
+    15000 unless set), and the session is longer than the interval";
 
 /// What a set of settings comes to.
 pub type Configured = (BrokerConfig, Vec<ConfigWarning>);
@@ -270,7 +311,9 @@ impl Reader {
         let cluster_id = self.cluster_id();
         let core_list = self.core_list();
         self.check_roles();
-        self.check_consumer_bounds();
+        self.check_timeouts(&CONSUMER_TIMEOUTS, CONSUMER_RULE);
+        self.check_timeouts(&SHARE_TIMEOUTS, SHARE_RULE);
+        self.check_share_rules();
         let listeners = self.listeners();
         if !self.errors.is_empty() {
             return Err(self.errors);
@@ -287,18 +330,11 @@ impl Reader {
             replication_factor: self.default_number("default.replication.factor"),
             auto_create_topics: self.bool("auto.create.topics.enable"),
             delete_topics: self.bool("delete.topic.enable"),
-            offsets_topic: InternalTopic {
-                partitions: self.default_number("offsets.topic.num.partitions"),
-                replication_factor: self.default_number("offsets.topic.replication.factor"),
-                min_insync_replicas: None,
-                segment_bytes: self.default_number("offsets.topic.segment.bytes"),
-            },
-            transactions_topic: InternalTopic {
-                partitions: self.default_number("transaction.state.log.num.partitions"),
-                replication_factor: self.default_number("transaction.state.log.replication.factor"),
-                min_insync_replicas: self.number("transaction.state.log.min.isr").map(narrow),
-                segment_bytes: self.default_number("transaction.state.log.segment.bytes"),
-            },
+            offsets_topic: self.internal_topic(&OFFSETS_TOPIC),
+            transactions_topic: self.internal_topic(&TRANSACTIONS_TOPIC),
+            share_state_topic: self.internal_topic(&SHARE_STATE_TOPIC),
+            share_updates_per_snapshot: self
+                .default_number("share.coordinator.snapshot.update.records.per.snapshot"),
             groups: self.groups(),
             transactions: TransactionConfig {
                 timeout_max_ms: self.default_number("transaction.max.timeout.ms"),
@@ -320,35 +356,68 @@ impl Reader {
         Ok((config, self.warnings))
     }
 
-    /// The bounds hold for all groups here, and for one when it is given a value of its own.
-    fn check_consumer_bounds(&mut self) {
-        let bounds = ConsumerBounds {
-            session_min_ms: self.default_number("group.consumer.min.session.timeout.ms"),
-            session_max_ms: self.default_number("group.consumer.max.session.timeout.ms"),
-            heartbeat_min_ms: self.default_number("group.consumer.min.heartbeat.interval.ms"),
-            heartbeat_max_ms: self.default_number("group.consumer.max.heartbeat.interval.ms"),
-        };
-        let session_ms = self.default_number("group.consumer.session.timeout.ms");
-        let heartbeat_ms = self.default_number("group.consumer.heartbeat.interval.ms");
-        if bounds.check(session_ms, heartbeat_ms).is_ok() {
-            return;
+    fn internal_topic(&self, keys: &InternalTopicKeys) -> InternalTopic {
+        InternalTopic {
+            partitions: self.default_number(keys.partitions),
+            replication_factor: self.default_number(keys.replication_factor),
+            min_insync_replicas: keys
+                .min_insync_replicas
+                .and_then(|key| self.number(key))
+                .map(narrow),
+            segment_bytes: self.default_number(keys.segment_bytes),
         }
-        let keys = [
-            "group.consumer.session.timeout.ms",
-            "group.consumer.heartbeat.interval.ms",
-            "group.consumer.min.session.timeout.ms",
-            "group.consumer.max.session.timeout.ms",
-            "group.consumer.min.heartbeat.interval.ms",
-            "group.consumer.max.heartbeat.interval.ms",
+    }
+
+    /// The bounds hold for all groups here, and for one when it is given a value of its own.
+    fn check_timeouts(&mut self, keys: &TimeoutKeys, rule: &'static str) {
+        let of = Timeouts {
+            session_ms: self.default_number(keys.session),
+            heartbeat_ms: self.default_number(keys.heartbeat),
+        };
+        let checked = keys.check_bounds(of, |key| self.default_number(key));
+        if checked.and_then(|()| keys.check_order(of)).is_err() {
+            self.refuse_one_of(&keys.broker_keys(), rule);
+        }
+    }
+
+    fn check_share_rules(&mut self) {
+        const LOCKS: [&str; 3] = [
+            "group.share.record.lock.duration.ms",
+            "group.share.min.record.lock.duration.ms",
+            "group.share.max.record.lock.duration.ms",
         ];
+        const SESSIONS: [&str; 2] = ["group.share.max.share.sessions", "group.share.max.size"];
+        let [lock, lock_min, lock_max]: [i64; 3] = LOCKS.map(|key| self.default_number(key));
+        if !(lock_min..=lock_max).contains(&lock) {
+            self.refuse_one_of(
+                &LOCKS,
+                "group.share.record.lock.duration.ms lies between \
+                 group.share.min.record.lock.duration.ms and \
+                 group.share.max.record.lock.duration.ms (30000, 15000 and 60000 unless set)",
+            );
+        }
+        let assignors = self.text("group.share.assignors").unwrap_or_default();
+        if list_items(&assignors).count() != 1 {
+            self.refuse_one_of(
+                &["group.share.assignors"],
+                "share groups have one assignor: simple",
+            );
+        }
+        let [sessions, members]: [i64; 2] = SESSIONS.map(|key| self.default_number(key));
+        if sessions < members {
+            self.refuse_one_of(
+                &SESSIONS,
+                "group.share.max.share.sessions is at least group.share.max.size (2000 and 200 \
+                 unless set)",
+            );
+        }
+    }
+
+    /// Lays a broken rule at the door of the first of its keys that somebody set.
+    fn refuse_one_of(&mut self, keys: &[&str], rule: &'static str) {
         let setting = keys.iter().find_map(|key| self.settings.get(*key)).cloned();
         let setting = setting.expect("the defaults are legal, so somebody set one of them");
-        self.refuse(
-            &setting,
-            "group.consumer.session.timeout.ms and group.consumer.heartbeat.interval.ms lie \
-             between group.consumer.min.* and group.consumer.max.* of the same name (45000 to \
-             60000 and 5000 to 15000 unless set), and the session is longer than the interval",
-        );
+        self.refuse(&setting, rule);
     }
 
     fn groups(&self) -> GroupConfig {
@@ -368,10 +437,26 @@ impl Reader {
             migration_policy: MigrationPolicy::from_name(
                 &self.text("group.consumer.migration.policy").unwrap_or_default(),
             ),
+            share: self.share(),
             offset_metadata_bytes_max: self.at_least_0("offset.metadata.max.bytes"),
             offsets_retention_ms: retention_minutes * 60_000,
             offsets_retention_check_ms: self.default_number("offsets.retention.check.interval.ms"),
             ..GroupConfig::default()
+        }
+    }
+
+    fn share(&self) -> ShareConfig {
+        ShareConfig {
+            session_timeout_ms: self.default_number("group.share.session.timeout.ms"),
+            heartbeat_interval_ms: self.default_number("group.share.heartbeat.interval.ms"),
+            size_max: self
+                .default_number::<usize>("group.share.max.size")
+                .min(SHARE_GROUP_MEMBERS_MAX),
+            record_lock_ms: self.default_number("group.share.record.lock.duration.ms"),
+            record_locks_max: self.default_number("group.share.partition.max.record.locks"),
+            delivery_count_max: self.default_number("group.share.delivery.count.limit"),
+            sessions_max: self.default_number("group.share.max.share.sessions"),
+            ..ShareConfig::default()
         }
     }
 

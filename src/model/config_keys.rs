@@ -15,6 +15,8 @@ pub use broker::{BROKER_KEYS, FOREIGN_FAMILIES};
 pub use group::GROUP_KEYS;
 pub use topic::TOPIC_KEYS;
 
+use crate::model::share_config::OffsetReset;
+
 /// What a value must look like. The bounds are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ConfigKind {
@@ -49,6 +51,8 @@ pub enum ConfigKind {
     List(&'static [&'static str]),
     /// `[partition]:[broker],...` or `*`.
     ThrottledReplicas,
+    /// Where a share group begins: an [`OffsetReset`].
+    OffsetReset,
     /// A Java class name: nothing here can load it, so it is text.
     Class,
     Password,
@@ -120,6 +124,10 @@ pub enum ConfigError {
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Fault {
+    #[error(
+        "Invalid value `{0}` for configuration share.auto.offset.reset. The value must be either 'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'."
+    )]
+    NotAnOffsetReset(String),
     #[error("Not a number of type {0}")]
     NotANumber(&'static str),
     #[error("Value must be at least {0}")]
@@ -188,7 +196,7 @@ impl ConfigKind {
             ConfigKind::Int { .. } | ConfigKind::Level { .. } => "INT",
             ConfigKind::Long { .. } => "LONG",
             ConfigKind::Double { .. } => "DOUBLE",
-            ConfigKind::Text | ConfigKind::OneOf(_) => "STRING",
+            ConfigKind::Text | ConfigKind::OneOf(_) | ConfigKind::OffsetReset => "STRING",
             ConfigKind::List(_) | ConfigKind::ThrottledReplicas => "LIST",
             ConfigKind::Class => "CLASS",
             ConfigKind::Password => "PASSWORD",
@@ -213,6 +221,7 @@ impl ConfigKind {
             ConfigKind::List([]) => String::new(),
             ConfigKind::List(values) => format!("any of {}", values.join(", ")),
             ConfigKind::ThrottledReplicas => "[partition]:[broker],..., or *".to_owned(),
+            ConfigKind::OffsetReset => "latest, earliest, by_duration:PnDTnHnMn.nS".to_owned(),
             ConfigKind::Text | ConfigKind::Class | ConfigKind::Password => String::new(),
         }
     }
@@ -264,6 +273,10 @@ impl ConfigKind {
             ConfigKind::ThrottledReplicas => match is_throttled_replicas(text) {
                 true => Ok(ConfigValue::Text(text)),
                 false => Err(Fault::NotThrottledReplicas),
+            },
+            ConfigKind::OffsetReset => match OffsetReset::parse(text) {
+                Some(_) => Ok(ConfigValue::Text(text)),
+                None => Err(Fault::NotAnOffsetReset(text.to_owned())),
             },
             ConfigKind::Text | ConfigKind::Class | ConfigKind::Password => {
                 Ok(ConfigValue::Text(text))

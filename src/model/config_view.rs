@@ -204,7 +204,7 @@ fn same_meaning(name: &str) -> Vec<&'static ConfigKey> {
 fn wire_type(kind: ConfigKind) -> i8 {
     match kind {
         ConfigKind::Bool => 1,
-        ConfigKind::Text | ConfigKind::OneOf(_) => 2,
+        ConfigKind::Text | ConfigKind::OneOf(_) | ConfigKind::OffsetReset => 2,
         ConfigKind::Int { .. } | ConfigKind::Level { .. } => 3,
         ConfigKind::Short { .. } => 4,
         ConfigKind::Long { .. } => 5,

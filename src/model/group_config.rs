@@ -1,7 +1,8 @@
 //! The settings that group coordinators read.
 
-use crate::model::config_keys::{ConfigError, ConfigValue, group_key, list_items};
+use crate::model::config_keys::{ConfigValue, group_key, list_items};
 use crate::model::limits::GROUP_MEMBERS_MAX;
+use crate::model::share_config::{OffsetReset, ShareConfig, ShareIsolation, ShareOverrides};
 use std::collections::BTreeMap;
 
 /// Names of the server-side assignors that may be asked for, the default first; some, and each
@@ -26,71 +27,42 @@ pub fn assignor_names(list: &str) -> AssignorNames {
     if names[0].is_some() { names } else { ASSIGNORS }
 }
 
-/// What one group has of its own (KIP-848).
+/// What one group has of its own (KIP-848, KIP-932).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GroupOverrides {
     /// `consumer.session.timeout.ms`.
     pub session_timeout_ms: Option<u64>,
     /// `consumer.heartbeat.interval.ms`.
     pub heartbeat_interval_ms: Option<i32>,
+    /// `share.*`.
+    pub share: ShareOverrides,
 }
 
 impl GroupOverrides {
     /// From a group's values, which were checked when they were set.
     pub fn from_values(values: &BTreeMap<String, String>) -> GroupOverrides {
-        let number = |name: &str| {
-            let value = group_key(name)?.accept(values.get(name)?).ok()?;
-            match value {
-                ConfigValue::Number(number) => Some(number),
-                ConfigValue::Bool(_) | ConfigValue::Double(_) | ConfigValue::Text(_) => None,
-            }
+        let read = |name: &str| group_key(name)?.accept(values.get(name)?).ok();
+        let number = |name: &str| match read(name)? {
+            ConfigValue::Number(number) => Some(number),
+            ConfigValue::Bool(_) | ConfigValue::Double(_) | ConfigValue::Text(_) => None,
         };
-        let session_timeout_ms = number("consumer.session.timeout.ms");
-        let heartbeat_interval_ms = number("consumer.heartbeat.interval.ms");
+        let text = |name: &str| match read(name)? {
+            ConfigValue::Text(text) => Some(text),
+            ConfigValue::Bool(_) | ConfigValue::Double(_) | ConfigValue::Number(_) => None,
+        };
+        let duration = |name: &str| number(name).and_then(|ms| u64::try_from(ms).ok());
+        let interval = |name: &str| number(name).and_then(|ms| i32::try_from(ms).ok());
         GroupOverrides {
-            session_timeout_ms: session_timeout_ms.and_then(|ms| u64::try_from(ms).ok()),
-            heartbeat_interval_ms: heartbeat_interval_ms.and_then(|ms| i32::try_from(ms).ok()),
+            session_timeout_ms: duration("consumer.session.timeout.ms"),
+            heartbeat_interval_ms: interval("consumer.heartbeat.interval.ms"),
+            share: ShareOverrides {
+                session_timeout_ms: duration("share.session.timeout.ms"),
+                heartbeat_interval_ms: interval("share.heartbeat.interval.ms"),
+                record_lock_ms: duration("share.record.lock.duration.ms"),
+                offset_reset: text("share.auto.offset.reset").and_then(OffsetReset::parse),
+                isolation: text("share.isolation.level").map(ShareIsolation::from_name),
+            },
         }
-    }
-}
-
-/// What the timeouts of consumers must lie between: `group.consumer.min.*` and
-/// `group.consumer.max.*`, in ms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConsumerBounds {
-    pub session_min_ms: i64,
-    pub session_max_ms: i64,
-    pub heartbeat_min_ms: i64,
-    pub heartbeat_max_ms: i64,
-}
-
-impl ConsumerBounds {
-    /// Refuses timeouts outside, and a session that ends before its heartbeat, in Kafka's order.
-    ///
-    /// # Errors
-    /// The first that does not fit, by the names that a group's own keys have.
-    pub fn check(&self, session_ms: i64, heartbeat_ms: i64) -> Result<(), ConfigError> {
-        const SESSION: &str = "consumer.session.timeout.ms";
-        const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
-        const AT_LEAST: &str = "greater than or equal to";
-        const AT_MOST: &str = "less than or equal to";
-        let out = |key, relation, bound| Err(ConfigError::OutOfBounds { key, relation, bound });
-        if heartbeat_ms < self.heartbeat_min_ms {
-            return out(HEARTBEAT, AT_LEAST, "group.consumer.min.heartbeat.interval.ms");
-        }
-        if heartbeat_ms > self.heartbeat_max_ms {
-            return out(HEARTBEAT, AT_MOST, "group.consumer.max.heartbeat.interval.ms");
-        }
-        if session_ms < self.session_min_ms {
-            return out(SESSION, AT_LEAST, "group.consumer.min.session.timeout.ms");
-        }
-        if session_ms > self.session_max_ms {
-            return out(SESSION, AT_MOST, "group.consumer.max.session.timeout.ms");
-        }
-        if session_ms <= heartbeat_ms {
-            return out(SESSION, "greater than", HEARTBEAT);
-        }
-        Ok(())
     }
 }
 
@@ -153,6 +125,8 @@ pub struct GroupConfig {
     pub assignors: AssignorNames,
     /// `group.consumer.migration.policy`.
     pub migration_policy: MigrationPolicy,
+    /// Of share groups.
+    pub share: ShareConfig,
     /// `offset.metadata.max.bytes`: length of the text a client keeps with an offset.
     pub offset_metadata_bytes_max: usize,
     /// `offsets.retention.minutes`, in ms: age at which offsets of an empty group are removed.
@@ -175,6 +149,7 @@ impl Default for GroupConfig {
             consumer_size_max: GROUP_MEMBERS_MAX,
             assignors: ASSIGNORS,
             migration_policy: MigrationPolicy::Bidirectional,
+            share: ShareConfig::default(),
             offset_metadata_bytes_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_ms: 600_000,
@@ -192,6 +167,7 @@ impl GroupConfig {
             consumer_heartbeat_interval_ms: own
                 .heartbeat_interval_ms
                 .unwrap_or(self.consumer_heartbeat_interval_ms),
+            share: self.share.with(own.share),
             ..self
         }
     }
@@ -213,34 +189,18 @@ mod tests {
 
     #[test]
     fn a_group_takes_what_it_has_of_its_own_and_the_brokers_for_the_rest() {
-        let values = [("consumer.session.timeout.ms".to_owned(), "50000".to_owned())];
+        let values = [
+            ("consumer.session.timeout.ms", "50000"),
+            ("share.auto.offset.reset", "earliest"),
+            ("share.record.lock.duration.ms", "20000"),
+        ];
+        let values = values.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let own = GroupOverrides::from_values(&BTreeMap::from(values));
         let config = GroupConfig::default().with(own);
         assert_eq!(config.consumer_session_timeout_ms, 50_000);
         assert_eq!(config.consumer_heartbeat_interval_ms, 5_000);
+        assert_eq!(config.share.offset_reset, OffsetReset::Earliest);
+        assert_eq!(config.share.record_lock_ms, 20_000);
         assert_eq!(GroupConfig::default().with(GroupOverrides::default()), GroupConfig::default());
-    }
-
-    #[test]
-    fn timeouts_lie_within_their_bounds_and_a_session_outlasts_a_heartbeat() {
-        let bounds = ConsumerBounds {
-            session_min_ms: 10,
-            session_max_ms: 20,
-            heartbeat_min_ms: 5,
-            heartbeat_max_ms: 15,
-        };
-        for (session, heartbeat, word) in [
-            (20, 15, ""),
-            (10, 5, ""),
-            (20, 4, "group.consumer.min.heartbeat.interval.ms"),
-            (20, 16, "group.consumer.max.heartbeat.interval.ms"),
-            (9, 5, "group.consumer.min.session.timeout.ms"),
-            (21, 5, "group.consumer.max.session.timeout.ms"),
-            (12, 12, "must be greater than consumer.heartbeat.interval.ms"),
-        ] {
-            let words = bounds.check(session, heartbeat).err().map(|error| error.to_string());
-            assert!(words.as_deref().unwrap_or_default().ends_with(word), "{words:?}");
-            assert_eq!(words.is_none(), word.is_empty());
-        }
     }
 }

@@ -105,6 +105,9 @@ pub const GROUPS_MAX: usize = 100_000;
 /// Members of one group, those counted that were given an id and have not joined with it yet.
 pub const GROUP_MEMBERS_MAX: usize = 10_000;
 
+/// Members of one share group: the top of what `group.share.max.size` may say.
+pub const SHARE_GROUP_MEMBERS_MAX: usize = 1_000;
+
 /// Rebalances of a group whose reasons are kept.
 pub const GROUP_REBALANCES_KEPT: usize = 10;
 

@@ -7,7 +7,9 @@ use crate::model::config_keys::{
     ConfigError, ConfigKey, ConfigKind, Update, broker_key, group_key, list_items, topic_key,
 };
 use crate::model::errors::KafkaCode;
-use crate::model::group_config::{ConsumerBounds, GroupOverrides};
+use crate::model::group_bounds::{
+    CONSUMER_TIMEOUTS, SHARE_TIMEOUTS, TimeoutKeys, Timeouts, check_record_lock,
+};
 use crate::model::ids::BrokerId;
 use crate::model::limits::{GROUP_CONFIGS_MAX, GROUP_TEXT_BYTES_MAX};
 use crate::model::topic_config::TopicConfig;
@@ -370,20 +372,23 @@ fn check_group(image: &MetadataImage, values: &ConfigMap) -> Result<(), ConfigEr
         let row = group_key(key).ok_or(ConfigError::UnknownGroupKey { key: key.clone() })?;
         row.accept(value)?;
     }
-    let own = GroupOverrides::from_values(values);
-    let session_ms = own.session_timeout_ms.and_then(|ms| i64::try_from(ms).ok());
-    let heartbeat_ms = own.heartbeat_interval_ms.map(i64::from);
-    let number = |name: &str| image.broker_number(name);
-    let bounds = ConsumerBounds {
-        session_min_ms: number("group.consumer.min.session.timeout.ms"),
-        session_max_ms: number("group.consumer.max.session.timeout.ms"),
-        heartbeat_min_ms: number("group.consumer.min.heartbeat.interval.ms"),
-        heartbeat_max_ms: number("group.consumer.max.heartbeat.interval.ms"),
+    let broker = |name: &str| image.broker_number(name);
+    let number = |own: &str, inherited: &str| {
+        let own = values.get(own).and_then(|value| value.trim().parse().ok());
+        own.unwrap_or_else(|| broker(inherited))
     };
-    bounds.check(
-        session_ms.unwrap_or_else(|| number("group.consumer.session.timeout.ms")),
-        heartbeat_ms.unwrap_or_else(|| number("group.consumer.heartbeat.interval.ms")),
-    )
+    let timeouts = |keys: &TimeoutKeys| Timeouts {
+        session_ms: number(keys.own_session, keys.session),
+        heartbeat_ms: number(keys.own_heartbeat, keys.heartbeat),
+    };
+    let consumer = timeouts(&CONSUMER_TIMEOUTS);
+    let share = timeouts(&SHARE_TIMEOUTS);
+    CONSUMER_TIMEOUTS.check_bounds(consumer, broker)?;
+    SHARE_TIMEOUTS.check_bounds(share, broker)?;
+    let lock = number("share.record.lock.duration.ms", "group.share.record.lock.duration.ms");
+    check_record_lock(lock, broker)?;
+    CONSUMER_TIMEOUTS.check_order(consumer)?;
+    SHARE_TIMEOUTS.check_order(share)
 }
 
 /// KAFKA-13609: Kafka answers INVALID_REQUEST here, and so tools expect it.
@@ -463,7 +468,16 @@ mod tests {
         assert_eq!(alter(&mut image, "g", &own), both);
         let one = "g: consumer.session.timeout.ms=50000";
         assert_eq!(alter(&mut image, "g", &[(HEARTBEAT, None)]), format!("ok {one}"));
-        for wrong in [(SESSION, "10"), (SESSION, "soon"), (HEARTBEAT, "1"), ("retention.ms", "1")] {
+        for wrong in [
+            (SESSION, "10"),
+            (SESSION, "soon"),
+            (HEARTBEAT, "1"),
+            ("retention.ms", "1"),
+            ("share.session.timeout.ms", "10"),
+            ("share.record.lock.duration.ms", "14999"),
+            ("share.auto.offset.reset", "none"),
+            ("share.isolation.level", "READ_COMMITTED"),
+        ] {
             let refused = alter(&mut image, "g", &[(wrong.0, Some(wrong.1))]);
             assert_eq!(refused, format!("INVALID_CONFIG {one}"));
         }

@@ -252,3 +252,21 @@ fn the_cluster_id_is_read_or_refused() {
         ]
     );
 }
+
+#[test]
+fn rules_of_share_groups_join_several_keys() {
+    for (key, value) in [
+        ("group.share.session.timeout.ms", "61000"),
+        ("group.share.min.heartbeat.interval.ms", "6000"),
+        ("group.share.record.lock.duration.ms", "14999"),
+        ("group.share.min.record.lock.duration.ms", "30000"),
+        ("group.share.max.share.sessions", "199"),
+        ("group.share.assignors", "simple,simple"),
+    ] {
+        let errors = BrokerConfig::from_settings(&settings(&[(key, value)])).err();
+        let is_wrong = key != "group.share.min.record.lock.duration.ms";
+        assert_eq!(errors.is_some_and(|errors| errors.len() == 1), is_wrong, "{key}");
+    }
+    let share = config(&[("group.share.max.size", "7"), ("group.share.delivery.count.limit", "2")]);
+    assert_eq!((share.groups.share.size_max, share.groups.share.delivery_count_max), (7, 2));
+}

@@ -17,6 +17,7 @@ const NO_THREADS: &str = "work is done by one executor per core, see highwater.c
 const NO_TLS: &str = "TLS and SASL are not built in, every listener is PLAINTEXT";
 const NO_QUOTA: &str = "connection limits per address are not built in";
 const NO_GROUP: &str = "only groups of the classic and the consumer protocol are built in";
+const NO_LOAD_SIZE: &str = "a coordinator's replay reads 1 MiB at a time";
 const NO_LINGER: &str = "a group commit gathers writes without waiting";
 const NO_SUCH_TRANSACTION_KEY: &str = "the keys of transactions that act are those of docs/config.md; two-phase commit is not built in";
 const ALWAYS_VERIFIED: &str = "a transaction is always verified";
@@ -27,6 +28,7 @@ const KERNEL_BUFFERS: &str = "the kernel sizes socket buffers by itself";
 /// Kafka's own assignors by their classes.
 const UNIFORM_CLASS: &str = "org.apache.kafka.coordinator.group.assignor.UniformAssignor";
 const RANGE_CLASS: &str = "org.apache.kafka.coordinator.group.assignor.RangeAssignor";
+const SIMPLE_CLASS: &str = "org.apache.kafka.coordinator.group.assignor.SimpleAssignor";
 
 /// Sorted by name.
 pub const BROKER_KEYS: &[ConfigKey] = &[
@@ -66,6 +68,20 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("group.max.session.timeout.ms", ANY_INT, "1800000", "Longest session timeout a member may ask for."),
     key("group.max.size", int(1), INT_MAX, "Most members of a group."),
     key("group.min.session.timeout.ms", ANY_INT, "6000", "Shortest session timeout a member may ask for."),
+    key("group.share.assignors", ConfigKind::List(&["simple", SIMPLE_CLASS]), "simple", "Server-side assignor of share groups."),
+    key("group.share.delivery.count.limit", ConfigKind::Int { min: 2, max: 10 }, "5", "How often a record is delivered to a share group before it is given up."),
+    key("group.share.heartbeat.interval.ms", int(1), "5000", "Heartbeat interval of members of share groups."),
+    key("group.share.max.heartbeat.interval.ms", int(1), "15000", "Longest heartbeat interval that all share groups or one may be given."),
+    key("group.share.max.record.lock.duration.ms", ConfigKind::Int { min: 30_000, max: 3_600_000 }, "60000", "Longest acquisition lock that all share groups or one may be given."),
+    key("group.share.max.session.timeout.ms", int(1), "60000", "Longest session timeout that all share groups or one may be given."),
+    key("group.share.max.share.sessions", int(1), "2000", "Share sessions kept, one per member that fetches."),
+    key("group.share.max.size", ConfigKind::Int { min: 1, max: 1000 }, "200", "Most members of a share group."),
+    key("group.share.min.heartbeat.interval.ms", int(1), "5000", "Shortest heartbeat interval that all share groups or one may be given."),
+    key("group.share.min.record.lock.duration.ms", ConfigKind::Int { min: 1000, max: 30_000 }, "15000", "Shortest acquisition lock that all share groups or one may be given."),
+    key("group.share.min.session.timeout.ms", int(1), "45000", "Shortest session timeout that all share groups or one may be given."),
+    key("group.share.partition.max.record.locks", ConfigKind::Int { min: 100, max: 10_000 }, "2000", "Records of one partition that a share group may hold at a time."),
+    key("group.share.record.lock.duration.ms", ConfigKind::Int { min: 1000, max: 3_600_000 }, "30000", "How long a record delivered to a member of a share group is its own."),
+    key("group.share.session.timeout.ms", int(1), "45000", "Session timeout of members of share groups."),
     key("highwater.cluster.id", ConfigKind::Text, "", "Identity of a new cluster, 22 characters of base64url. Unset makes one up at the first start.").unset(),
     key("highwater.core.list", ConfigKind::List(&[]), "", "Processors to pin the shards to, in order: 0,2,4. Unset takes the first ones.").unset(),
     key("highwater.cores", ConfigKind::Int { min: 1, max: 1024 }, "", "Shards, each with a core of its own. Unset takes the cores there are, at most 2.").unset(),
@@ -137,6 +153,17 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("sasl.enabled.mechanisms", ConfigKind::List(&[]), "GSSAPI", "SASL mechanisms offered.").no_effect(NO_TLS),
     key("sasl.mechanism.inter.broker.protocol", ConfigKind::Text, "GSSAPI", "SASL mechanism between brokers.").no_effect(NO_TLS),
     key("security.inter.broker.protocol", ConfigKind::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), "PLAINTEXT", "Protocol between brokers.").no_effect(NO_CLUSTER),
+    key("share.coordinator.append.linger.ms", int(0), "5", "How long a share coordinator gathers writes.").no_effect(NO_LINGER),
+    key("share.coordinator.load.buffer.size", int(1), "5242880", "Bytes a share coordinator reads at a time when it loads.").no_effect(NO_LOAD_SIZE),
+    key("share.coordinator.snapshot.update.records.per.snapshot", int(0), "500", "Changes of a share partition's state between two records of all of it."),
+    key("share.coordinator.state.topic.compression.codec", ANY_INT, "0", "Compression of __share_group_state.").no_effect("it is not compressed"),
+    key("share.coordinator.state.topic.min.isr", short(1), "2", "min.insync.replicas of __share_group_state; no more than there are brokers."),
+    key("share.coordinator.state.topic.num.partitions", int(1), "50", "Partitions of __share_group_state."),
+    key("share.coordinator.state.topic.replication.factor", short(1), "3", "Replicas of __share_group_state; no more than there are brokers."),
+    key("share.coordinator.state.topic.segment.bytes", int(1), "104857600", "segment.bytes of __share_group_state when it is made; less than 1048576 counts as that."),
+    key("share.coordinator.threads", int(1), "1", "Threads of the share coordinator.").no_effect(NO_THREADS),
+    key("share.coordinator.write.timeout.ms", int(1), "5000", "How long a share coordinator's write may take.").no_effect("a write waits for the log as long as it takes"),
+    key("share.fetch.purgatory.purge.interval.requests", ANY_INT, "1000", "Requests between two purges of waiting share fetches.").no_effect("a waiting fetch leaves with its answer"),
     key("socket.listen.backlog.size", int(1), "50", "Connections the kernel holds before they are accepted.").no_effect("the kernel's somaxconn counts"),
     key("socket.receive.buffer.bytes", ANY_INT, "102400", "Receive buffer of a socket.").no_effect(KERNEL_BUFFERS),
     key("socket.request.max.bytes", int(1), "104857600", "Longest request; more than 104857600 counts as that."),

@@ -157,6 +157,7 @@ impl World {
                 let own = GroupOverrides {
                     session_timeout_ms: options.number("session").map(|ms| ms.try_into().unwrap()),
                     heartbeat_interval_ms: options.number("interval"),
+                    ..GroupOverrides::default()
                 };
                 let all = BTreeMap::from([(GROUP.to_owned(), own)]);
                 self.coordinator.set_overrides(Arc::new(all));
