@@ -19,11 +19,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// The topics whose records are the broker's own.
-pub const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, TRANSACTIONS_TOPIC, "__share_group_state"];
+pub const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, TRANSACTIONS_TOPIC, SHARE_STATE_TOPIC];
 /// Committed offsets and group state.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Transaction state.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+/// Where share groups keep how the delivery of records stands (KIP-932).
+pub const SHARE_STATE_TOPIC: &str = "__share_group_state";
 
 /// Values by key.
 pub type ConfigMap = BTreeMap<String, String>;

@@ -4,9 +4,11 @@
 pub mod group;
 pub mod patterns;
 pub mod replayed;
+pub mod share;
 pub mod transaction;
 
-/// The partition of a coordinator's topic that holds `key`: a group or a transactional id.
+/// The partition of a coordinator's topic that holds `key`: a group, a transactional id or a share
+/// partition's text.
 ///
 /// Kafka's own rule, since its tools compute it too: Java's `String.hashCode` (over UTF-16 units)
 /// with the sign bit masked, modulo the number of partitions.

@@ -141,6 +141,23 @@ pub const TRANSACTIONS_WOKEN_PER_TURN: usize = 64;
 /// Pause before markers that could not be written are tried again, in milliseconds.
 pub const TRANSACTION_MARKERS_RETRY_MS: u64 = 100;
 
+/// Share partitions whose state one coordinator keeps.
+pub const SHARE_STATES_MAX: usize = 100_000;
+
+/// Pause between two looks whether a share coordinator's log is worth a checkpoint, in
+/// milliseconds (Kafka's prune interval).
+pub const SHARE_CHECKPOINT_INTERVAL_MS: u64 = 300_000;
+
+/// Records of a share coordinator's log that make a checkpoint worth it.
+pub const SHARE_CHECKPOINT_RECORDS_MIN: usize = 10_000;
+
+/// How long a share partition's state is asked for while its coordinator is being loaded, in
+/// milliseconds.
+pub const SHARE_STATE_WAIT_MS: u64 = 5000;
+
+/// Pause before a share coordinator that is being loaded is asked again, in milliseconds.
+pub const SHARE_STATE_PAUSE_MS: u64 = 5;
+
 /// Groups whose deadlines a coordinator looks at in one turn.
 pub const GROUPS_WOKEN_PER_TURN: usize = 64;
 

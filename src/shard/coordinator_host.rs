@@ -1,11 +1,11 @@
-//! The coordinators of this core: one per partition of `__consumer_offsets` or
-//! `__transaction_state` that it owns.
+//! The coordinators of this core: one per partition of `__consumer_offsets`, `__transaction_state`
+//! or `__share_group_state` that it owns.
 //!
 //! What a coordinator decides, this file carries out: records go to the partition as batches,
 //! answers to the requests that wait for them, and orders to whoever carries them out, once the
 //! partition's high watermark has passed the records (`coordinator/replayed.rs` holds the rule).
-//! What differs between groups and transactions is in [`Hosted`]: group_host.rs and
-//! transaction_host.rs.
+//! What differs between their kinds is in [`Hosted`]: group_host.rs, transaction_host.rs and
+//! share_host.rs.
 //!
 //! Invariants
 //! - A coordinator takes steps only after its partition was replayed (coordinator_load.rs).
@@ -94,6 +94,8 @@ pub trait Hosted: Sized + 'static {
         now: Now,
     ) -> Step<Self::Record, Self::Answer, Self::Order>;
     fn on_tick(&mut self, now: Now) -> Step<Self::Record, Self::Answer, Self::Order>;
+    /// The records of the last step lie in the log from `first` on.
+    fn on_appended(&mut self, _first: Offset) {}
     /// Monotonic microseconds.
     fn next_deadline_us(&self) -> u64;
     /// Whoever waits inside the coordinator, taken out: it is being dropped.
@@ -310,6 +312,8 @@ impl<D: Disk> Shard<D> {
         if records.is_empty() {
             return Ok(());
         }
+        let index = self.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let first = self.partitions[index].log.log_end();
         for batch in batches_of::<C>(records, self.now.wall_ms)? {
             let token = PartToken::Coordinator { partition: id };
             let from = AppendOrigin::Coordinator;
@@ -319,10 +323,10 @@ impl<D: Disk> Shard<D> {
                 return Err(outcome.code);
             }
         }
-        let index = self.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
         let end = self.partitions[index].log.log_end();
         let high_watermark = self.partitions[index].high_watermark();
         let seat = C::host(self).seats.get_mut(&id).ok_or(KafkaCode::NotCoordinator)?;
+        seat.coordinator.on_appended(first);
         seat.gate.on_appended(end);
         seat.gate.on_committed(high_watermark);
         Ok(())

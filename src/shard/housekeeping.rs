@@ -4,6 +4,7 @@
 //! the tick wakes, so that a tick never waits for the disk.
 
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::share::ShareCoordinator;
 use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::limits::{HOUSEKEEPING_INTERVAL_MS, RESERVE_BYTES, UNPOINTED_BYTES_MAX};
@@ -33,6 +34,7 @@ impl<D: Disk> Shard<D> {
         }
         self.tick_coordinators::<GroupCoordinator>();
         self.tick_coordinators::<TransactionCoordinator>();
+        self.tick_coordinators::<ShareCoordinator>();
         self.pauses.end(now_us);
         self.tick_cleaner();
         if now_us >= self.housekeeping_due_us {
@@ -49,6 +51,7 @@ impl<D: Disk> Shard<D> {
         let fetches = self.fetches.iter_mut().map(|(_, fetch)| fetch.deadline_us).min();
         let produces = self.produces.iter_mut().map(|(_, produce)| produce.deadline_us).min();
         let coordinators = self.groups.next_deadline_us().min(self.transactions.next_deadline_us());
+        let coordinators = coordinators.min(self.share_states.next_deadline_us());
         let due = self.housekeeping_due_us.min(coordinators);
         let due = due.min(self.pauses.next_us());
         let due = due.min(self.cleaner_deadline_us().unwrap_or(due));

@@ -6,6 +6,7 @@
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest};
+use crate::coordinator::share::{ShareAnswer, ShareCoordinator, ShareRequest};
 use crate::coordinator::transaction::{
     TransactionAnswer, TransactionCoordinator, TransactionRequest,
 };
@@ -86,6 +87,11 @@ pub enum Question {
         partition: TopicPartition,
         request: Box<TransactionRequest>,
     },
+    /// A request to the share coordinator that lives in `partition`.
+    ShareState {
+        partition: TopicPartition,
+        request: Box<ShareRequest>,
+    },
     /// Offsets of a group that a transaction commits; answered by `Reply::Group`.
     CommitTransaction {
         partition: TopicPartition,
@@ -118,6 +124,7 @@ pub enum Reply {
     Replayed(Result<(), StorageError>),
     Group(Box<GroupAnswer>),
     Transaction(Box<TransactionAnswer>),
+    ShareState(Box<ShareAnswer>),
     Producers(Result<Vec<ActiveProducer>, KafkaCode>),
     /// NONE once the marker is committed.
     MarkerWritten(KafkaCode),
@@ -165,6 +172,9 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
         Question::Transaction { partition, request } => Reply::Transaction(Box::new(
             coordinator_host::answer_here::<D, TransactionCoordinator>(shard, partition, *request)
                 .await,
+        )),
+        Question::ShareState { partition, request } => Reply::ShareState(Box::new(
+            coordinator_host::answer_here::<D, ShareCoordinator>(shard, partition, *request).await,
         )),
         Question::CommitTransaction { partition, claim, request } => {
             let commit = group_host::commit_transaction_here(shard, partition, &claim, *request);

@@ -10,6 +10,7 @@
 use crate::controller::decide::{Change, ChangeReply};
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::share::ShareCoordinator;
 use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
@@ -216,10 +217,12 @@ pub async fn apply_image<D: Disk>(shard: &ShardRef<D>, image: Arc<MetadataImage>
     let before = shard.borrow_mut().take_image(image);
     shard.borrow_mut().drop_orphans::<GroupCoordinator>();
     shard.borrow_mut().drop_orphans::<TransactionCoordinator>();
+    shard.borrow_mut().drop_orphans::<ShareCoordinator>();
     shard.borrow_mut().forget_offsets_of_deleted(&before);
     shard.borrow_mut().show_topics_to_groups();
     coordinator_load::start_all::<D, GroupCoordinator>(shard);
     coordinator_load::start_all::<D, TransactionCoordinator>(shard);
+    coordinator_load::start_all::<D, ShareCoordinator>(shard);
 }
 
 async fn open_partitions<D: Disk>(

@@ -7,6 +7,7 @@
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::group::topics::Topics;
+use crate::coordinator::share::ShareCoordinator;
 use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
@@ -117,6 +118,7 @@ pub struct Shard<D: Disk> {
     pub stats: Stats,
     pub groups: Host<GroupCoordinator>,
     pub transactions: Host<TransactionCoordinator>,
+    pub share_states: Host<ShareCoordinator>,
     pub markers: MarkerQueue,
     /// Batches that wait for a transaction coordinator.
     pub held: HeldBatches,
@@ -207,6 +209,7 @@ impl<D: Disk> Shard<D> {
             stats: Stats::default(),
             groups: Host::default(),
             transactions: Host::default(),
+            share_states: Host::default(),
             markers: MarkerQueue::default(),
             held: HeldBatches::default(),
             guards: Guards::default(),
@@ -351,11 +354,13 @@ impl<D: Disk> Shard<D> {
             }
             PartToken::Request { key, part, .. } => self.on_appended(key, part, outcome),
             PartToken::Coordinator { partition } => {
+                let code = outcome.code;
                 if self.transactions.holds(&partition) {
-                    let code = outcome.code;
                     self.on_coordinator_appended::<TransactionCoordinator>(partition, code);
+                } else if self.share_states.holds(&partition) {
+                    self.on_coordinator_appended::<ShareCoordinator>(partition, code);
                 } else {
-                    self.on_coordinator_appended::<GroupCoordinator>(partition, outcome.code);
+                    self.on_coordinator_appended::<GroupCoordinator>(partition, code);
                 }
             }
             PartToken::Task { id } => {

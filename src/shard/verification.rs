@@ -93,7 +93,7 @@ pub struct Pauses {
 
 impl Pauses {
     /// Completes once `tick` sees `due_us`.
-    fn until(&mut self, due_us: u64) -> oneshot::Receiver<()> {
+    pub(super) fn until(&mut self, due_us: u64) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.waiting.push((due_us, sender));
         receiver

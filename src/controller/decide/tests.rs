@@ -1,5 +1,5 @@
 use super::*;
-use crate::controller::image::OFFSETS_TOPIC;
+use crate::controller::image::{OFFSETS_TOPIC, SHARE_STATE_TOPIC};
 use crate::model::config_keys::TOPIC_KEYS;
 use crate::model::ids::{CoreId, PartitionId};
 use proptest::prelude::*;
@@ -332,6 +332,11 @@ fn the_brokers_own_topics_fit_the_brokers_there_are() {
     assert_eq!(
         controller.overrides("__transaction_state"),
         "cleanup.policy=compact compression.type=producer min.insync.replicas=1 segment.bytes=104857600"
+    );
+    controller.ask(Change::AutoCreateTopics { names: vec![SHARE_STATE_TOPIC.to_owned()] });
+    assert_eq!(
+        controller.overrides(SHARE_STATE_TOPIC),
+        "cleanup.policy=delete compression.type=producer min.insync.replicas=1 retention.bytes=-1 retention.ms=-1 segment.bytes=104857600"
     );
 }
 

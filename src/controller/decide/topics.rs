@@ -6,7 +6,7 @@ use crate::controller::decide::{
     ChangeReply, Context, CreatedTopic, Decision, DeletedTopic, Refusal, TopicAnswer, topic_name,
 };
 use crate::controller::image::{
-    ConfigMap, MetadataImage, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicImage,
+    ConfigMap, MetadataImage, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, TopicImage,
 };
 use crate::controller::records::{ConfigResource, MetadataRecord, PartitionState};
 use crate::model::broker_config::{BrokerConfig, InternalTopic};
@@ -102,30 +102,46 @@ fn sized_by_broker(name: String, context: &Context<'_>) -> NewTopic {
     let internal = match name.as_str() {
         OFFSETS_TOPIC => config.offsets_topic,
         TRANSACTIONS_TOPIC => config.transactions_topic,
+        SHARE_STATE_TOPIC => config.share_state_topic,
         _ => {
             let (partition_count, replication_factor) = (-1, -1);
             return NewTopic { name, partition_count, replication_factor, ..NewTopic::default() };
         }
     };
     NewTopic {
-        name,
         partition_count: internal.partitions,
         replication_factor: internal.replication_factor.min(brokers),
         assignments: Vec::new(),
-        configs: internal_configs(internal, brokers),
+        configs: internal_configs(&name, internal, brokers),
+        name,
     }
 }
 
 /// Smallest `segment.bytes` of a topic.
 const INTERNAL_SEGMENT_BYTES_MIN: i32 = 1024 * 1024;
 
-fn internal_configs(internal: InternalTopic, brokers: i16) -> Vec<(String, Option<String>)> {
+/// Records of share groups build upon each other, so compaction would lose some: their coordinator
+/// drops what is superseded by itself, and nothing else does.
+const SHARE_STATE_CONFIGS: [(&str, &str); 3] =
+    [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+const COMPACTED_CONFIGS: [(&str, &str); 1] = [("cleanup.policy", "compact")];
+
+fn internal_configs(
+    name: &str,
+    internal: InternalTopic,
+    brokers: i16,
+) -> Vec<(String, Option<String>)> {
     let segment_bytes = internal.segment_bytes.max(INTERNAL_SEGMENT_BYTES_MIN);
     let mut configs = vec![
-        ("cleanup.policy".to_owned(), Some("compact".to_owned())),
         ("compression.type".to_owned(), Some("producer".to_owned())),
         ("segment.bytes".to_owned(), Some(segment_bytes.to_string())),
     ];
+    let cleanup: &[(&str, &str)] = match name {
+        SHARE_STATE_TOPIC => &SHARE_STATE_CONFIGS,
+        _ => &COMPACTED_CONFIGS,
+    };
+    let cleanup = cleanup.iter();
+    configs.extend(cleanup.map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))));
     if let Some(min_insync) = internal.min_insync_replicas {
         let min_insync = min_insync.min(brokers);
         configs.push(("min.insync.replicas".to_owned(), Some(min_insync.to_string())));
