@@ -138,6 +138,7 @@ fn decode(frame: &Bytes, produce: &mut ProduceRequestView, fetch: &mut FetchRequ
             DescribeProducers describe_producers DescribeProducersRequest;
             DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest;
             DescribeTransactions describe_transactions DescribeTransactionsRequest;
+            DescribeQuorum describe_quorum DescribeQuorumRequest;
             ElectLeaders elect_leaders ElectLeadersRequest;
             EndTxn end_txn EndTxnRequest;
             FindCoordinator find_coordinator FindCoordinatorRequest;
@@ -148,6 +149,7 @@ fn decode(frame: &Bytes, produce: &mut ProduceRequestView, fetch: &mut FetchRequ
             LeaveGroup leave_group LeaveGroupRequest;
             ListGroups list_groups ListGroupsRequest;
             ListOffsets list_offsets ListOffsetsRequest;
+            ListConfigResources list_config_resources ListConfigResourcesRequest;
             ListPartitionReassignments list_partition_reassignments
                 ListPartitionReassignmentsRequest;
             ListTransactions list_transactions ListTransactionsRequest;

@@ -10,12 +10,12 @@ use crate::api::{
     alter_replica_log_dirs, api_versions, consumer_group_describe, consumer_group_heartbeat,
     create_acls, create_partitions, create_topics, delete_acls, delete_groups, delete_records,
     delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_producers, describe_topic_partitions, describe_transactions,
-    elect_leaders, end_txn, fetch, find_coordinator, heartbeat, incremental_alter_configs,
-    init_producer_id, join_group, leave_group, list_groups, list_offsets,
-    list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete,
-    offset_fetch, offset_for_leader_epoch, produce, sync_group, txn_offset_commit,
-    write_txn_markers,
+    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions,
+    describe_transactions, elect_leaders, end_txn, fetch, find_coordinator, heartbeat,
+    incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources,
+    list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    txn_offset_commit, write_txn_markers,
 };
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
@@ -101,12 +101,14 @@ serve! {
         AlterPartitionReassignments 0..=1 => alter_partition_reassignments;
         ListPartitionReassignments 0..=0 => list_partition_reassignments;
         OffsetDelete 0..=0 => offset_delete;
+        DescribeQuorum 0..=2 => describe_quorum;
         DescribeCluster 0..=2 => describe_cluster;
         DescribeProducers 0..=0 => describe_producers;
         DescribeTransactions 0..=0 => describe_transactions;
         ListTransactions 0..=2 => list_transactions;
         ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
         ConsumerGroupDescribe 0..=1 => consumer_group_describe;
+        ListConfigResources 0..=1 => list_config_resources;
         DescribeTopicPartitions 0..=0 => describe_topic_partitions;
     }
 }

@@ -26,6 +26,7 @@ pub mod describe_configs; // 32
 pub mod describe_groups; // 15
 pub mod describe_log_dirs; // 35
 pub mod describe_producers; // 61
+pub mod describe_quorum; // 55
 pub mod describe_topic_partitions; // 75
 pub mod describe_transactions; // 65
 pub mod dispatch; // frames to handlers; the table of APIs and versions
@@ -38,6 +39,7 @@ pub mod incremental_alter_configs; // 44
 pub mod init_producer_id; // 22
 pub mod join_group; // 11
 pub mod leave_group; // 13
+pub mod list_config_resources; // 74
 pub mod list_groups; // 16
 pub mod list_offsets; // 2
 pub mod list_partition_reassignments; // 46

@@ -47,6 +47,8 @@ pub struct MetadataImage {
     next_producer_id: ProducerId,
     load: Arc<BTreeMap<(BrokerId, CoreId), usize>>,
     partition_count: usize,
+    /// Records applied so far: the end of the log that this is the image of.
+    end: u64,
 }
 
 /// One topic.
@@ -105,6 +107,7 @@ impl MetadataImage {
             next_producer_id: ProducerId(0),
             load: Arc::default(),
             partition_count: 0,
+            end: 0,
         };
         image.resolve_defaults();
         image
@@ -222,6 +225,11 @@ impl MetadataImage {
         self.next_producer_id
     }
 
+    /// One past the offset of the last record applied.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Applies one record. An error leaves the image as it was.
     pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
         assert!(self.names.len() == self.topics.len());
@@ -244,6 +252,7 @@ impl MetadataImage {
                 self.next_producer_id = *next;
             }
         }
+        self.end += 1;
         assert!(self.names.len() == self.topics.len());
         Ok(())
     }

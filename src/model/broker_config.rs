@@ -185,6 +185,11 @@ impl BrokerConfig {
     pub fn advertised(&self, local: SocketAddr) -> Endpoint {
         self.listeners.advertised(local)
     }
+
+    /// Name of the listener that a client reached at `local`.
+    pub fn listener_name(&self, local: SocketAddr) -> &str {
+        self.listeners.name(local)
+    }
 }
 
 impl Default for BrokerConfig {

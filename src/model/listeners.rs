@@ -132,11 +132,20 @@ impl Listeners {
 
     /// What a client that reached us at `local` is told.
     pub fn advertised(&self, local: SocketAddr) -> Endpoint {
-        let listener = self.listeners.iter().find(|listener| listener.bind.port == local.port());
-        listener.and_then(|listener| listener.advertised.clone()).unwrap_or_else(|| Endpoint {
-            host: local.ip().to_canonical().to_string(),
-            port: local.port(),
+        self.at(local).and_then(|listener| listener.advertised.clone()).unwrap_or_else(|| {
+            Endpoint { host: local.ip().to_canonical().to_string(), port: local.port() }
         })
+    }
+
+    /// Name of the listener that a client reached at `local`.
+    pub fn name(&self, local: SocketAddr) -> &str {
+        let chosen_by_the_kernel = || self.listeners.iter().find(|known| known.bind.port == 0);
+        let listener = self.at(local).or_else(chosen_by_the_kernel).or(self.listeners.first());
+        listener.map_or("", |listener| listener.name.as_str())
+    }
+
+    fn at(&self, local: SocketAddr) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.bind.port == local.port())
     }
 }
 

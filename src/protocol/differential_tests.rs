@@ -180,6 +180,7 @@ tests! {
     describe_groups: DescribeGroupsRequest;
     describe_log_dirs: DescribeLogDirsRequest;
     describe_producers: DescribeProducersRequest;
+    describe_quorum: DescribeQuorumRequest;
     describe_topic_partitions: DescribeTopicPartitionsRequest;
     describe_transactions: DescribeTransactionsRequest;
     elect_leaders: ElectLeadersRequest;
@@ -191,6 +192,7 @@ tests! {
     init_producer_id: InitProducerIdRequest;
     join_group: JoinGroupRequest;
     leave_group: LeaveGroupRequest;
+    list_config_resources: ListConfigResourcesRequest;
     list_groups: ListGroupsRequest;
     list_offsets: ListOffsetsRequest;
     list_partition_reassignments: ListPartitionReassignmentsRequest;

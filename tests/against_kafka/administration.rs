@@ -1,4 +1,5 @@
-//! What a cluster of one broker cannot do, and says as Kafka says it: elections, moves, ACLs.
+//! A cluster of one broker: its quorum, its resources, and what it cannot do and says as Kafka says
+//! it: elections, moves, ACLs.
 
 use highwater::protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
@@ -10,8 +11,13 @@ use highwater::protocol::messages::create_acls::{AclCreation, CreateAclsRequest}
 use highwater::protocol::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use highwater::protocol::messages::describe_acls::DescribeAclsRequest;
 use highwater::protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
+use highwater::protocol::messages::describe_quorum::{
+    DescribeQuorumRequest, WantedPartition, WantedTopic,
+};
 use highwater::protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
+use highwater::protocol::messages::list_config_resources::ListConfigResourcesRequest;
 
+use crate::mask::mask_values;
 use crate::{Pair, Side};
 
 const TOPIC: &str = "administered";
@@ -22,6 +28,8 @@ pub(crate) fn run(pair: &mut Pair) {
     reassignments(pair);
     log_directories(pair);
     acls(pair);
+    quorum(pair);
+    resources(pair);
 }
 
 fn elect(election_type: i8, topics: Option<&[(&str, &[i32])]>) -> ElectLeadersRequest {
@@ -149,4 +157,68 @@ fn acls(pair: &mut Pair) {
     };
     let request = DeleteAclsRequest { filters: vec![filter] };
     pair.case("ACLs are deleted without an authorizer", move |side| side.ask(&request, 2));
+}
+
+/// A topic's name and partitions.
+type Partitions<'a> = (&'a str, &'a [i32]);
+
+fn quorum_of(topics: &[Partitions<'_>]) -> DescribeQuorumRequest {
+    let wanted = |(name, partitions): &Partitions<'_>| WantedTopic {
+        topic_name: (*name).to_owned(),
+        partitions: partitions
+            .iter()
+            .map(|partition_index| WantedPartition { partition_index: *partition_index })
+            .collect(),
+    };
+    DescribeQuorumRequest { topics: topics.iter().map(wanted).collect() }
+}
+
+/// How far the log is, and since when, is each broker's own.
+fn described_quorum(side: &mut Side, topics: &[Partitions<'_>], version: i16) -> String {
+    let own = ["high_watermark", "last_caught_up_timestamp", "leader_epoch", "log_end_offset"];
+    let own = own.into_iter().chain(["name", "replica_directory_id"]);
+    // Version 0 has no times: both sides then show what an absent one is read as.
+    let timed: &[&str] = if version > 0 { &["last_fetch_timestamp"] } else { &[] };
+    let own = own.chain(timed.iter().copied());
+    own.fold(side.ask(&quorum_of(topics), version), |text, field| mask_values(&text, field))
+}
+
+fn quorum(pair: &mut Pair) {
+    const LOG: &str = "__cluster_metadata";
+    let cases: [(&str, &[Partitions<'_>], i16); 6] = [
+        ("the quorum", &[(LOG, &[0])], 2),
+        ("the quorum, version 1", &[(LOG, &[0])], 1),
+        ("the quorum, version 0", &[(LOG, &[0])], 0),
+        ("the quorum of another partition", &[(LOG, &[1])], 2),
+        ("the quorum of a topic", &[(TOPIC, &[0, 1])], 2),
+        ("the quorum of nothing", &[], 2),
+    ];
+    for (name, topics, version) in cases {
+        pair.case(name, move |side| described_quorum(side, topics, version));
+    }
+}
+
+fn listed(side: &mut Side, resource_types: &[i8], version: i16) -> String {
+    let request = ListConfigResourcesRequest { resource_types: resource_types.to_vec() };
+    let mut answer = side.call(&request, version);
+    // Topics and groups of other cases come and go.
+    answer.config_resources.retain(|resource| {
+        !matches!(resource.resource_type, 2 | 32) || resource.resource_name == TOPIC
+    });
+    answer.config_resources.sort_by_key(|resource| resource.resource_type);
+    format!("{answer:?}")
+}
+
+fn resources(pair: &mut Pair) {
+    let cases: [(&str, &[i8], i16); 6] = [
+        ("topics and brokers have configurations", &[2, 4], 1),
+        ("client metrics are listed by version 0", &[], 0),
+        ("groups and client metrics", &[32, 16], 1),
+        ("resources of an unknown type", &[3], 1),
+        ("loggers have configurations", &[8], 1),
+        ("every resource", &[], 1),
+    ];
+    for (name, types, version) in cases {
+        pair.case(name, move |side| listed(side, types, version));
+    }
 }

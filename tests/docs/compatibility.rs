@@ -48,8 +48,7 @@ const AREAS: &[(&[i16], &str)] = &[
     (&[50, 51], "SCRAM users"),
     (&[48, 49], "quotas"),
     (&[76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92], "share groups"),
-    (&[55, 57, 64, 80, 81], "several brokers"),
-    (&[74], "client metrics"),
+    (&[57, 64, 80, 81], "several brokers"),
 ];
 
 const NO_AUTHORIZER: &str = "SECURITY_DISABLED, as Kafka without an authorizer";
@@ -65,6 +64,7 @@ const NOTES: &[(ApiKey, &str)] = &[
     (ApiKey::CreateAcls, NO_AUTHORIZER),
     (ApiKey::DeleteAcls, NO_AUTHORIZER),
     (ApiKey::AlterReplicaLogDirs, "a broker has one log directory"),
+    (ApiKey::DescribeQuorum, "one voter, which leads"),
     (ApiKey::ElectLeaders, "never needed: there is one broker"),
     (ApiKey::AlterPartitionReassignments, "nowhere to move to: there is one broker"),
     (ApiKey::ListPartitionReassignments, "always empty: there is one broker"),
