@@ -23,8 +23,10 @@ pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 /// Bits of READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: all that can be done to a
 /// group.
 pub const ALL_GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
-/// Why there are no ACLs.
-pub const NO_AUTHORIZER: &str = "No Authorizer is configured on the broker.";
+/// Why no ACLs can be shown, in Kafka's words.
+pub const NO_AUTHORIZER: &str = "No Authorizer is configured on the broker";
+/// Why no ACLs can be changed, in Kafka's words.
+pub const NO_AUTHORIZER_TO_CHANGE: &str = "No Authorizer is configured.";
 /// The operations were not asked for.
 pub const NO_OPERATIONS: i32 = i32::MIN;
 

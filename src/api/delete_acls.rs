@@ -2,7 +2,7 @@
 //!
 //! Without an authorizer there are none, and Kafka says so.
 
-use crate::api::answers::NO_AUTHORIZER;
+use crate::api::answers::NO_AUTHORIZER_TO_CHANGE;
 use crate::api::context::RequestContext;
 use crate::model::errors::KafkaCode;
 use crate::protocol::messages::delete_acls::{
@@ -17,7 +17,7 @@ pub async fn handle<D: Disk>(
 ) -> DeleteAclsResponse {
     let refused = DeleteAclsFilterResult {
         error_code: KafkaCode::SecurityDisabled.number(),
-        error_message: Some(NO_AUTHORIZER.to_owned()),
+        error_message: Some(NO_AUTHORIZER_TO_CHANGE.to_owned()),
         ..DeleteAclsFilterResult::default()
     };
     let filter_results = vec![refused; request.filters.len()];

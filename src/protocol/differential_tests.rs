@@ -205,8 +205,6 @@ tests! {
     produce: ProduceRequest;
     sasl_authenticate: SaslAuthenticateRequest;
     sasl_handshake: SaslHandshakeRequest;
-    share_acknowledge: ShareAcknowledgeRequest;
-    share_fetch: ShareFetchRequest;
     sync_group: SyncGroupRequest;
     txn_offset_commit: TxnOffsetCommitRequest;
     write_txn_markers: WriteTxnMarkersRequest;

@@ -197,11 +197,6 @@ pub enum ShardMessage {
     Wake {
         fetches: Vec<(ParkedKey, u32)>,
     },
-    /// A share fetch that waits on a connection may find something.
-    WakeShare {
-        place: usize,
-        poll: u64,
-    },
     Ask {
         id: u64,
         question: Box<Question>,

@@ -4,13 +4,14 @@
 //! the partition's owner forget what it holds in memory: it reads the state anew with the next
 //! request of a member, and locks of before are void.
 
-use crate::coordinator::share::{ShareAnswer, ShareKey, ShareRequest, ShareSummary};
+use crate::coordinator::share::{ShareAnswer, ShareKey, ShareRequest};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::TopicPartition;
 use crate::shard::shard::ShardRef;
-use crate::shard::share_calls::{self, ShareCall};
 use crate::shard::share_host::ask_share_state;
 use crate::storage::disk::Disk;
+
+pub use crate::coordinator::share::ShareSummary;
 
 /// A start offset that the first reader chooses, as `share.auto.offset.reset` says.
 pub const START_UNSET: i64 = -1;
@@ -30,7 +31,7 @@ pub async fn initialize<D: Disk>(
 ) -> Result<(), KafkaCode> {
     let key = ShareKey { group: group.to_owned(), partition };
     let request = ShareRequest::Initialize { key: key.clone(), state_epoch, start_offset };
-    changed(shard, &key, ask_share_state(shard, &key, request).await).await
+    done(ask_share_state(shard, &key, request).await)
 }
 
 /// Sets the start offset of a group without members anew: what was in flight or acknowledged at or
@@ -62,7 +63,7 @@ pub async fn delete<D: Disk>(
 ) -> Result<(), KafkaCode> {
     let key = ShareKey { group: group.to_owned(), partition };
     let request = ShareRequest::Delete { key: key.clone() };
-    changed(shard, &key, ask_share_state(shard, &key, request).await).await
+    done(ask_share_state(shard, &key, request).await)
 }
 
 /// Where a group stands in a partition; -1 everywhere when it is not known.
@@ -83,22 +84,10 @@ pub async fn read_summary<D: Disk>(
     }
 }
 
-/// Lets the partition's owner know of a change.
-async fn changed<D: Disk>(
-    shard: &ShardRef<D>,
-    key: &ShareKey,
-    answer: ShareAnswer,
-) -> Result<(), KafkaCode> {
+fn done(answer: ShareAnswer) -> Result<(), KafkaCode> {
     match answer {
-        ShareAnswer::Unchanged => return Ok(()),
-        ShareAnswer::Done => {}
-        ShareAnswer::Refused(code) => return Err(code),
+        ShareAnswer::Done => Ok(()),
+        ShareAnswer::Refused(code) => Err(code),
         other => unreachable!("a change of the state is not answered by {other:?}"),
     }
-    let owner = shard.borrow().image.owner_of(&key.partition);
-    if let Some(core) = owner {
-        let (group, partition) = (key.group.clone(), key.partition);
-        share_calls::call(shard, core, ShareCall::Forget { group, partition }).await;
-    }
-    Ok(())
 }

@@ -112,18 +112,10 @@ impl SimBroker {
 
     /// A client connected to one core.
     pub fn connect(&self, core: usize) -> SimClient {
-        self.connector()(core)
-    }
-
-    /// Connects clients from within a task.
-    pub fn connector(&self) -> impl Fn(usize) -> SimClient + 'static {
-        let wiring = Rc::clone(&self.wiring);
-        move |core| {
-            let address = ADDRESS.parse().expect("a literal address");
-            let shard = wiring.cores[core].clone();
-            let id = shard.borrow_mut().on_connect(address, address).expect("far from the limit");
-            SimClient { wiring: Rc::clone(&wiring), core, id, correlation_id: 0 }
-        }
+        let address = ADDRESS.parse().expect("a literal address");
+        let shard = self.wiring.cores[core].clone();
+        let id = shard.borrow_mut().on_connect(address, address).expect("far from the limit");
+        SimClient { wiring: Rc::clone(&self.wiring), core, id, correlation_id: 0 }
     }
 }
 
@@ -262,11 +254,6 @@ impl SimClient {
         let header = ResponseHeader::decode(&mut reader, R::KEY, version).expect("our own answer");
         assert!(header.correlation_id == self.correlation_id, "answers leave in request order");
         Some(R::Response::decode(&mut reader, version).expect("our own answer"))
-    }
-
-    /// Closes the connection, whatever is still to be answered.
-    pub fn disconnect(self) {
-        self.wiring.cores[self.core].borrow_mut().on_disconnect(self.id);
     }
 
     /// Hands the broker any bytes at all; true while it still reads from this client.

@@ -198,18 +198,18 @@ impl ProducerState {
     /// Notes a marker that ends a producer's transaction; returns where the transaction began.
     pub fn on_marker(
         &mut self,
-        id: ProducerId,
-        epoch: ProducerEpoch,
+        marker: &ProducerBatch,
         coordinator_epoch: i32,
         now_ms: i64,
     ) -> Option<Offset> {
-        let producer = self.producer(id, epoch);
-        if epoch > producer.epoch {
-            producer.epoch = epoch;
+        let producer = self.producer(marker.id, marker.epoch);
+        if marker.epoch > producer.epoch {
+            producer.epoch = marker.epoch;
             producer.batch_count = 0;
             producer.batches = Default::default();
         }
         producer.coordinator_epoch = coordinator_epoch;
+        producer.last_timestamp_ms = marker.max_timestamp_ms;
         producer.updated_ms = now_ms;
         producer.open_transaction.take()
     }
@@ -465,13 +465,13 @@ mod tests {
         let mut open: Vec<_> = state.open_transactions().map(|(id, first)| (id.0, first)).collect();
         open.sort_unstable();
         assert_eq!(open, [(7, Offset::new(5)), (8, Offset::new(6))]);
-        let began = state.on_marker(ProducerId(7), ProducerEpoch(0), 1, 0);
+        let began = state.on_marker(&batch(7, 0, -1, 1, 8), 1, 0);
         assert_eq!(began, Some(Offset::new(5)));
         assert!(!state.has_open_transaction(ProducerId(7), ProducerEpoch(0)));
         assert!(state.has_open_transaction(ProducerId(8), ProducerEpoch(0)));
         assert_eq!(state.check(&batch(7, 0, 2, 1, 9)), SequenceVerdict::Append);
         // A marker under a newer epoch (KIP-890) starts the sequences again.
-        state.on_marker(ProducerId(8), ProducerEpoch(1), 1, 0);
+        state.on_marker(&batch(8, 1, -1, 1, 9), 1, 0);
         assert_eq!(state.check(&batch(8, 1, 0, 1, 9)), SequenceVerdict::Append);
         assert_eq!(state.check(&batch(8, 1, 1, 1, 9)), out_of_order(0));
     }

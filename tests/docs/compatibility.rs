@@ -4,11 +4,15 @@
 #[path = "../against_kafka/differences.rs"]
 mod differences;
 
+#[path = "../tools_against_kafka/differences.rs"]
+mod tool_differences;
+
 use differences::DIFFERENCES;
 use highwater::api::dispatch::SERVED;
 use highwater::protocol::api_key::ApiKey;
 use std::fmt::Write;
 use std::path::Path;
+use tool_differences::DIFFERENCES as TOOL_DIFFERENCES;
 
 const HEAD: &str = "\
 # Compatibility
@@ -120,7 +124,8 @@ pub(crate) fn page() -> String {
         take an epoch for each\ntransaction (`transaction.version` 2, KIP-890), the others one for \
         each producer.\n\n\
         The command-line tools of Apache Kafka {tools} and kcat run in `tests/kafka_tools.rs`, \
-        DumpLogSegments\nagainst the files of a stopped and of a killed broker among them.\n",
+        DumpLogSegments\nagainst the files of a stopped and of a killed broker among them.\n\n{}",
+        command_lines(),
     )
     .unwrap();
     page
@@ -136,6 +141,24 @@ fn answers(cases: &str) -> String {
     );
     for difference in DIFFERENCES {
         assert!(!difference.cases.is_empty(), "{}", difference.what);
+        writeln!(section, "| {} | {} |", difference.what, difference.reason).unwrap();
+    }
+    section
+}
+
+/// Where a command line prints something else, from the list that the test is held to.
+fn command_lines() -> String {
+    let lines = number_after("tests/tools_against_kafka.rs", "const LINES_MIN: usize = ");
+    let mut section = format!(
+        "## Command lines\n\nMore than {lines} lines of Kafka's command-line tools, wrong ones \
+        among them, run against Highwater\nand against Apache Kafka 4.1 \
+        (`tests/tools_against_kafka.rs`). Both print the same, apart from ids,\ntimes and places, \
+        but for these.\n\n| Command line | How and why the output differs |\n|---|---|\n"
+    );
+    for difference in TOOL_DIFFERENCES {
+        let is_known = !difference.commands.is_empty() && !difference.lines.is_empty();
+        let is_sign = |end: char| end.is_ascii_punctuation();
+        assert!(is_known && difference.common_up_to.is_none_or(is_sign), "{}", difference.what);
         writeln!(section, "| {} | {} |", difference.what, difference.reason).unwrap();
     }
     section

@@ -331,7 +331,7 @@ fn the_brokers_own_topics_fit_the_brokers_there_are() {
     assert!(offsets.is_internal && offsets.config.cleanup.compact);
     assert_eq!(
         controller.overrides("__transaction_state"),
-        "cleanup.policy=compact compression.type=producer min.insync.replicas=1 segment.bytes=104857600"
+        "cleanup.policy=compact compression.type=uncompressed min.insync.replicas=1 segment.bytes=104857600 unclean.leader.election.enable=false"
     );
     controller.ask(Change::AutoCreateTopics { names: vec![SHARE_STATE_TOPIC.to_owned()] });
     assert_eq!(

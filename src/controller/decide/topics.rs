@@ -122,9 +122,19 @@ const INTERNAL_SEGMENT_BYTES_MIN: i32 = 1024 * 1024;
 
 /// Records of share groups build upon each other, so compaction would lose some: their coordinator
 /// drops what is superseded by itself, and nothing else does.
-const SHARE_STATE_CONFIGS: [(&str, &str); 3] =
-    [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
-const COMPACTED_CONFIGS: [(&str, &str); 1] = [("cleanup.policy", "compact")];
+const SHARE_STATE_CONFIGS: [(&str, &str); 4] = [
+    ("cleanup.policy", "delete"),
+    ("compression.type", "producer"),
+    ("retention.ms", "-1"),
+    ("retention.bytes", "-1"),
+];
+const TRANSACTIONS_CONFIGS: [(&str, &str); 3] = [
+    ("cleanup.policy", "compact"),
+    ("compression.type", "uncompressed"),
+    ("unclean.leader.election.enable", "false"),
+];
+const OFFSETS_CONFIGS: [(&str, &str); 2] =
+    [("cleanup.policy", "compact"), ("compression.type", "producer")];
 
 fn internal_configs(
     name: &str,
@@ -132,16 +142,14 @@ fn internal_configs(
     brokers: i16,
 ) -> Vec<(String, Option<String>)> {
     let segment_bytes = internal.segment_bytes.max(INTERNAL_SEGMENT_BYTES_MIN);
-    let mut configs = vec![
-        ("compression.type".to_owned(), Some("producer".to_owned())),
-        ("segment.bytes".to_owned(), Some(segment_bytes.to_string())),
-    ];
-    let cleanup: &[(&str, &str)] = match name {
+    let mut configs = vec![("segment.bytes".to_owned(), Some(segment_bytes.to_string()))];
+    let own: &[(&str, &str)] = match name {
         SHARE_STATE_TOPIC => &SHARE_STATE_CONFIGS,
-        _ => &COMPACTED_CONFIGS,
+        TRANSACTIONS_TOPIC => &TRANSACTIONS_CONFIGS,
+        _ => &OFFSETS_CONFIGS,
     };
-    let cleanup = cleanup.iter();
-    configs.extend(cleanup.map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))));
+    let own = own.iter();
+    configs.extend(own.map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))));
     if let Some(min_insync) = internal.min_insync_replicas {
         let min_insync = min_insync.min(brokers);
         configs.push(("min.insync.replicas".to_owned(), Some(min_insync.to_string())));

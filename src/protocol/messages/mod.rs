@@ -48,8 +48,6 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
-pub mod share_acknowledge;
-pub mod share_fetch;
 pub mod sync_group;
 pub mod txn_offset_commit;
 pub mod write_txn_markers;

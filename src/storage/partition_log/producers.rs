@@ -78,13 +78,13 @@ impl<D: Disk> PartitionLog<D> {
         }
         self.snapshots.begin_at(base_offset);
         let produced = producer_batch(header, base_offset);
-        let (id, epoch) = (produced.id, produced.epoch);
+        let id = produced.id;
         if !header.attributes().is_control() {
             if self.producers.on_batch(&produced, now_ms) {
                 self.transactions.begin(id, base_offset);
             }
         } else if let Some((marker, coordinator_epoch)) = TransactionMarker::of(batch)
-            && let Some(first) = self.producers.on_marker(id, epoch, coordinator_epoch, now_ms)
+            && let Some(first) = self.producers.on_marker(&produced, coordinator_epoch, now_ms)
         {
             let is_commit = marker == TransactionMarker::Commit;
             self.transactions.end(id, first, base_offset, is_commit);
