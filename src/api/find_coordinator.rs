@@ -1,13 +1,13 @@
-//! FindCoordinator: where the requests of a group or a transactional id go. One broker, so it is
-//! always this one; what the answer settles is that `__consumer_offsets` or `__transaction_state`
-//! exists (they are made on first use).
-//!
-//! Share groups have no coordinator here and are told so.
+//! FindCoordinator: where the requests of a group, a transactional id or a share partition's state
+//! go. One broker, so it is always this one; what the answer settles is that `__consumer_offsets`,
+//! `__transaction_state` or `__share_group_state` exists (they are made on first use).
 
 use crate::api::context::RequestContext;
 use crate::controller::decide::Change;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::share::ShareCoordinator;
 use crate::coordinator::transaction::TransactionCoordinator;
+use crate::model::base64url::decode_uuid;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::protocol::messages::find_coordinator::{
@@ -20,8 +20,12 @@ use crate::storage::disk::Disk;
 /// First version that asks for many keys at once (KIP-699).
 const MANY_KEYS_SINCE: i16 = 4;
 
+/// First version that asks for share coordinators (KIP-932).
+const SHARE_SINCE: i16 = 6;
+
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
 
 /// Answers FindCoordinator.
 pub async fn handle<D: Disk>(
@@ -60,9 +64,22 @@ async fn find<D: Disk>(
     let found = match key_type {
         GROUP => make_coordinators::<D, GroupCoordinator>(context, key).await,
         TRANSACTION => make_coordinators::<D, TransactionCoordinator>(context, key).await,
+        SHARE if context.version >= SHARE_SINCE && is_share_key(key) => {
+            make_coordinators::<D, ShareCoordinator>(context, key).await
+        }
         _ => return Err(KafkaCode::InvalidRequest),
     };
     found.map(|_| ()).ok_or(KafkaCode::CoordinatorNotAvailable)
+}
+
+/// `groupId:topicId:partition`, as Kafka reads it: a group id with a colon in it has no such key.
+fn is_share_key(key: &str) -> bool {
+    let mut parts = key.split(':');
+    let (group, topic, partition) = (parts.next(), parts.next(), parts.next());
+    parts.next().is_none()
+        && group.is_some_and(|group| !group.trim().is_empty())
+        && topic.is_some_and(|topic| decode_uuid(topic).is_some())
+        && partition.is_some_and(|partition| partition.parse::<i32>().is_ok())
 }
 
 /// The coordinator of a key and its core; its topic is made if it is missing.
@@ -101,5 +118,24 @@ fn refused(code: KafkaCode, key: String) -> Coordinator {
         port: -1,
         error_code: code.number(),
         error_message: Some(code.message().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_share_key;
+
+    #[test]
+    fn a_share_partition_is_named_by_group_topic_and_index() {
+        assert!(is_share_key("g:AAAAAAAAAAAAAAAAAAAAAQ:0"));
+        for wrong in [
+            "g",
+            ":AAAAAAAAAAAAAAAAAAAAAQ:0",
+            "g:h:AAAAAAAAAAAAAAAAAAAAAQ:0",
+            "g:topic:0",
+            "g:AAAAAAAAAAAAAAAAAAAAAQ:x",
+        ] {
+            assert!(!is_share_key(wrong), "{wrong}");
+        }
     }
 }

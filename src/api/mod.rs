@@ -8,6 +8,7 @@ pub mod add_partitions_to_txn; // 24
 pub mod alter_configs; // 33
 pub mod alter_partition_reassignments; // 45
 pub mod alter_replica_log_dirs; // 34
+pub mod alter_share_group_offsets; // 91
 pub mod answers; // what several handlers answer alike
 pub mod api_versions; // 18
 pub mod consumer_group_describe; // 69
@@ -19,6 +20,7 @@ pub mod create_topics; // 19
 pub mod delete_acls; // 31
 pub mod delete_groups; // 42
 pub mod delete_records; // 21
+pub mod delete_share_group_offsets; // 92
 pub mod delete_topics; // 20
 pub mod describe_acls; // 29
 pub mod describe_cluster; // 60
@@ -27,6 +29,7 @@ pub mod describe_groups; // 15
 pub mod describe_log_dirs; // 35
 pub mod describe_producers; // 61
 pub mod describe_quorum; // 55
+pub mod describe_share_group_offsets; // 90
 pub mod describe_topic_partitions; // 75
 pub mod describe_transactions; // 65
 pub mod dispatch; // frames to handlers; the table of APIs and versions
@@ -50,6 +53,8 @@ pub mod offset_delete; // 47
 pub mod offset_fetch; // 9
 pub mod offset_for_leader_epoch; // 23
 pub mod produce; // 0
+pub mod share_group_describe; // 77
+pub mod share_group_heartbeat; // 76
 pub mod sync_group; // 14
 pub mod transactions; // what transactional requests share
 pub mod txn_offset_commit; // 28

@@ -14,8 +14,11 @@ pub mod transaction;
 /// with the sign bit masked, modulo the number of partitions.
 pub fn partition_of(key: &str, partitions: u32) -> u32 {
     assert!(partitions > 0);
-    let hash = key
-        .encode_utf16()
-        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
-    (hash & 0x7fff_ffff) % partitions
+    (java_hash(key) & 0x7fff_ffff) % partitions
+}
+
+/// Java's `String.hashCode`, which counts UTF-16 units.
+fn java_hash(text: &str) -> u32 {
+    let units = text.encode_utf16();
+    units.fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)))
 }

@@ -108,6 +108,13 @@ pub const GROUP_MEMBERS_MAX: usize = 10_000;
 /// Members of one share group: the top of what `group.share.max.size` may say.
 pub const SHARE_GROUP_MEMBERS_MAX: usize = 1_000;
 
+/// How long a share group waits for the share coordinator before it tells it of a partition again,
+/// in milliseconds (Kafka: twice `offsets.commit.timeout.ms`).
+pub const SHARE_INITIALIZE_RETRY_MS: i64 = 10_000;
+
+/// Partitions of a share group that the share coordinator is asked about at a time.
+pub const SHARE_STATES_AT_ONCE: usize = 64;
+
 /// Rebalances of a group whose reasons are kept.
 pub const GROUP_REBALANCES_KEPT: usize = 10;
 

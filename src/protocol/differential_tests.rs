@@ -164,6 +164,7 @@ tests! {
     alter_configs: AlterConfigsRequest;
     alter_partition_reassignments: AlterPartitionReassignmentsRequest;
     alter_replica_log_dirs: AlterReplicaLogDirsRequest;
+    alter_share_group_offsets: AlterShareGroupOffsetsRequest;
     api_versions: ApiVersionsRequest;
     consumer_group_describe: ConsumerGroupDescribeRequest;
     consumer_group_heartbeat: ConsumerGroupHeartbeatRequest;
@@ -173,6 +174,7 @@ tests! {
     delete_acls: DeleteAclsRequest;
     delete_groups: DeleteGroupsRequest;
     delete_records: DeleteRecordsRequest;
+    delete_share_group_offsets: DeleteShareGroupOffsetsRequest;
     delete_topics: DeleteTopicsRequest;
     describe_acls: DescribeAclsRequest;
     describe_cluster: DescribeClusterRequest;
@@ -181,6 +183,7 @@ tests! {
     describe_log_dirs: DescribeLogDirsRequest;
     describe_producers: DescribeProducersRequest;
     describe_quorum: DescribeQuorumRequest;
+    describe_share_group_offsets: DescribeShareGroupOffsetsRequest;
     describe_topic_partitions: DescribeTopicPartitionsRequest;
     describe_transactions: DescribeTransactionsRequest;
     elect_leaders: ElectLeadersRequest;
@@ -205,6 +208,8 @@ tests! {
     produce: ProduceRequest;
     sasl_authenticate: SaslAuthenticateRequest;
     sasl_handshake: SaslHandshakeRequest;
+    share_group_describe: ShareGroupDescribeRequest;
+    share_group_heartbeat: ShareGroupHeartbeatRequest;
     sync_group: SyncGroupRequest;
     txn_offset_commit: TxnOffsetCommitRequest;
     write_txn_markers: WriteTxnMarkersRequest;

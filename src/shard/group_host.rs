@@ -62,7 +62,8 @@ impl Hosted for GroupCoordinator {
             },
             GroupRecord::Offset { .. }
             | GroupRecord::Group { .. }
-            | GroupRecord::Consumer { .. } => ProducerStamp::NONE,
+            | GroupRecord::Consumer { .. }
+            | GroupRecord::Share { .. } => ProducerStamp::NONE,
         }
     }
 

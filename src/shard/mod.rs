@@ -24,6 +24,7 @@ pub mod routing; // messages from other cores
 pub mod segment_writer; // from memory to segment files
 #[allow(clippy::module_inception, reason = "the shard is this module's one idea")]
 pub mod shard; // the state of one core
+pub mod share_groups; // what share groups want done with that state
 pub mod share_host; // share coordinators among them, and the way to one
 pub mod share_state; // a share partition's state, as group coordinators ask for it
 pub mod signal; // wake-ups under any executor

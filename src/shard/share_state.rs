@@ -4,14 +4,12 @@
 //! the partition's owner forget what it holds in memory: it reads the state anew with the next
 //! request of a member, and locks of before are void.
 
-use crate::coordinator::share::{ShareAnswer, ShareKey, ShareRequest};
+use crate::coordinator::share::{ShareAnswer, ShareKey, ShareRequest, ShareSummary};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::TopicPartition;
 use crate::shard::shard::ShardRef;
 use crate::shard::share_host::ask_share_state;
 use crate::storage::disk::Disk;
-
-pub use crate::coordinator::share::ShareSummary;
 
 /// A start offset that the first reader chooses, as `share.auto.offset.reset` says.
 pub const START_UNSET: i64 = -1;

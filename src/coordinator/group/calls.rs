@@ -6,6 +6,7 @@
 use super::consumer::calls::{ConsumerBeat, ConsumerBeaten, DescribedConsumerGroup, Refusal};
 use super::rebalances::Rebalance;
 use super::records::Producer;
+use super::share::calls::{ShareGroupAnswer, ShareGroupRequest};
 use crate::model::errors::KafkaCode;
 use crate::model::limits::GROUP_TEXT_BYTES_MAX;
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub enum GroupRequest {
     ConsumerHeartbeat(Box<ConsumerBeat>),
     /// Group ids.
     DescribeConsumer(Vec<String>),
+    Share(Box<ShareGroupRequest>),
 }
 
 impl GroupRequest {
@@ -51,6 +53,7 @@ impl GroupRequest {
             | GroupRequest::Describe(_)
             | GroupRequest::DescribeConsumer(_)
             | GroupRequest::List(_) => false,
+            GroupRequest::Share(request) => request.may_write(),
         }
     }
 
@@ -92,7 +95,9 @@ impl GroupRequest {
             GroupRequest::DescribeConsumer(groups) => {
                 groups.iter().try_for_each(|id| check_group(id))
             }
-            GroupRequest::FetchOffsets(_)
+            // Share groups check theirs, since a refusal of theirs has a text.
+            GroupRequest::Share(_)
+            | GroupRequest::FetchOffsets(_)
             | GroupRequest::Describe(_)
             | GroupRequest::List(_)
             | GroupRequest::Delete(_) => Ok(()),
@@ -133,6 +138,7 @@ pub enum GroupAnswer {
     Delete(Vec<(String, KafkaCode)>),
     ConsumerHeartbeat(Result<ConsumerBeaten, Refusal>),
     DescribeConsumer(Vec<Result<DescribedConsumerGroup, Refusal>>),
+    Share(ShareGroupAnswer),
     /// The request as a whole was refused.
     Refused(KafkaCode),
 }
@@ -153,7 +159,8 @@ impl GroupAnswer {
             | GroupAnswer::List(_)
             | GroupAnswer::Delete(_)
             | GroupAnswer::ConsumerHeartbeat(_)
-            | GroupAnswer::DescribeConsumer(_) => KafkaCode::UnknownServerError,
+            | GroupAnswer::DescribeConsumer(_)
+            | GroupAnswer::Share(_) => KafkaCode::UnknownServerError,
         }
     }
 }

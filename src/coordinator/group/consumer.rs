@@ -445,7 +445,8 @@ impl ConsumerGroup {
     }
 }
 
-fn described(assignment: &Assignment, topics: &Topics) -> Vec<DescribedTopic> {
+/// An assignment by the names of its topics, those left out that are gone.
+pub(super) fn described(assignment: &Assignment, topics: &Topics) -> Vec<DescribedTopic> {
     let existing = assignment.iter().filter_map(|(id, set)| {
         let name = topics.name(id)?.to_owned();
         Some(DescribedTopic { id: *id, name, partitions: set.iter().copied().collect() })

@@ -19,12 +19,16 @@ use super::calls::{
     GroupFilter, GroupRequest, Heartbeat, Join, Joined, Leave, LeavingMember, Left, LeftMember,
     ListedGroup, Sync, Synced, TopicResult,
 };
-use super::classic::{CONSUMER, ClassicGroup, DEAD, GroupState};
+use super::classic::{ClassicGroup, DEAD};
 use super::consumer::ConsumerGroup;
 use super::consumer::records::ConsumerRecord;
 use super::expiry::Sweep;
+use super::kinds::Group;
 use super::offsets::Offsets;
 use super::records::GroupRecord;
+use super::share::ShareGroup;
+use super::share::calls::ShareGroupRequest;
+use super::share::records::ShareRecord;
 use super::topics::Topics;
 use super::turn::{Step, Turn};
 use crate::coordinator::replayed::Waiter;
@@ -34,113 +38,6 @@ use crate::model::group_config::{GroupConfig, GroupOverrides};
 use crate::model::limits::{GROUPS_MAX, GROUPS_WOKEN_PER_TURN};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// A group of either protocol.
-#[derive(Debug)]
-pub(super) enum Group {
-    Classic(Box<ClassicGroup>),
-    Consumer(Box<ConsumerGroup>),
-}
-
-impl Group {
-    pub(super) fn classic(id: &str) -> Group {
-        Group::Classic(Box::new(ClassicGroup::new(id)))
-    }
-
-    pub(super) fn consumer(group: ConsumerGroup) -> Group {
-        Group::Consumer(Box::new(group))
-    }
-
-    /// The type's name in ListGroups.
-    fn kind(&self) -> &'static str {
-        match self {
-            Group::Classic(_) => "classic",
-            Group::Consumer(_) => CONSUMER,
-        }
-    }
-
-    fn state_name(&self) -> &'static str {
-        match self {
-            Group::Classic(group) => group.state.name(),
-            Group::Consumer(group) => group.state_name(),
-        }
-    }
-
-    fn protocol_type(&self) -> &str {
-        match self {
-            Group::Classic(group) => group.protocol_type.as_deref().unwrap_or_default(),
-            Group::Consumer(_) => CONSUMER,
-        }
-    }
-
-    fn has_members(&self) -> bool {
-        match self {
-            Group::Classic(group) => group.state != GroupState::Empty,
-            Group::Consumer(group) => !group.is_empty(),
-        }
-    }
-
-    /// Nobody is in the group or on the way into it.
-    pub(super) fn is_idle(&self) -> bool {
-        match self {
-            Group::Classic(group) => {
-                group.state == GroupState::Empty && group.pending_joins.is_empty()
-            }
-            Group::Consumer(group) => group.is_empty(),
-        }
-    }
-
-    fn is_subscribed_to(&self, topic: &str) -> bool {
-        match self {
-            Group::Classic(group) => group.is_subscribed_to(topic),
-            Group::Consumer(group) => group.is_subscribed_to(topic),
-        }
-    }
-
-    /// Everything that the log holds of the group is to go.
-    pub(super) fn write_tombstones(&self, turn: &mut Turn<'_>) {
-        assert!(!self.has_members());
-        match self {
-            Group::Classic(group) => turn.write(group.tombstone()),
-            Group::Consumer(group) => group.tombstones(turn),
-        }
-    }
-
-    fn on_loaded(&mut self, turn: &Turn<'_>) {
-        match self {
-            Group::Classic(group) => group.on_loaded(turn),
-            Group::Consumer(group) => group.on_loaded(turn),
-        }
-    }
-
-    fn assert_sound(&self) {
-        match self {
-            Group::Classic(group) => group.assert_sound(),
-            Group::Consumer(group) => group.assert_sound(),
-        }
-    }
-
-    fn next_deadline_us(&self) -> Option<u64> {
-        match self {
-            Group::Classic(group) => group.next_deadline_us(),
-            Group::Consumer(group) => group.next_deadline_us(),
-        }
-    }
-
-    fn wake_us(&mut self) -> &mut Option<u64> {
-        match self {
-            Group::Classic(group) => &mut group.wake_us,
-            Group::Consumer(group) => &mut group.wake_us,
-        }
-    }
-
-    fn take_waiters(&mut self) -> Vec<Waiter> {
-        match self {
-            Group::Classic(group) => group.take_waiters(),
-            Group::Consumer(_) => Vec::new(),
-        }
-    }
-}
 
 /// The groups of one coordinator partition. One per partition of `__consumer_offsets`, on the core
 /// that owns it.
@@ -205,11 +102,27 @@ impl GroupCoordinator {
                 self.groups.insert(group, Group::Classic(Box::new(replayed)));
             }
             GroupRecord::Group { group, value: None } => {
-                if !matches!(self.groups.get(&group), Some(Group::Consumer(_))) {
+                if !matches!(self.groups.get(&group), Some(Group::Consumer(_) | Group::Share(_))) {
                     self.forget_replayed(group);
                 }
             }
             GroupRecord::Consumer { group, record } => self.replay_consumer(group, record),
+            GroupRecord::Share { group, record } => self.replay_share(group, record),
+        }
+    }
+
+    fn replay_share(&mut self, id: String, record: ShareRecord) {
+        let is_end = record == ShareRecord::Epoch(None);
+        match self.groups.get_mut(&id) {
+            Some(Group::Share(_)) if is_end => self.forget_replayed(id),
+            Some(Group::Share(group)) => group.apply(record),
+            // Only tombstones follow the end of a group, until it is made again.
+            Some(_) | None if record.is_tombstone() => {}
+            Some(_) | None => {
+                let mut group = ShareGroup::new(id.clone());
+                group.apply(record);
+                self.groups.insert(id, Group::share(group));
+            }
         }
     }
 
@@ -219,8 +132,8 @@ impl GroupCoordinator {
             Some(Group::Consumer(_)) if is_end => self.forget_replayed(id),
             Some(Group::Consumer(group)) => group.apply(record),
             // Only tombstones follow the end of a group, until it is made again.
-            Some(Group::Classic(_)) | None if record.is_tombstone() => {}
-            Some(Group::Classic(_)) | None => {
+            Some(_) | None if record.is_tombstone() => {}
+            Some(_) | None => {
                 let mut group = ConsumerGroup::new(id.clone());
                 group.apply(record);
                 self.groups.insert(id, Group::consumer(group));
@@ -260,6 +173,10 @@ impl GroupCoordinator {
     pub fn on_request(&mut self, request: GroupRequest, waiter: Waiter, now: Now) -> Step {
         let config = match &request {
             GroupRequest::ConsumerHeartbeat(beat) => self.config_of(&beat.group),
+            GroupRequest::Share(request) => match &**request {
+                ShareGroupRequest::Heartbeat(beat) => self.config_of(&beat.group),
+                _ => self.config,
+            },
             _ => self.config,
         };
         let mut turn = Turn::new(now, &config);
@@ -306,6 +223,7 @@ impl GroupCoordinator {
                 turn.answer(waiter, GroupAnswer::Delete(deleted));
             }
             GroupRequest::ConsumerHeartbeat(beat) => self.consumer_beat(*beat, waiter, &mut turn),
+            GroupRequest::Share(request) => self.on_share_request(*request, waiter, &mut turn),
             GroupRequest::DescribeConsumer(ids) => {
                 let groups = ids.iter().map(|id| self.describe_consumer(id)).collect();
                 turn.answer(waiter, GroupAnswer::DescribeConsumer(groups));
@@ -319,6 +237,9 @@ impl GroupCoordinator {
         let range = turn.config.session_timeout_min_ms..=turn.config.session_timeout_max_ms;
         let refusal = if !range.contains(&session_ms) {
             Some(KafkaCode::InvalidSessionTimeout)
+        } else if matches!(self.groups.get(&join.group), Some(Group::Share(_))) {
+            let refused = Joined::refused(KafkaCode::InconsistentGroupProtocol, "");
+            return turn.answer(waiter, GroupAnswer::Join(refused));
         } else if self.groups.contains_key(&join.group) {
             None
         } else if !join.member.is_empty() {
@@ -335,7 +256,7 @@ impl GroupCoordinator {
         let Some(join) = self.join_consumer(join, waiter, turn) else { return };
         let id = join.group.clone();
         let group = self.groups.entry(id.clone()).or_insert_with(|| Group::classic(&id));
-        let Group::Classic(group) = group else { unreachable!("join_consumer takes the others") };
+        let Group::Classic(group) = group else { unreachable!("the others were taken before") };
         group.on_join(join, waiter, turn);
         self.settle(&id);
     }
@@ -349,7 +270,9 @@ impl GroupCoordinator {
                 turn.answer(waiter, GroupAnswer::Heartbeat(code));
                 self.settle_member(&beat.group, &beat.member);
             }
-            None => turn.answer(waiter, GroupAnswer::Heartbeat(KafkaCode::UnknownMemberId)),
+            Some(Group::Share(_)) | None => {
+                turn.answer(waiter, GroupAnswer::Heartbeat(KafkaCode::UnknownMemberId));
+            }
         }
     }
 
@@ -361,7 +284,7 @@ impl GroupCoordinator {
                 let synced = group.classic_sync(&sync, &self.topics, turn);
                 turn.answer(waiter, GroupAnswer::Sync(synced));
             }
-            None => {
+            Some(Group::Share(_)) | None => {
                 let refusal = Synced::refused(KafkaCode::UnknownMemberId);
                 turn.answer(waiter, GroupAnswer::Sync(refusal));
             }
@@ -374,7 +297,7 @@ impl GroupCoordinator {
         match self.groups.get_mut(&id) {
             Some(Group::Classic(group)) => group.on_leave(leave, waiter, turn),
             Some(Group::Consumer(_)) => return self.leave_consumer(leave, waiter, turn),
-            None => {
+            Some(Group::Share(_)) | None => {
                 let unknown = |leaving: LeavingMember| LeftMember {
                     member: leaving.member,
                     instance: leaving.instance,
@@ -399,6 +322,7 @@ impl GroupCoordinator {
                 group.refresh_member(&commit.member, turn);
             }
             Some(Group::Consumer(group)) => group.check_commit(&commit)?,
+            Some(Group::Share(_)) => return Err(KafkaCode::GroupIdNotFound),
             None if commit.generation >= 0 && commit.names_missing_group => {
                 return Err(KafkaCode::GroupIdNotFound);
             }
@@ -413,8 +337,12 @@ impl GroupCoordinator {
     }
 
     fn fetch(&self, fetch: FetchOffsets) -> Result<Vec<FetchedTopic>, KafkaCode> {
-        if let Some(Group::Consumer(group)) = self.groups.get(&fetch.group) {
-            group.check_fetch(fetch.member.as_deref(), fetch.member_epoch)?;
+        match self.groups.get(&fetch.group) {
+            Some(Group::Consumer(group)) => {
+                group.check_fetch(fetch.member.as_deref(), fetch.member_epoch)?;
+            }
+            Some(Group::Share(_)) => return Err(KafkaCode::GroupIdNotFound),
+            Some(Group::Classic(_)) | None => {}
         }
         Ok(self.offsets.fetch(fetch))
     }
@@ -425,8 +353,10 @@ impl GroupCoordinator {
         turn: &mut Turn<'_>,
     ) -> Result<Vec<TopicResult>, KafkaCode> {
         let group = self.groups.get(&delete.group).ok_or(KafkaCode::GroupIdNotFound)?;
-        if let Group::Classic(group) = group {
-            group.check_offset_delete()?;
+        match group {
+            Group::Classic(group) => group.check_offset_delete()?,
+            Group::Share(_) => return Err(KafkaCode::GroupIdNotFound),
+            Group::Consumer(_) => {}
         }
         Ok(self.offsets.delete(|topic| group.is_subscribed_to(topic), delete, turn))
     }
@@ -434,7 +364,7 @@ impl GroupCoordinator {
     fn describe(&self, id: String) -> DescribedGroup {
         match self.groups.get(&id) {
             Some(Group::Classic(group)) => group.describe(),
-            Some(Group::Consumer(_)) | None => DescribedGroup {
+            Some(Group::Consumer(_) | Group::Share(_)) | None => DescribedGroup {
                 code: KafkaCode::GroupIdNotFound,
                 group: id,
                 state: DEAD,
@@ -481,6 +411,7 @@ impl GroupCoordinator {
         let config = self.config;
         let mut turn = Turn::new(now, &config);
         self.offsets.delete_topic(topic, &mut turn);
+        self.forget_shared(&mut turn);
         turn.into_step()
     }
 
@@ -507,6 +438,9 @@ impl GroupCoordinator {
                 }
                 Some(Group::Consumer(group)) if group.wake_us == Some(deadline_us) => {
                     self.tick_consumer(&id, &mut turn);
+                }
+                Some(Group::Share(group)) if group.wake_us == Some(deadline_us) => {
+                    self.tick_share(&id, &mut turn);
                 }
                 // The entry of a group that is gone, or is another one now.
                 Some(_) | None => {}
@@ -543,7 +477,7 @@ impl GroupCoordinator {
     pub(super) fn classic_members(&self, id: &str) -> Vec<String> {
         match self.groups.get(id) {
             Some(Group::Classic(group)) => group.members.keys().cloned().collect(),
-            Some(Group::Consumer(_)) | None => Vec::new(),
+            Some(Group::Consumer(_) | Group::Share(_)) | None => Vec::new(),
         }
     }
 

@@ -5,7 +5,8 @@
 //! holds its core: [`super::limits::GROUPS_SWEPT_PER_TURN`] per turn.
 
 use super::classic::{ClassicGroup, GroupState};
-use super::coordinator::{Group, GroupCoordinator};
+use super::coordinator::GroupCoordinator;
+use super::kinds::Group;
 use super::records::CommittedOffset;
 use super::turn::Turn;
 use crate::model::limits::GROUPS_SWEPT_PER_TURN;
@@ -102,6 +103,8 @@ impl GroupCoordinator {
                 !group.is_subscribed_to(topic)
                     && is_expired(offset, group.begin_of_age(offset, age_of), turn)
             }),
+            // A share group has no offsets here and stays until it is deleted (KIP-932).
+            Group::Share(_) => false,
             // Each offset has its own age; topics in use do not age (KIP-848).
             Group::Consumer(group) => {
                 !group.is_subscribed_to(topic) && is_expired(offset, offset.commit_ms, turn)
@@ -114,7 +117,8 @@ impl GroupCoordinator {
             self.offsets.remove(id, &topic, partition, turn);
         }
         let has_pending = self.offsets.pending.has_group(id);
-        if group.is_idle() && !has_pending && self.offsets.of_group(id).is_none() {
+        let may_go = group.is_idle() && !matches!(group, Group::Share(_));
+        if may_go && !has_pending && self.offsets.of_group(id).is_none() {
             group.write_tombstones(turn);
             self.groups.remove(id);
         }

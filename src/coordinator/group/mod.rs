@@ -2,7 +2,8 @@
 //!
 //! One [`GroupCoordinator`] per partition of `__consumer_offsets`, on the core that owns that
 //! partition. Groups of the classic protocol (`classic.rs`) and of the consumer protocol (KIP-848,
-//! `consumer.rs`); a group may move from one to the other and keeps its offsets.
+//! `consumer.rs`), which a group may move between and keep its offsets; share groups (KIP-932,
+//! `share.rs`).
 //!
 //! Why own request and answer structs ([`GroupRequest`], [`GroupAnswer`]) and not the protocol's
 //! messages: the machine must not know wire versions. What differs between versions (a single
@@ -16,12 +17,14 @@ pub mod coordinator;
 mod expiry;
 mod heartbeat;
 mod join;
+mod kinds;
 mod leave;
 mod member;
 mod offsets;
 mod pending;
 pub mod rebalances;
 pub mod records;
+pub mod share;
 mod subscription;
 mod sync;
 pub mod topics;

@@ -11,7 +11,8 @@
 //! - A producer is known here while it has an undecided partition, and no longer.
 
 use super::calls::{CommitTransaction, TopicResult};
-use super::coordinator::{Group, GroupCoordinator};
+use super::coordinator::GroupCoordinator;
+use super::kinds::Group;
 use super::records::{CommittedOffset, GroupRecord};
 use super::turn::Turn;
 use crate::model::errors::KafkaCode;
@@ -147,6 +148,7 @@ impl GroupCoordinator {
         match self.groups.get(&commit.group) {
             Some(Group::Classic(group)) => group.check_transactional_commit(&commit)?,
             Some(Group::Consumer(group)) => group.check_transactional_commit(&commit)?,
+            Some(Group::Share(_)) => return Err(KafkaCode::GroupIdNotFound),
             None if commit.generation >= 0 => return Err(KafkaCode::IllegalGeneration),
             None if self.groups.len() >= GROUPS_MAX => {
                 return Err(KafkaCode::CoordinatorNotAvailable);

@@ -17,11 +17,13 @@
 //! Versions 0 to 4 are read; 3 is written, or 1 for an offset that carries its own expiry. 4 is
 //! the same with compact lengths and tagged fields. A null value is a tombstone.
 //!
-//! Keys 3 to 8 and 16 belong to groups of the consumer protocol: see `consumer/records.rs`. Keys
-//! of other kinds (share and streams groups) decode to `None`: this broker does not serve them.
+//! Keys 3 to 8 and 16 belong to groups of the consumer protocol: see `consumer/records.rs`; 10 to
+//! 15 to share groups: see `share/records.rs`. Keys of other kinds (streams groups) decode to
+//! `None`: this broker does not serve them.
 
 use super::consumer::records::ConsumerRecord;
 use super::member::Member;
+use super::share::records::ShareRecord;
 use crate::coordinator::replayed::KeyValue;
 use crate::model::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::primitive::{DecodeError, EncodeError, LengthForm, Reader, Sink, Writer};
@@ -62,6 +64,10 @@ pub enum GroupRecord {
     Consumer {
         group: String,
         record: ConsumerRecord,
+    },
+    Share {
+        group: String,
+        record: ShareRecord,
     },
 }
 
@@ -154,6 +160,7 @@ impl GroupRecord {
                 value.as_ref().map(encode_group).transpose()?
             }
             GroupRecord::Consumer { group, record } => return record.encode(group),
+            GroupRecord::Share { group, record } => return record.encode(group),
         };
         Ok(KeyValue { key: key.finish()?.into_bytes(), value })
     }
@@ -176,6 +183,9 @@ impl GroupRecord {
                 value: value.map(decode_group).transpose()?,
             })),
             number => {
+                if let Some((group, record)) = ShareRecord::decode(number, &mut reader, value)? {
+                    return Ok(Some(GroupRecord::Share { group, record }));
+                }
                 let read = ConsumerRecord::decode(number, &mut reader, value)?;
                 Ok(read.map(|(group, record)| GroupRecord::Consumer { group, record }))
             }

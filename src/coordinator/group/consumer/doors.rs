@@ -7,7 +7,8 @@ use super::calls::{
 };
 use crate::coordinator::group::calls::{GroupAnswer, Join, Leave, LeavingMember, Left, LeftMember};
 use crate::coordinator::group::classic::ClassicGroup;
-use crate::coordinator::group::coordinator::{Group, GroupCoordinator};
+use crate::coordinator::group::coordinator::GroupCoordinator;
+use crate::coordinator::group::kinds::Group;
 use crate::coordinator::group::turn::Turn;
 use crate::coordinator::replayed::Waiter;
 use crate::model::errors::KafkaCode;
@@ -44,7 +45,7 @@ impl GroupCoordinator {
         let topics = Arc::clone(&self.topics);
         match self.groups.get_mut(&beat.group) {
             Some(Group::Consumer(group)) => group.on_beat(beat, &topics, turn),
-            Some(Group::Classic(_)) | None => unreachable!("it was made just before"),
+            Some(_) | None => unreachable!("it was made just before"),
         }
     }
 
@@ -66,6 +67,9 @@ impl GroupCoordinator {
                 return Err(Refusal::new(KafkaCode::CoordinatorNotAvailable, message));
             }
             None => {}
+            Some(Group::Share(_)) => {
+                return Err(not_found(format!("Group {id} is not a consumer group.")));
+            }
             Some(Group::Classic(_)) if beat.epoch != JOIN_EPOCH => {
                 return Err(not_found(format!("Group {id} is not a consumer group.")));
             }
@@ -99,6 +103,9 @@ impl GroupCoordinator {
         let id = &beat.group;
         let group = match self.groups.get_mut(id) {
             Some(Group::Consumer(group)) => group,
+            Some(Group::Share(_)) => {
+                return Err(not_found(format!("Group {id} is not a consumer group.")));
+            }
             Some(Group::Classic(_)) | None => {
                 return Err(not_found(format!("Consumer group {id} not found.")));
             }
@@ -227,7 +234,7 @@ impl GroupCoordinator {
             Some(Group::Consumer(group)) => {
                 Ok(group.describe(&self.topics, &self.config.assignors))
             }
-            Some(Group::Classic(_)) => {
+            Some(Group::Classic(_) | Group::Share(_)) => {
                 Err(not_found(format!("Group {id} is not a consumer group.")))
             }
             None => Err(not_found(format!("Group {id} not found."))),

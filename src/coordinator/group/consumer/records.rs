@@ -30,8 +30,8 @@ const CURRENT_KEY: i16 = 8;
 const REGEX_KEY: i16 = 16;
 const VALUE_VERSION: i16 = 0;
 
-const KEY_FORM: LengthForm = LengthForm::Fixed;
-const FORM: LengthForm = LengthForm::Compact;
+pub(in crate::coordinator::group) const KEY_FORM: LengthForm = LengthForm::Fixed;
+pub(in crate::coordinator::group) const FORM: LengthForm = LengthForm::Compact;
 
 /// One record of a consumer group: the new value of a key, or its removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,7 +223,7 @@ impl ConsumerRecord {
 }
 
 /// A value: version, what `body` writes, what `tags` writes.
-fn finish(
+pub(in crate::coordinator::group) fn finish(
     body: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
     tags: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
 ) -> Result<Bytes, EncodeError> {
@@ -234,7 +234,7 @@ fn finish(
     Ok(writer.finish()?.into_bytes())
 }
 
-fn no_tags(out: &mut Writer) -> Result<(), EncodeError> {
+pub(in crate::coordinator::group) fn no_tags(out: &mut Writer) -> Result<(), EncodeError> {
     out.put_unsigned_varint(0);
     Ok(())
 }
@@ -259,7 +259,10 @@ fn encode_epoch(value: &GroupEpoch) -> Result<Bytes, EncodeError> {
     finish(|out| put_epoch(out, value.epoch), tags)
 }
 
-fn put_epoch(out: &mut Writer, epoch: i32) -> Result<(), EncodeError> {
+pub(in crate::coordinator::group) fn put_epoch(
+    out: &mut Writer,
+    epoch: i32,
+) -> Result<(), EncodeError> {
     out.put_i32(epoch);
     Ok(())
 }
@@ -318,12 +321,18 @@ fn encode_regex(value: &ResolvedRegex) -> Result<Bytes, EncodeError> {
     finish(body, no_tags)
 }
 
-fn put_strings(out: &mut Writer, strings: &[String]) -> Result<(), EncodeError> {
+pub(in crate::coordinator::group) fn put_strings(
+    out: &mut Writer,
+    strings: &[String],
+) -> Result<(), EncodeError> {
     out.put_length(Some(strings.len()), FORM)?;
     strings.iter().try_for_each(|text| out.put_nullable_str(Some(text), FORM))
 }
 
-fn put_assignment(out: &mut Writer, assignment: &Assignment) -> Result<(), EncodeError> {
+pub(in crate::coordinator::group) fn put_assignment(
+    out: &mut Writer,
+    assignment: &Assignment,
+) -> Result<(), EncodeError> {
     out.put_length(Some(assignment.len()), FORM)?;
     for (topic, partitions) in assignment {
         out.put_uuid(topic.0);
@@ -337,7 +346,7 @@ fn put_assignment(out: &mut Writer, assignment: &Assignment) -> Result<(), Encod
 }
 
 /// Reads a value's version, what `body` reads, and skips the tagged fields.
-fn open<T>(
+pub(in crate::coordinator::group) fn open<T>(
     value: &Bytes,
     body: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
@@ -423,12 +432,16 @@ fn get_regex(body: &mut Reader<'_>) -> Result<ResolvedRegex, DecodeError> {
     })
 }
 
-fn get_strings(body: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
+pub(in crate::coordinator::group) fn get_strings(
+    body: &mut Reader<'_>,
+) -> Result<Vec<String>, DecodeError> {
     let count = body.get_count(FORM, 1)?;
     (0..count).map(|_| body.get_str(FORM).map(str::to_owned)).collect()
 }
 
-fn get_assignment(body: &mut Reader<'_>) -> Result<Assignment, DecodeError> {
+pub(in crate::coordinator::group) fn get_assignment(
+    body: &mut Reader<'_>,
+) -> Result<Assignment, DecodeError> {
     /// A topic id, an empty array, no tagged fields.
     const TOPIC_SIZE_MIN: usize = 18;
     let count = body.get_count(FORM, TOPIC_SIZE_MIN)?;

@@ -507,7 +507,7 @@ impl World {
             GroupAnswer::List(groups) => listed(&groups),
             GroupAnswer::Delete(deleted) => deleted[0].1.name().to_owned(),
             GroupAnswer::Refused(code) => format!("refused {}", code.name()),
-            GroupAnswer::DeleteOffsets(_) => unreachable!("no word for it"),
+            GroupAnswer::DeleteOffsets(_) | GroupAnswer::Share(_) => unreachable!("no word for it"),
         };
         let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
         let text = text.replace(ZEROS, "");

@@ -11,6 +11,9 @@ mod random;
 mod records;
 mod refusals;
 mod script;
+mod share;
+mod share_random;
+mod share_script;
 mod static_members;
 mod transactions;
 

@@ -1,8 +1,16 @@
+use crate::coordinator::group::assignor::Assignment;
+use crate::coordinator::group::consumer::records::GroupEpoch;
 use crate::coordinator::group::records::{
     CommittedOffset, GroupMetadata, GroupRecord, MemberMetadata,
 };
+use crate::coordinator::group::share::records::{
+    ShareCurrent, ShareDetails, ShareRecord, SharedPartitions, SharedTopic,
+};
+use crate::model::ids::TopicId;
 use bytes::Bytes;
 use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 fn hex(bytes: &Bytes) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -129,12 +137,68 @@ fn older_and_newer_versions_of_a_value_are_read() {
 
 #[test]
 fn records_of_other_kinds_are_passed_over_and_damaged_ones_are_errors() {
-    let share_group = unhex("000b 0001 67");
-    assert_eq!(GroupRecord::decode(&share_group, None).unwrap(), None);
+    let streams_group = unhex("0011 0001 67");
+    assert_eq!(GroupRecord::decode(&streams_group, None).unwrap(), None);
     assert!(GroupRecord::decode(&Bytes::new(), None).is_err());
     assert!(GroupRecord::decode(&unhex("0002 0009 67"), None).is_err());
     let value = unhex("0005 00");
     assert!(GroupRecord::decode(&unhex("0002 0001 67"), Some(&value)).is_err());
+}
+
+/// Laid out by hand from Kafka's ShareGroup* schemas.
+#[test]
+fn records_of_a_share_group_are_written_as_kafka_writes_them() {
+    let id = "000000000000000000000000000000aa";
+    let topic = TopicId(Uuid::from_u128(0xaa));
+    let assignment = Assignment::from([(topic, BTreeSet::from([1, 2]))]);
+    let shared = |name: &str| SharedTopic { name: name.into(), partitions: BTreeSet::from([3]) };
+    let details = ShareDetails {
+        rack: None,
+        client_id: "c".into(),
+        client_host: "/h".into(),
+        topics: vec!["t".into()],
+    };
+    let partitions = SharedPartitions {
+        initializing: BTreeMap::from([(topic, shared("t"))]),
+        initialized: BTreeMap::new(),
+        deleting: BTreeMap::from([(topic, "u".to_owned())]),
+    };
+    let current = ShareCurrent { epoch: 5, previous_epoch: 4, assigned: assignment.clone() };
+    let member = || "m".to_owned();
+    for (record, key, value) in [
+        (
+            ShareRecord::Member { member: member(), value: Some(details) },
+            "000a 0001 67 0001 6d",
+            "0000 00 02 63 03 2f68 02 02 74 00".to_owned(),
+        ),
+        (
+            ShareRecord::Epoch(Some(GroupEpoch { epoch: 7, topics_hash: 9 })),
+            "000b 0001 67",
+            "0000 00000007 0000000000000009 00".to_owned(),
+        ),
+        (ShareRecord::TargetEpoch(Some(6)), "000c 0001 67", "0000 00000006 00".to_owned()),
+        (
+            ShareRecord::Target { member: member(), value: Some(assignment) },
+            "000d 0001 67 0001 6d",
+            format!("0000 02 {id} 03 00000001 00000002 00 00"),
+        ),
+        (
+            ShareRecord::Current { member: member(), value: Some(current) },
+            "000e 0001 67 0001 6d",
+            format!("0000 00000005 00000004 00 02 {id} 03 00000001 00000002 00 00"),
+        ),
+        (
+            ShareRecord::Partitions(Some(partitions)),
+            "000f 0001 67",
+            format!("0000 02 {id} 02 74 02 00000003 00 01 02 {id} 02 75 00 00"),
+        ),
+    ] {
+        let record = GroupRecord::Share { group: "g".into(), record };
+        let bytes = record.encode().unwrap();
+        assert_eq!(hex(&bytes.key), key.replace(' ', ""));
+        assert_eq!(hex(bytes.value.as_ref().unwrap()), value.replace(' ', ""), "{record:?}");
+        assert_eq!(GroupRecord::decode(&bytes.key, bytes.value.as_ref()).unwrap(), Some(record));
+    }
 }
 
 proptest! {

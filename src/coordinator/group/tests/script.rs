@@ -413,6 +413,7 @@ fn show_record(record: &GroupRecord) -> String {
         }
         GroupRecord::Group { value: None, .. } => "group removed".to_owned(),
         GroupRecord::Consumer { record, .. } => format!("{record:?}"),
+        GroupRecord::Share { record, .. } => format!("{record:?}"),
         GroupRecord::Group { value: Some(value), .. } => {
             let member = |m: &crate::coordinator::group::records::MemberMetadata| {
                 format!("{}={}", m.member, text(&m.assignment))
@@ -482,7 +483,9 @@ fn show_answer(answer: &GroupAnswer) -> String {
             format!("{:?}", groups.iter().map(group).collect::<Vec<_>>())
         }
         GroupAnswer::Delete(groups) => groups[0].1.name().to_owned(),
-        GroupAnswer::ConsumerHeartbeat(_) | GroupAnswer::DescribeConsumer(_) => {
+        GroupAnswer::ConsumerHeartbeat(_)
+        | GroupAnswer::DescribeConsumer(_)
+        | GroupAnswer::Share(_) => {
             unreachable!("consumer_script.rs has the words for it")
         }
     }
