@@ -12,7 +12,8 @@ use crate::interval::{Interval, to_f64};
 use crate::null_broker::NullBroker;
 use crate::objective::rate_text;
 use crate::produce_run::produce;
-use crate::run::pin_to;
+use crate::run::{RunOutcome, pin_to};
+use crate::summary::{percentile_files, pretty, write_whole};
 
 const SCHEMA: &str = "highwater-loadgen-calibration/1";
 
@@ -46,7 +47,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<Calibration, Failure> {
         let outcome = match address.recv() {
             Ok(Some(address)) => {
                 load.run.bootstrap = address;
-                produce(&load, None).map(Some)
+                produce(&load, None).and_then(RunOutcome::whole).map(Some)
             }
             // The null broker did not start and says itself why.
             Ok(None) | Err(_) => Ok(None),
@@ -56,7 +57,12 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<Calibration, Failure> {
         served.and(outcome)
     })?;
     let total = outcome.map_or_else(|| Interval::new(0), |outcome| outcome.total);
-    Ok(Calibration { total })
+    let calibration = Calibration { total };
+    if let Some(directory) = &args.load.run.out {
+        write_whole(&directory.join("calibration.json"), &pretty(&calibration.to_json()))
+            .and(percentile_files(&calibration.total, directory))?;
+    }
+    Ok(calibration)
 }
 
 /// Binds a null broker, tells its address (`None` when there is none), and serves.

@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::batch_headers::CrcCheck;
 use crate::compare::{Limits, parse_limits};
 use crate::load_args::{LoadArgs, RunArgs};
+use crate::null_broker::Stalls;
 use crate::objective::{Ceiling, Objective, parse_ceiling, parse_objective};
+use crate::replay_args::ReplayArgs;
 use crate::units::{parse_config, parse_duration, parse_rate, parse_size};
 
 const EXAMPLES: &str = "\
@@ -20,6 +22,10 @@ Examples:
     loadgen sweep --topic t --partitions 8 --connections 8 --slo 'p99<5ms,errors=0' --from 10k
   Is anything lost, doubled, reordered or damaged? Kill the broker meanwhile:
     loadgen verify --topic v --partitions 4 --duration 60s
+  A file of market data, ten times as fast as it was recorded:
+    loadgen replay feed.csv --topic ticks --time-column ts --key-column symbol --speed 10x
+  Several jobs at once or in turn, with the flags in a file:
+    loadgen run jobs.toml --out results
   What can the generator itself do?
     loadgen calibrate --topic t --partitions 8 --connections 8
   Did a change make it slower? Exit code 1 says so:
@@ -28,7 +34,8 @@ Examples:
     loadgen report run1 -o run1.html
 
 Exit codes: 0 good; 1 refused or lost records, or a limit of compare; 3 INVALID, the generator was
-the bottleneck; 74 network or files; 76 a peer that breaks the protocol; 78 wrong flags or topic.";
+the bottleneck; 65 a line of a feed; 74 network or files; 76 a peer that breaks the protocol; 78
+wrong flags, job file or topic.";
 
 /// Load for any broker that speaks the Kafka protocol, and honest latency figures.
 #[derive(Debug, Parser)]
@@ -52,6 +59,10 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Find the highest rate that holds a latency objective, and what limits it.
     Sweep(SweepArgs),
+    /// Send the records of a file, at the times that it gives them or as fast as answers come.
+    Replay(ReplayArgs),
+    /// Run the jobs of a file, at once or in turn.
+    Run(RunJobsArgs),
     /// Show what the generator itself can do, against a broker that stores nothing.
     Calibrate(CalibrateArgs),
     /// Compare two runs; exit code 1 when a limit is crossed.
@@ -128,6 +139,9 @@ pub(crate) struct VerifyArgs {
     /// How long a broker may be away before its records are given up as not acknowledged.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub(crate) patience: u64,
+    /// Directory for verify.json.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
     /// Print the verdict as JSON on standard output instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -146,6 +160,18 @@ pub(crate) struct SweepArgs {
     /// Highest rate to try, or auto.
     #[arg(long, default_value = "auto", value_parser = parse_ceiling)]
     pub(crate) to: Ceiling,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunJobsArgs {
+    /// TOML with one table [jobs.NAME] for each job: its mode, and the same keys as the flags.
+    pub(crate) file: PathBuf,
+    /// Directory for jobs.json, and for a directory with the files of each job.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the results as JSON on standard output instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -226,11 +252,30 @@ pub(crate) struct NullBrokerArgs {
     /// Where partitions end for fetches.
     #[arg(long, default_value_t = 10_000_000)]
     pub(crate) end_offset: i64,
+    /// Stand still for so long, beginning with the first Produce request: shows what a generator
+    /// makes of a broker that stalls.
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) stall_for: Option<u64>,
+    /// Stand still again so long after the start of the stall before.
+    #[arg(long, default_value = "1s", value_parser = parse_duration, requires = "stall_for")]
+    pub(crate) stall_every: u64,
+    /// How often it stands still.
+    #[arg(long, default_value_t = u64::MAX, hide_default_value = true, requires = "stall_for")]
+    pub(crate) stalls: u64,
+}
+
+impl NullBrokerArgs {
+    /// What the flags of stalls ask for.
+    pub(crate) fn stalling(&self) -> Option<Stalls> {
+        let (every_ns, count) = (self.stall_every, self.stalls);
+        self.stall_for.map(|for_ns| Stalls { every_ns, for_ns, count })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variety::Sizes;
 
     fn refusal(line: &str) -> String {
         Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string()
@@ -278,7 +323,7 @@ mod tests {
             panic!("not a produce run");
         };
         assert_eq!(args.rate, Some(20_000.0));
-        assert_eq!(args.load.record_bytes, 1024);
+        assert_eq!(args.load.record_bytes, Sizes::Fixed(1024));
         assert_eq!(args.load.run.duration, 60_000_000_000);
         assert_eq!(args.load.config[1], ("c".to_owned(), "d=e".to_owned()));
         assert_eq!(args.load.run.core, [1, 2]);

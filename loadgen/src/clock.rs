@@ -25,6 +25,13 @@ pub(crate) fn wall_ms() -> i64 {
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
+/// How far the wall clock is ahead of the monotonic one, in milliseconds: it changes only when
+/// somebody sets the wall clock.
+pub(crate) fn wall_offset_ms() -> i64 {
+    let now_ms = i64::try_from(now_ns() / 1_000_000).expect("milliseconds fit in 63 bits");
+    wall_ms().saturating_sub(now_ms)
+}
+
 /// `duration_ns` as the kernel takes it.
 pub(crate) fn timespec(duration_ns: u64) -> Timespec {
     let part = |value: u64| i64::try_from(value).expect("u64 nanoseconds are at most 585 years");

@@ -16,7 +16,7 @@ use crate::placement::place;
 use crate::produce_run::ProducePlan;
 use crate::run::{RunOutcome, deal, run_shares};
 use crate::schedule::Random;
-use crate::stamp::StampPlace;
+use crate::stamp::RunMark;
 use crate::tail_worker::{TailLane, TailWorker};
 
 /// Most bytes that one answer brings for a partition.
@@ -36,8 +36,7 @@ pub(crate) fn end_to_end(args: &EndToEndArgs) -> Result<RunOutcome, Failure> {
         return Err(Failure::Batch { reason });
     }
     let plan = ProducePlan::prepare(load)?;
-    let run_id = Random::new(now_ns() ^ load.seed).bits();
-    let stamp = StampPlace::prepare(&plan.batch, run_id)?;
+    let mark = RunMark(Random::new(now_ns() ^ load.seed).bits());
     let control = Control::connect(&load.run.bootstrap)?;
     let version_max = if plan.topic.id.is_nil() { 12 } else { i16::MAX };
     let shape = FetchShape {
@@ -48,13 +47,12 @@ pub(crate) fn end_to_end(args: &EndToEndArgs) -> Result<RunOutcome, Failure> {
         repeat: false,
     };
     let consumers = consumers(&plan, args.consumers)?;
-    let producers =
-        plan.connect(load, Some(&stamp))?.into_iter().map(Box::new).map(Share::Producer);
+    let producers = plan.connect(load, Some(mark))?.into_iter().map(Box::new).map(Share::Producer);
     let producing_threads = load.run.threads_used();
     let mut shares = deal(producers.collect(), producing_threads);
     shares.extend(consumers);
     let running = AtomicUsize::new(usize::from(producing_threads));
-    run_shares(&load.run, shares, |thread, recorder, share| {
+    let outcome = run_shares(&load.run, shares, |thread, recorder, share| {
         let (mut producers, mut lanes) = (Vec::new(), Vec::new());
         for part in share {
             match part {
@@ -67,8 +65,9 @@ pub(crate) fn end_to_end(args: &EndToEndArgs) -> Result<RunOutcome, Failure> {
             running.fetch_sub(1, Ordering::Release);
             return outcome;
         }
-        TailWorker { lanes, recorder, shape: &shape, place: &stamp, producers: &running }.run()
-    })
+        TailWorker { lanes, recorder, shape: &shape, mark, producers: &running }.run()
+    })?;
+    Ok(RunOutcome { payload: Some(plan.pool.to_json()), ..outcome })
 }
 
 /// Consumers that share the partitions; at least one connection to each broker, and no thread

@@ -1,8 +1,9 @@
 //! Why a run could not start or could not go on: each names the thing and the way out.
 //!
-//! Exit codes follow sysexits: 78 a wrong request of ours (topic, flags), 74 the network, 76 a
-//! peer that does not keep to the protocol. A run that ended, but with refused records or with a
-//! generator that lagged, has a summary and its own codes (see `summary`).
+//! Exit codes follow sysexits: 78 a wrong request of ours (topic, flags), 65 a line of a feed that
+//! cannot be read, 74 the network, 76 a peer that does not keep to the protocol. A run that ended,
+//! but with refused records or with a generator that lagged, has a summary and its own codes (see
+//! `summary`).
 
 use std::io;
 use std::path::PathBuf;
@@ -64,7 +65,14 @@ pub(crate) enum Failure {
     Batch { reason: String },
     #[error("cannot read {}: {reason}", path.display())]
     BadRun { path: PathBuf, reason: String },
-    #[error("cannot write {}", path.display())]
+    #[error("{}:{line}: {reason}", path.display())]
+    BadJob { path: PathBuf, line: usize, reason: String },
+    #[error("{}:{line}: {reason}", path.display())]
+    BadLine { path: PathBuf, line: u64, reason: String },
+    #[error(
+        "cannot write {}\n  help: what was seen until then is kept; --out may name another disk",
+        path.display()
+    )]
     Output {
         path: PathBuf,
         #[source]
@@ -89,6 +97,7 @@ impl Failure {
             | Failure::ConnectionClosed { .. }
             | Failure::Output { .. }
             | Failure::System { .. } => 74,
+            Failure::BadLine { .. } => 65,
             Failure::Unreadable { .. }
             | Failure::NoCommonVersion { .. }
             | Failure::ApiMissing { .. } => 76,
@@ -100,6 +109,7 @@ impl Failure {
             | Failure::NoSuchPartition { .. }
             | Failure::Batch { .. }
             | Failure::BadRun { .. }
+            | Failure::BadJob { .. }
             | Failure::NoSuchCore { .. } => 78,
         }
     }

@@ -82,8 +82,13 @@ pub(crate) struct Interval {
     pub(crate) busy_ns: u64,
     /// Time covered, summed over threads.
     pub(crate) thread_ns: u64,
+    /// Time in which the busiest thread was at work, in nanoseconds.
+    pub(crate) busiest_ns: u64,
     /// CPU time used, in nanoseconds, summed over threads.
     pub(crate) cpu_ns: u64,
+    /// Whole seconds in which a thread did not run at all, in nanoseconds: the machine stood still
+    /// or the clock jumped.
+    pub(crate) jumped_ns: u64,
     /// Requests answered without an error.
     pub(crate) requests: u64,
     /// Records in them.
@@ -117,7 +122,9 @@ impl Interval {
             idle_ns: 0,
             busy_ns: 0,
             thread_ns: 0,
+            busiest_ns: 0,
             cpu_ns: 0,
+            jumped_ns: 0,
             unanswered: 0,
             requests: 0,
             records: 0,
@@ -145,7 +152,9 @@ impl Interval {
         self.idle_ns = 0;
         self.busy_ns = 0;
         self.thread_ns = 0;
+        self.busiest_ns = 0;
         self.cpu_ns = 0;
+        self.jumped_ns = 0;
         self.unanswered = 0;
         self.requests = 0;
         self.records = 0;
@@ -158,12 +167,16 @@ impl Interval {
     pub(crate) fn add_thread(&mut self, other: &Interval) {
         assert_eq!(self.second, other.second);
         self.wall_ns = self.wall_ns.max(other.wall_ns);
+        self.busiest_ns = self.busiest_ns.max(other.busiest_ns);
+        self.jumped_ns = self.jumped_ns.max(other.jumped_ns);
         self.add_counts(other);
     }
 
     /// Adds a later second.
     pub(crate) fn add_second(&mut self, later: &Interval) {
         self.wall_ns += later.wall_ns;
+        self.busiest_ns += later.busiest_ns;
+        self.jumped_ns += later.jumped_ns;
         self.add_counts(later);
     }
 
@@ -234,6 +247,15 @@ impl Interval {
         }
         100.0 * to_f64(self.busy_ns) / to_f64(self.thread_ns)
     }
+
+    /// As [`Interval::busy_percent`], of each second's busiest thread: one thread at its limit
+    /// holds up a run whose other threads wait.
+    pub(crate) fn busiest_percent(&self) -> f64 {
+        if self.wall_ns == 0 {
+            return 0.0;
+        }
+        (100.0 * to_f64(self.busiest_ns) / to_f64(self.wall_ns)).min(100.0)
+    }
 }
 
 fn per_second(count: u64, wall_ns: u64) -> f64 {
@@ -278,6 +300,24 @@ mod tests {
         first.add_thread(&Interval { records: 70, busy_ns: 1_500_000_000, ..second });
         assert_eq!(first.record_rate(), 120.0);
         assert_eq!(first.busy_percent(), 75.0);
+    }
+
+    #[test]
+    fn the_busiest_thread_of_each_second_shows_beside_idle_ones() {
+        let second = |busy_ns| Interval {
+            wall_ns: 1_000_000_000,
+            thread_ns: 1_000_000_000,
+            busy_ns,
+            busiest_ns: busy_ns,
+            ..Interval::new(0)
+        };
+        let mut total = Interval::new(0);
+        for busy_ns in [[990_000_000, 10_000_000], [10_000_000, 970_000_000]] {
+            let mut sum = second(busy_ns[0]);
+            sum.add_thread(&second(busy_ns[1]));
+            total.add_second(&sum);
+        }
+        assert_eq!((total.busy_percent(), total.busiest_percent()), (49.5, 98.0));
     }
 
     #[test]

@@ -8,14 +8,11 @@
 use std::collections::VecDeque;
 use std::net::TcpStream;
 
-use highwater::protocol::primitive::Frame;
-
 use crate::control::connect;
 use crate::failure::Failure;
 use crate::inbox::Inbox;
 use crate::poller::{Interest, Poller};
-use crate::request_ring::RequestRing;
-use crate::stamp::StampPlace;
+use crate::request_ring::{CycleRequest, RequestRing};
 
 const INBOX_BYTES: usize = 64 * 1024;
 
@@ -40,13 +37,11 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Connects; `cycle` are the requests to send in turn; with `stamp` their batches carry the
-    /// intended send time.
+    /// Connects; `cycle` are the requests to send in turn.
     pub(crate) fn connect(
         address: &str,
-        cycle: &[Frame],
+        cycle: &[CycleRequest],
         in_flight_max: usize,
-        stamp: Option<&StampPlace>,
     ) -> Result<Lane, Failure> {
         let socket = connect(address)?;
         socket.set_nonblocking(true).map_err(|source| Failure::System { call: "fcntl", source })?;
@@ -54,7 +49,7 @@ impl Lane {
             address: address.to_owned(),
             socket,
             inbox: Inbox::new(INBOX_BYTES),
-            ring: RequestRing::new(cycle, in_flight_max, stamp),
+            ring: RequestRing::new(cycle, in_flight_max),
             on_the_way: VecDeque::with_capacity(in_flight_max),
             in_flight_max,
             next_correlation_id: 0,

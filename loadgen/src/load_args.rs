@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use highwater::protocol::compression::Compression;
 
+use crate::record_pool::PoolSpec;
 use crate::recorder::Waiting;
 use crate::schedule::{Arrivals, parse_arrivals};
-use crate::units::{parse_compression, parse_config, parse_duration, parse_size};
+use crate::units::{parse_compression, parse_config, parse_duration};
+use crate::variety::{Keys, Sizes, parse_compressibility, parse_keys, parse_sizes};
 
 /// What every kind of run needs.
 #[derive(Debug, Clone, Args)]
@@ -65,7 +67,8 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// How requests of a rate are spaced: constant, poisson, burst(on,off,peak) as in
-    /// burst(100ms,900ms,5), or ramp(from,to) as in ramp(0.5,1.5); factors are of the rate.
+    /// burst(100ms,900ms,5), ramp(from,to) as in ramp(0.5,1.5), or trace(file) with one gap in each
+    /// line as in 250us; factors are of the rate, and a trace is stretched to it.
     #[arg(long, default_value = "poisson", value_parser = parse_arrivals)]
     pub(crate) arrivals: Arrivals,
     /// Create the topic with so many partitions when it is missing.
@@ -85,13 +88,20 @@ pub(crate) struct LoadArgs {
     pub(crate) in_flight: u16,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) records_per_batch: u32,
-    /// Size of a record's value, as in 100 or 1KiB.
-    #[arg(long, default_value = "100", value_parser = parse_size)]
-    pub(crate) record_bytes: usize,
+    /// Size of a record's value, as in 100 or 1KiB, or uniform(min,max) or zipf(min,max).
+    #[arg(long, default_value = "100", value_parser = parse_sizes)]
+    pub(crate) record_bytes: Sizes,
+    /// Keys of records: none, sequential(n), uniform(n), zipf(n) or zipf(n,s), over n keys.
+    #[arg(long, default_value = "none", value_parser = parse_keys)]
+    pub(crate) keys: Keys,
     /// Part of each value that is random, in percent; the rest is zeros. Decides how far records
     /// can be compressed.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) random_percent: u8,
+    /// Part of each value that compression takes away, 0.0 to 1.0: another way to say
+    /// --random-percent.
+    #[arg(long, value_parser = parse_compressibility, conflicts_with = "random_percent")]
+    pub(crate) compressibility: Option<u8>,
     /// Partitions that one request carries a batch for.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) partitions_per_request: u16,
@@ -103,6 +113,20 @@ pub(crate) struct LoadArgs {
     /// Seed of arrivals and payload.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+impl LoadArgs {
+    /// The records that these flags ask for.
+    pub(crate) fn pool_spec(&self) -> PoolSpec {
+        PoolSpec {
+            records_per_batch: u64::from(self.records_per_batch),
+            sizes: self.record_bytes.clone(),
+            keys: self.keys.clone(),
+            random_percent: self.compressibility.unwrap_or(self.random_percent),
+            compression: self.compression,
+            seed: self.seed,
+        }
+    }
 }
 
 /// What the broker has done when it answers.

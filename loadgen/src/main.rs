@@ -14,11 +14,15 @@ mod consume_worker;
 mod control;
 mod end_to_end_run;
 mod failure;
+mod feed;
+mod feed_time;
 mod fetch_answer;
 mod first_produce;
 mod html_report;
 mod inbox;
 mod interval;
+mod job_file;
+mod job_run;
 mod lane;
 mod ledger;
 mod load_args;
@@ -32,7 +36,12 @@ mod produce_answer;
 mod produce_run;
 mod produce_worker;
 mod progress;
+mod record_pool;
 mod recorder;
+mod replay_args;
+mod replay_run;
+mod replay_source;
+mod replay_worker;
 mod request_ring;
 mod resources;
 mod run;
@@ -44,7 +53,9 @@ mod summary;
 mod sweep_run;
 mod tail_worker;
 mod topic;
+mod trace;
 mod units;
+mod variety;
 mod verify_producer;
 mod verify_reader;
 mod verify_run;
@@ -95,12 +106,25 @@ fn run_command(command: Command) -> Result<u8, Failure> {
         Command::Verify(args) => {
             let verdict = verify_run::verify(&args)?;
             show(args.json, || verdict.to_text(), || verdict.to_json());
+            if let Some(directory) = &args.out {
+                summary::write_file(directory, "verify.json", &verdict.to_json())?;
+            }
             Ok(verdict.exit_code())
         }
         Command::Sweep(args) => {
             let capacity = sweep_run::sweep(&args)?;
             show(args.load.run.json, || capacity.to_text(), || capacity.to_json());
-            Ok(u8::from(capacity.max_rate.is_none()))
+            capacity.failure.map_or(Ok(u8::from(capacity.max_rate.is_none())), Err)
+        }
+        Command::Replay(args) => {
+            let (outcome, pacing) = replay_run::replay(&args)?;
+            report("replay", pacing, outcome, &args.run())
+        }
+        Command::Run(args) => {
+            let outcome = job_run::run_jobs(&args)?;
+            show(args.json, || outcome.to_text(), || outcome.to_json());
+            let code = outcome.exit_code();
+            outcome.failure.map_or(Ok(code), Err)
         }
         Command::Calibrate(args) => {
             let calibration = calibrate_run::calibrate(&args)?;
@@ -124,10 +148,10 @@ fn report(
 ) -> Result<u8, Failure> {
     let summary = Summary { mode, pacing, outcome, command: std::env::args().collect() };
     show(args.json, || summary.to_text(), || summary.to_json());
-    if let Some(directory) = &args.out {
-        summary.write_to(directory)?;
-    }
-    Ok(summary.exit_code())
+    let written = args.out.as_deref().map_or(Ok(()), |directory| summary.write_to(directory));
+    let code = summary.exit_code();
+    summary.outcome.whole()?;
+    written.map(|()| code)
 }
 
 #[expect(clippy::print_stdout, reason = "the result goes to standard output")]
@@ -160,7 +184,7 @@ fn first_produce(args: &FirstProduceArgs) -> Result<(), Failure> {
 #[expect(clippy::print_stdout, reason = "callers read the address from standard output")]
 fn serve_null(args: &NullBrokerArgs) -> Result<(), Failure> {
     run::pin_to(args.core)?;
-    let mut broker = NullBroker::bind(&args.listen, args.end_offset)?;
+    let mut broker = NullBroker::bind(&args.listen, args.end_offset)?.stalling(args.stalling());
     let address =
         broker.address().map_err(|source| Failure::System { call: "getsockname", source })?;
     println!("{address}");

@@ -75,6 +75,7 @@ pub(crate) struct NullAnswers {
     topics: BTreeMap<String, NullTopic>,
     batch: Bytes,
     end_offset: i64,
+    has_produced: bool,
 }
 
 impl NullAnswers {
@@ -94,7 +95,13 @@ impl NullAnswers {
             topics: BTreeMap::new(),
             batch,
             end_offset: end_offset / step * step,
+            has_produced: false,
         })
+    }
+
+    /// Whether a Produce request has come.
+    pub(crate) fn has_produced(&self) -> bool {
+        self.has_produced
     }
 
     /// The answer to one request frame, without its length prefix.
@@ -126,6 +133,7 @@ impl NullAnswers {
             }
             Some(ApiKey::Produce) => {
                 let request = ProduceRequest::decode(reader, version)?;
+                self.has_produced = true;
                 let frame = match request.acks {
                     0 => Frame::default(),
                     _ => encode_response(&produce(&request), version, id)?,

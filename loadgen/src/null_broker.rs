@@ -3,16 +3,20 @@
 //! Why it exists: a figure counts only when the generator could have driven more. The null broker
 //! is that proof, and the peer of the end-to-end tests.
 //!
+//! It can stand still now and then, as brokers do: what a generator then reports shows whether it
+//! counts the requests that were due meanwhile.
+//!
 //! It answers ApiVersions, Metadata, CreateTopics, DeleteTopics, ListOffsets, Produce (always
 //! accepted) and Fetch (the same batches at every offset up to a fixed end). One thread, one epoll.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::clock::SECOND_NS;
+use crate::clock::{SECOND_NS, now_ns};
 use crate::failure::Failure;
 use crate::inbox::{BadLength, Inbox, ReadOutcome, is_temporary};
 use crate::null_answers::{Answer, NullAnswers, Unanswerable};
@@ -50,12 +54,32 @@ struct Peer {
     turn: usize,
 }
 
+/// When a null broker stands still: for `for_ns` of each `every_ns`, `count` times, beginning with
+/// the first Produce request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stalls {
+    pub(crate) every_ns: u64,
+    pub(crate) for_ns: u64,
+    pub(crate) count: u64,
+}
+
+impl Stalls {
+    /// How long to stand still, `since_ns` after the first request.
+    fn left_ns(self, since_ns: u64) -> u64 {
+        let (turn, within_ns) = (since_ns / self.every_ns.max(1), since_ns % self.every_ns.max(1));
+        if turn < self.count { self.for_ns.saturating_sub(within_ns) } else { 0 }
+    }
+}
+
 /// The listener and its clients.
 pub(crate) struct NullBroker {
     listener: TcpListener,
     poller: Poller,
     peers: Vec<Option<Peer>>,
     answers: NullAnswers,
+    stalls: Option<Stalls>,
+    /// When the first Produce request came.
+    first_produce_ns: Option<u64>,
 }
 
 impl NullBroker {
@@ -69,7 +93,28 @@ impl NullBroker {
         let poller = Poller::new()?;
         poller.add(&listener, LISTENER).map_err(unreachable)?;
         let answers = NullAnswers::new(local, end_offset)?;
-        Ok(NullBroker { listener, poller, peers: Vec::new(), answers })
+        let (stalls, first_produce_ns) = (None, None);
+        Ok(NullBroker { listener, poller, peers: Vec::new(), answers, stalls, first_produce_ns })
+    }
+
+    /// Has it stand still as `stalls` says.
+    pub(crate) fn stalling(self, stalls: Option<Stalls>) -> NullBroker {
+        NullBroker { stalls, ..self }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it stands still on request")]
+    fn stall(&mut self) {
+        let Some(stalls) = self.stalls else {
+            return;
+        };
+        if self.first_produce_ns.is_none() && self.answers.has_produced() {
+            self.first_produce_ns = Some(now_ns());
+        }
+        let since_ns = self.first_produce_ns.map_or(u64::MAX, |first| now_ns() - first);
+        let left_ns = stalls.left_ns(since_ns);
+        if left_ns > 0 {
+            std::thread::sleep(Duration::from_nanos(left_ns));
+        }
     }
 
     /// host:port that clients connect to.
@@ -82,6 +127,7 @@ impl NullBroker {
         let mut ready: Vec<Ready> = Vec::new();
         while !is_stopped() {
             self.poller.wait(SECOND_NS, &mut ready)?;
+            self.stall();
             for event in ready.drain(..) {
                 if event.lane == LISTENER {
                     self.accept();
@@ -253,5 +299,19 @@ impl Peer {
             sent -= part.len();
             self.outbox.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stands_still_at_the_start_of_each_period_and_so_often() {
+        let stalls = Stalls { every_ns: 100, for_ns: 30, count: 2 };
+        let left: Vec<u64> =
+            [0, 10, 30, 99, 100, 129, 200].map(|since| stalls.left_ns(since)).into();
+        assert_eq!(left, [30, 20, 0, 0, 30, 1, 0]);
+        assert_eq!(stalls.left_ns(u64::MAX), 0);
     }
 }

@@ -32,17 +32,17 @@ pub(crate) fn build_batch(spec: &BatchSpec) -> Result<Bytes, Failure> {
     let mut random = Random::new(spec.seed);
     let timestamp_ms = wall_ms();
     for _ in 0..spec.records {
-        let value = value(spec, &mut random);
+        let value = random_value(spec.record_bytes, spec.random_percent, &mut random);
         let record = NewRecord { timestamp_ms, value: Some(&value), ..NewRecord::default() };
         builder.push(&record).map_err(refusal)?;
     }
     builder.build().map_err(refusal)
 }
 
-/// A value whose first part is random.
-fn value(spec: &BatchSpec, random: &mut Random) -> Vec<u8> {
-    let mut value = vec![0; spec.record_bytes];
-    let random_bytes = spec.record_bytes * usize::from(spec.random_percent) / 100;
+/// A value whose first part is random, `random_percent` of it; the rest is zeros.
+pub(crate) fn random_value(size: usize, random_percent: u8, random: &mut Random) -> Vec<u8> {
+    let mut value = vec![0; size];
+    let random_bytes = size * usize::from(random_percent.min(100)) / 100;
     for chunk in value[..random_bytes].chunks_mut(8) {
         chunk.copy_from_slice(&random.bits().to_le_bytes()[..chunk.len()]);
     }

@@ -104,6 +104,16 @@ impl ProduceWorker {
     /// # Errors
     /// A connection that is lost, or answers that cannot be read.
     pub(crate) fn run(mut self) -> Result<(), Failure> {
+        let outcome = self.produce();
+        let on_the_way = self.on_the_way();
+        self.recorder.current().unanswered += u64::try_from(on_the_way).expect("a small count");
+        if outcome.is_ok() {
+            self.recorder.finish();
+        }
+        outcome
+    }
+
+    fn produce(&mut self) -> Result<(), Failure> {
         let stop_ns = self.recorder.window().stop_ns;
         let mut ready = Vec::new();
         self.wait_for_start()?;
@@ -126,9 +136,6 @@ impl ProduceWorker {
                 self.serve(event)?;
             }
         }
-        let on_the_way = self.on_the_way();
-        self.recorder.current().unanswered += u64::try_from(on_the_way).expect("a small count");
-        self.recorder.finish();
         Ok(())
     }
 

@@ -2,11 +2,19 @@
 //!
 //! Why hand it over: the collector prints and adds up while the thread goes on, and memory goes
 //! back and forth between them, so that recording never allocates.
+//!
+//! Invariants
+//! - Whatever a thread has counted reaches the collector, also when the thread fails: dropping a
+//!   recorder hands over the second at hand.
+//! - A clock that jumps ahead costs one interval, not one for each second that it left out.
 
 use std::sync::mpsc::{Receiver, Sender};
 
-use crate::clock::{SECOND_NS, thread_cpu_ns};
+use crate::clock::{SECOND_NS, now_ns, thread_cpu_ns};
 use crate::interval::Interval;
+
+/// A thread that did not come round for longer has stood still: the seconds between are left out.
+const SECONDS_LATE_MAX: u64 = 10;
 
 /// When a run begins, when its figures count, and when it stops sending. Nanoseconds of
 /// `clock::now_ns`.
@@ -38,6 +46,11 @@ impl Window {
         usize::from(self.start_ns + second * SECOND_NS >= middle_ns)
     }
 
+    /// The second that `now_ns` falls into.
+    fn second_of(&self, now_ns: u64) -> u64 {
+        now_ns.min(self.stop_ns - 1).saturating_sub(self.start_ns) / SECOND_NS
+    }
+
     fn end_of(&self, second: u64) -> u64 {
         (self.start_ns + (second + 1) * SECOND_NS).min(self.stop_ns)
     }
@@ -53,6 +66,8 @@ pub(crate) struct Recorder {
     waiting: Waiting,
     finished: Sender<Box<Interval>>,
     recycled: Receiver<Box<Interval>>,
+    is_stopped: bool,
+    is_handed_over: bool,
 }
 
 /// How a thread waits for its sockets.
@@ -80,6 +95,8 @@ impl Recorder {
             waiting,
             finished,
             recycled,
+            is_stopped: false,
+            is_handed_over: false,
         }
     }
 
@@ -109,7 +126,7 @@ impl Recorder {
     /// late answers until [`Recorder::finish`].
     pub(crate) fn roll(&mut self, now_ns: u64) {
         while now_ns >= self.ends_ns() && self.ends_ns() < self.window.stop_ns {
-            let next_second = self.current.second + 1;
+            let next_second = self.leave_out(now_ns).unwrap_or(self.current.second + 1);
             self.close(self.ends_ns());
             let mut next =
                 self.recycled.try_recv().unwrap_or_else(|_| Box::new(Interval::new(next_second)));
@@ -118,14 +135,31 @@ impl Recorder {
         }
     }
 
+    /// When the thread has stood still for long: the second to go on with.
+    fn leave_out(&mut self, now_ns: u64) -> Option<u64> {
+        let next_second = self.window.second_of(now_ns);
+        let left_out = next_second - self.current.second;
+        if left_out <= SECONDS_LATE_MAX {
+            return None;
+        }
+        self.current.jumped_ns += (left_out - 1) * SECOND_NS;
+        Some(next_second)
+    }
+
     /// Counts the time up to the end of the run; answers that come later still add their latency.
     pub(crate) fn stop(&mut self, now_ns: u64) {
         self.roll(now_ns);
+        self.is_stopped = true;
         self.close(now_ns.min(self.window.stop_ns).max(self.began_ns));
     }
 
     /// Hands over the last second.
     pub(crate) fn finish(mut self) {
+        self.hand_over_last();
+    }
+
+    fn hand_over_last(&mut self) {
+        self.is_handed_over = true;
         let last = std::mem::replace(&mut self.current, Box::new(Interval::new(0)));
         // The collector may be gone after a failure of another thread.
         let _ = self.finished.send(last);
@@ -133,7 +167,7 @@ impl Recorder {
 
     fn close(&mut self, end_ns: u64) {
         let cpu_ns = thread_cpu_ns();
-        self.current.wall_ns = end_ns - self.began_ns;
+        self.current.wall_ns = end_ns.saturating_sub(self.began_ns);
         self.current.thread_ns = self.current.wall_ns;
         self.current.cpu_ns = cpu_ns - self.cpu_at_begin_ns;
         let not_waiting_ns = self.current.wall_ns.saturating_sub(self.current.idle_ns);
@@ -142,6 +176,7 @@ impl Recorder {
             // The kernel's share of a wait (softirqs, wake-ups) is the generator's work too.
             Waiting::Block => not_waiting_ns.max(self.current.cpu_ns),
         };
+        self.current.busiest_ns = self.current.busy_ns;
         self.began_ns = end_ns;
         self.cpu_at_begin_ns = cpu_ns;
     }
@@ -150,6 +185,18 @@ impl Recorder {
         let done = std::mem::replace(&mut self.current, next);
         // The collector may be gone after a failure of another thread.
         let _ = self.finished.send(done);
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if self.is_handed_over {
+            return;
+        }
+        if !self.is_stopped {
+            self.stop(now_ns());
+        }
+        self.hand_over_last();
     }
 }
 
@@ -180,5 +227,46 @@ mod tests {
             .collect();
         let whole = SECOND_NS;
         assert_eq!(seconds, [(0, 1, whole), (1, 0, whole), (2, 0, whole), (3, 4, whole / 2)]);
+    }
+
+    fn recorder(window: Window) -> (Recorder, Receiver<Box<Interval>>) {
+        let (sender, finished) = channel();
+        (Recorder::new(window, Waiting::Block, sender, channel().1), finished)
+    }
+
+    #[test]
+    fn a_clock_that_jumps_a_day_ahead_costs_one_interval_and_is_said() {
+        let window = Window::new(5_000, 0, 200_000 * SECOND_NS);
+        let (mut recorder, finished) = recorder(window);
+        recorder.roll(window.start_ns + 3 * SECOND_NS);
+        recorder.roll(window.start_ns + 86_400 * SECOND_NS + 1);
+        recorder.roll(window.start_ns + 86_401 * SECOND_NS + 1);
+        let seconds: Vec<_> = finished
+            .try_iter()
+            .map(|interval| (interval.second, interval.jumped_ns / SECOND_NS))
+            .collect();
+        assert_eq!(seconds, [(0, 0), (1, 0), (2, 0), (3, 86_396), (86_400, 0)]);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_ends_no_second_twice() {
+        let window = Window::new(50 * SECOND_NS, 0, 9 * SECOND_NS);
+        let (mut recorder, finished) = recorder(window);
+        for now_s in [51, 20, 52, 51] {
+            recorder.roll(now_s * SECOND_NS);
+        }
+        recorder.stop(10 * SECOND_NS);
+        recorder.finish();
+        let seconds: Vec<u64> = finished.try_iter().map(|interval| interval.second).collect();
+        assert_eq!(seconds, [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_a_thread_counted_before_it_failed_is_handed_over() {
+        let (mut recorder, finished) = recorder(Window::new(now_ns(), 0, 9 * SECOND_NS));
+        recorder.current().records = 7;
+        drop(recorder);
+        let kept: Vec<_> = finished.try_iter().map(|interval| interval.records).collect();
+        assert_eq!(kept.iter().sum::<u64>(), 7);
     }
 }

@@ -44,12 +44,13 @@ struct Piece {
     is_last_of_request: bool,
 }
 
-/// The batches that get the intended send time when their request is admitted.
+/// One request of those that are sent in turn.
 #[derive(Debug)]
-struct Stamps {
-    place: StampPlace,
-    /// Where each slot's batches begin in `own`.
-    slot_batches: Vec<Vec<usize>>,
+pub(crate) struct CycleRequest {
+    pub(crate) frame: Frame,
+    /// The batches that get the intended send time when the request is admitted, in the order in
+    /// which they lie in the frame; empty when none does.
+    pub(crate) stamps: Vec<StampPlace>,
 }
 
 /// One connection's requests, and how far they have been sent.
@@ -61,7 +62,8 @@ pub(crate) struct RequestRing {
     slot_starts: Vec<usize>,
     /// Pieces of each slot.
     slot_pieces: Vec<usize>,
-    stamps: Option<Stamps>,
+    /// The batches of each slot that are stamped, and where they begin in `own`.
+    slot_stamps: Vec<Vec<(usize, StampPlace)>>,
     next_slot: usize,
     /// The piece to send next and what of it was sent.
     cursor: usize,
@@ -79,38 +81,34 @@ pub(crate) struct Sent {
 }
 
 impl RequestRing {
-    /// `cycle` is repeated until there are at least `in_flight` slots. `cycle` is not empty. With
-    /// `stamp`, every slot has its own copy of its batches, whatever their size.
-    pub(crate) fn new(
-        cycle: &[Frame],
-        in_flight: usize,
-        stamp: Option<&StampPlace>,
-    ) -> RequestRing {
+    /// `cycle` is repeated until there are at least `in_flight` slots. `cycle` is not empty. A slot
+    /// with stamps has its own copy of its batches, whatever their size.
+    pub(crate) fn new(cycle: &[CycleRequest], in_flight: usize) -> RequestRing {
         assert!(!cycle.is_empty());
         let mut ring = RequestRing {
             own: Vec::new(),
             pieces: Vec::new(),
             slot_starts: Vec::new(),
             slot_pieces: Vec::new(),
-            stamps: stamp.map(|place| Stamps { place: place.clone(), slot_batches: Vec::new() }),
+            slot_stamps: Vec::new(),
             next_slot: 0,
             cursor: 0,
             cursor_sent: 0,
             unsent_pieces: 0,
         };
         for _ in 0..in_flight.div_ceil(cycle.len()).max(1) {
-            for frame in cycle {
-                ring.push_slot(frame);
+            for request in cycle {
+                ring.push_slot(request);
             }
         }
         ring
     }
 
-    fn push_slot(&mut self, frame: &Frame) {
+    fn push_slot(&mut self, request: &CycleRequest) {
         self.slot_starts.push(self.own.len());
         let pieces_before = self.pieces.len();
-        for part in frame.memory() {
-            let is_shared = part.len() >= SHARED_BYTES_MIN && self.stamps.is_none();
+        for part in request.frame.memory() {
+            let is_shared = part.len() >= SHARED_BYTES_MIN && request.stamps.is_empty();
             let bytes = if is_shared {
                 PieceBytes::Shared(part.clone())
             } else {
@@ -121,10 +119,14 @@ impl RequestRing {
             self.pieces.push(Piece { bytes, is_last_of_request: false });
         }
         self.slot_pieces.push(self.pieces.len() - pieces_before);
-        if let Some(stamps) = &mut self.stamps {
-            let start = self.slot_starts.last().copied().unwrap_or(0);
-            stamps.slot_batches.push(stamps.place.find(&self.own, start));
+        let mut start = self.slot_starts.last().copied().unwrap_or(0);
+        let mut stamps = Vec::with_capacity(request.stamps.len());
+        for place in &request.stamps {
+            let at = place.find(&self.own, start).expect("the frame was made of these batches");
+            start = at + place.batch().len();
+            stamps.push((at, place.clone()));
         }
+        self.slot_stamps.push(stamps);
         let last = self.pieces.last_mut().expect("a frame has at least its head");
         last.is_last_of_request = true;
     }
@@ -135,10 +137,8 @@ impl RequestRing {
     pub(crate) fn admit(&mut self, correlation_id: i32, intended_ns: u64) {
         let at = self.slot_starts[self.next_slot] + CORRELATION_ID_AT;
         self.own[at..at + 4].copy_from_slice(&correlation_id.to_be_bytes());
-        if let Some(stamps) = &self.stamps {
-            for start in &stamps.slot_batches[self.next_slot] {
-                stamp_batch(&mut self.own[*start..], &stamps.place, intended_ns);
-            }
+        for (start, place) in &self.slot_stamps[self.next_slot] {
+            stamp_batch(&mut self.own[*start..], place, intended_ns);
         }
         self.unsent_pieces += self.slot_pieces[self.next_slot];
         assert!(self.unsent_pieces <= self.pieces.len());
@@ -246,10 +246,10 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
 
-    fn frame(parts: &[&[u8]]) -> Frame {
+    fn frame(parts: &[&[u8]]) -> CycleRequest {
         let size = parts.iter().map(|part| part.len()).sum();
         let parts = parts.iter().map(|part| Bytes::copy_from_slice(part).into()).collect();
-        Frame { parts, size }
+        CycleRequest { frame: Frame { parts, size }, stamps: Vec::new() }
     }
 
     fn expected(parts: &[&[u8]], correlation_id: i32) -> Vec<u8> {
@@ -284,8 +284,8 @@ mod tests {
     #[test]
     fn small_requests_are_one_run_and_carry_their_correlation_ids() {
         let parts: [&[&[u8]]; 2] = [&[b"aaaaaaaa0000AAAA"], &[b"bbbbbbbb0000B"]];
-        let cycle: Vec<Frame> = parts.iter().map(|parts| frame(parts)).collect();
-        let mut ring = RequestRing::new(&cycle, 5, None);
+        let cycle: Vec<CycleRequest> = parts.iter().map(|parts| frame(parts)).collect();
+        let mut ring = RequestRing::new(&cycle, 5);
         let sent = sent_bytes(&mut ring, 23, 5);
         let mut expectation = Vec::new();
         for id in 0..23 {
@@ -299,7 +299,7 @@ mod tests {
     fn shared_batches_survive_writes_that_stop_anywhere() {
         let batch = vec![0x5a; 3_000_001];
         let parts: &[&[u8]] = &[b"hhhhhhhh0000HHH", &batch, b"between", &batch, b"end"];
-        let mut ring = RequestRing::new(&[frame(parts)], 3, None);
+        let mut ring = RequestRing::new(&[frame(parts)], 3);
         let sent = sent_bytes(&mut ring, 7, 3);
         let expectation: Vec<u8> = (0..7).flat_map(|id| expected(parts, id)).collect();
         assert!(sent == expectation, "{} and {} bytes", sent.len(), expectation.len());
@@ -313,7 +313,7 @@ mod tests {
             parts.push(&batch);
             parts.push(b"p");
         }
-        let mut ring = RequestRing::new(&[frame(&parts)], 2, None);
+        let mut ring = RequestRing::new(&[frame(&parts)], 2);
         let sent = sent_bytes(&mut ring, 3, 2);
         let expectation: Vec<u8> = (0..3).flat_map(|id| expected(&parts, id)).collect();
         assert!(sent == expectation, "{} and {} bytes", sent.len(), expectation.len());

@@ -5,7 +5,9 @@ use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use crate::clock::{SECOND_NS, now_ns};
+use serde_json::Value;
+
+use crate::clock::{SECOND_NS, now_ns, wall_offset_ms};
 use crate::failure::Failure;
 use crate::interval::Interval;
 use crate::load_args::RunArgs;
@@ -28,6 +30,13 @@ pub(crate) struct RunOutcome {
     pub(crate) halves: [Interval; 2],
     /// The broker's process when figures began to count, and at the end.
     pub(crate) server: Option<(ServerUse, ServerUse)>,
+    /// What the records that were sent were like, as the summary says it.
+    pub(crate) payload: Option<Value>,
+    /// By how much the wall clock was set while the run went on, in milliseconds.
+    pub(crate) wall_step_ms: i64,
+    /// What ended the run early, or what its files lack; the figures are of what was seen until
+    /// then.
+    pub(crate) failure: Option<Failure>,
 }
 
 impl RunOutcome {
@@ -38,6 +47,20 @@ impl RunOutcome {
             seconds: Vec::new(),
             halves: [Interval::new(0), Interval::new(0)],
             server: None,
+            payload: None,
+            wall_step_ms: 0,
+            failure: None,
+        }
+    }
+
+    /// The outcome of a run that went on to its end.
+    ///
+    /// # Errors
+    /// What ended it early.
+    pub(crate) fn whole(mut self) -> Result<RunOutcome, Failure> {
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(self),
         }
     }
 
@@ -55,7 +78,7 @@ impl RunOutcome {
 /// Divides `lanes` among threads and runs `work` on each (thread index, recorder, its lanes).
 ///
 /// # Errors
-/// The first thread's failure; what others saw until then is lost.
+/// As [`run_shares`].
 pub(crate) fn run_threads<L: Send>(
     args: &RunArgs,
     lanes: Vec<L>,
@@ -75,8 +98,10 @@ pub(crate) fn deal<L>(lanes: Vec<L>, threads: u16) -> Vec<Vec<L>> {
 
 /// Runs `work` on one thread per share (thread index, recorder, its share).
 ///
+/// A thread that fails is in the outcome, with what all threads saw.
+///
 /// # Errors
-/// The first thread's failure, or that of the files of `--out` before the run.
+/// Only before the run: cores that are none, files of `--out` that cannot be made.
 pub(crate) fn run_shares<L: Send>(
     args: &RunArgs,
     shares: Vec<Vec<L>>,
@@ -85,6 +110,7 @@ pub(crate) fn run_shares<L: Send>(
     let cores = allowed_cores(&args.core)?;
     let threads = shares.len();
     let mut files = args.out.as_deref().map(SecondFiles::create).transpose()?;
+    let wall_offset_at_start_ms = wall_offset_ms();
     let window = Window::new(now_ns() + LEAD_NS, args.warmup, args.duration);
     let (finished, reports) = channel();
     thread::scope(|scope| {
@@ -107,11 +133,14 @@ pub(crate) fn run_shares<L: Send>(
             handles.push(handle);
         }
         drop(finished);
-        let outcome =
+        let mut outcome =
             collect(window, threads, (&reports, &recyclers), args.server_pid, files.as_mut());
         for handle in handles {
-            handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let end = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome.failure = outcome.failure.take().or(end.err());
         }
+        outcome.failure = outcome.failure.take().or(files.and_then(SecondFiles::into_failure));
+        outcome.wall_step_ms = wall_offset_ms().saturating_sub(wall_offset_at_start_ms);
         Ok(outcome)
     })
 }
@@ -160,7 +189,12 @@ fn collect(
         }
     }
     // Threads that ended before others left seconds behind that not all have reported.
-    open.values().for_each(|(_, sum)| outcome.add(sum, window));
+    for (_, sum) in open.values() {
+        outcome.add(sum, window);
+        if let Some(files) = &mut files {
+            files.add(sum, window.is_measured(sum.second));
+        }
+    }
     outcome
 }
 

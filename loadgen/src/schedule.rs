@@ -9,12 +9,15 @@
 //! - A constant schedule does not drift: request `n` is due at `start + n / rate`, rounded once.
 
 use crate::clock::SECOND_NS;
+use std::path::Path;
+
 use crate::interval::to_f64;
+use crate::trace::Trace;
 use crate::units::parse_duration;
 
-/// How requests of a rate are spaced. All but `Constant` have the random gaps of many independent
-/// users, over which the rate may move.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How requests of a rate are spaced. All but `Constant` and `Trace` have the random gaps of many
+/// independent users, over which the rate may move.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Arrivals {
     /// Every gap is the same.
     Constant,
@@ -24,9 +27,22 @@ pub(crate) enum Arrivals {
     Burst { on_ns: f64, off_ns: f64, peak: f64 },
     /// From `from` times the rate to `to` times the rate, over the whole run.
     Ramp { from: f64, to: f64 },
+    /// As recorded, stretched to the rate.
+    Trace(Trace),
 }
 
-/// Reads `constant`, `poisson`, `burst(on,off,peak)` or `ramp(from,to)`.
+impl Arrivals {
+    /// What thread number `thread` of `threads` plays: of a recording its share, of everything else
+    /// the same with other random numbers.
+    pub(crate) fn share(&self, thread: u16, threads: u16) -> Arrivals {
+        match self {
+            Arrivals::Trace(trace) => Arrivals::Trace(trace.share(thread, threads)),
+            other => other.clone(),
+        }
+    }
+}
+
+/// Reads `constant`, `poisson`, `burst(on,off,peak)`, `ramp(from,to)` or `trace(file)`.
 ///
 /// # Errors
 /// Names the text and shows examples.
@@ -34,9 +50,12 @@ pub(crate) fn parse_arrivals(text: &str) -> Result<Arrivals, String> {
     let refusal = || {
         format!(
             "{text}: one of constant, poisson, burst(on,off,peak) as in burst(100ms,900ms,5), \
-             ramp(from,to) as in ramp(0.5,1.5)"
+             ramp(from,to) as in ramp(0.5,1.5), trace(file) as in trace(gaps.txt)"
         )
     };
+    if let Some(file) = text.strip_prefix("trace(").and_then(|rest| rest.strip_suffix(')')) {
+        return Trace::read(Path::new(file)).map(Arrivals::Trace);
+    }
     let (name, rest) = text.split_once('(').unwrap_or((text, ")"));
     let values: Vec<&str> = rest.strip_suffix(')').ok_or_else(refusal)?.split(',').collect();
     let factor = |text: &str| match text.trim().parse::<f64>() {
@@ -75,6 +94,8 @@ pub(crate) struct Schedule {
     gap_ns: f64,
     /// Gaps given out since `start_ns`: a count when constant, a sum of random gaps otherwise.
     elapsed_gaps: f64,
+    /// Requests given out.
+    count: usize,
     random: Random,
 }
 
@@ -92,7 +113,7 @@ impl Schedule {
         let span_ns = to_f64(span_ns.max(1));
         let random = Random::new(seed);
         let mut schedule =
-            Schedule { arrivals, start_ns, span_ns, gap_ns, elapsed_gaps: 0.0, random };
+            Schedule { arrivals, start_ns, span_ns, gap_ns, elapsed_gaps: 0.0, count: 0, random };
         schedule.advance();
         schedule
     }
@@ -102,7 +123,7 @@ impl Schedule {
     pub(crate) fn due_ns(&self) -> u64 {
         let mean_ns = self.elapsed_gaps * self.gap_ns;
         let offset_ns = match self.arrivals {
-            Arrivals::Constant | Arrivals::Poisson => mean_ns,
+            Arrivals::Constant | Arrivals::Poisson | Arrivals::Trace(_) => mean_ns,
             Arrivals::Burst { on_ns, off_ns, peak } => burst_ns(mean_ns, on_ns, off_ns, peak),
             Arrivals::Ramp { from, to } => ramp_ns(mean_ns, from, to, self.span_ns),
         };
@@ -118,12 +139,14 @@ impl Schedule {
     /// Moves on to the request after.
     #[inline]
     pub(crate) fn advance(&mut self) {
-        self.elapsed_gaps += match self.arrivals {
-            Arrivals::Constant => 1.0,
+        match &self.arrivals {
+            Arrivals::Constant => self.elapsed_gaps += 1.0,
             Arrivals::Poisson | Arrivals::Burst { .. } | Arrivals::Ramp { .. } => {
-                -self.random.unit().ln()
+                self.elapsed_gaps -= self.random.unit().ln();
             }
-        };
+            Arrivals::Trace(trace) => self.elapsed_gaps = trace.due_gaps(self.count),
+        }
+        self.count += 1;
     }
 }
 
@@ -172,7 +195,7 @@ impl Random {
 
     /// Uniform in (0, 1], so that its logarithm is finite.
     #[inline]
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "53 bits are exact in an f64")]
         let mantissa = ((self.bits() >> 11) + 1) as f64;
         mantissa / 9_007_199_254_740_992.0
@@ -223,6 +246,15 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_keeps_its_shape_at_the_rate_that_is_asked_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "10ms\n30ms\n").unwrap();
+        let arrivals = parse_arrivals(&format!("trace({})", file.path().display())).unwrap();
+        let times = due_times(arrivals, 1000.0, 4);
+        assert_eq!(times, [501_000, 2_001_000, 2_501_000, 4_001_000]);
+    }
+
+    #[test]
     fn a_ramp_moves_from_its_first_factor_to_its_last() {
         let times = due_times(parse_arrivals("ramp(0,2)").unwrap(), 10_000.0, 40_000);
         assert!(times.is_sorted());
@@ -234,6 +266,8 @@ mod tests {
 
     #[test]
     fn arrivals_that_are_none_are_refused_with_examples() {
+        let missing = parse_arrivals("trace(/nothing/here)").unwrap_err();
+        assert!(missing.starts_with("/nothing/here: "), "{missing}");
         for text in
             ["", "even", "burst(1s,1s)", "burst(1s,1s,3)", "ramp(1)", "ramp(0,0)", "ramp(-1,2)"]
         {

@@ -1,11 +1,12 @@
 //! One measured second in figures, and the files that grow by one entry per second.
 //!
 //! Why files grow while the run goes on: what was measured is kept when the run is cut short. A
-//! file that cannot be written any more is said once and ends; the run goes on.
+//! file that cannot be written any more (a full disk) is said once and ends; the run goes on, and
+//! says at its end that the files are not whole.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -77,7 +78,8 @@ pub(crate) struct SecondFiles {
     csv: File,
     log: File,
     serializer: V2DeflateSerializer,
-    is_broken: bool,
+    directory: PathBuf,
+    failure: Option<io::Error>,
 }
 
 impl SecondFiles {
@@ -96,18 +98,30 @@ impl SecondFiles {
             \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
             \"Interval_Compressed_Histogram\"\n";
         log.write_all(about.as_bytes()).map_err(refusal)?;
-        Ok(SecondFiles { csv, log, serializer: V2DeflateSerializer::new(), is_broken: false })
+        let directory = directory.to_owned();
+        Ok(SecondFiles {
+            csv,
+            log,
+            serializer: V2DeflateSerializer::new(),
+            directory,
+            failure: None,
+        })
     }
 
     /// Adds one second; the warm-up is in the CSV only.
     pub(crate) fn add(&mut self, second: &Interval, is_measured: bool) {
-        if self.is_broken {
+        if self.failure.is_some() {
             return;
         }
         if let Err(error) = self.write(second, is_measured) {
             eprintln!("loadgen: the files of --out end at second {}: {error}", second.second);
-            self.is_broken = true;
+            self.failure = Some(error);
         }
+    }
+
+    /// Why the files are not whole; `None` when they are.
+    pub(crate) fn into_failure(self) -> Option<Failure> {
+        self.failure.map(|source| Failure::Output { path: self.directory, source })
     }
 
     fn write(&mut self, second: &Interval, is_measured: bool) -> io::Result<()> {
@@ -190,6 +204,20 @@ mod tests {
             })
             .collect();
         assert_eq!(tags, ["response"]);
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_ends_the_files_and_not_the_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = SecondFiles::create(directory.path()).unwrap();
+        files.add(&interval(), true);
+        files.csv = File::options().write(true).open("/dev/full").unwrap();
+        (0..3).for_each(|_| files.add(&interval(), true));
+        let failure = files.into_failure().unwrap();
+        assert!(failure.to_string().contains(&directory.path().display().to_string()));
+        assert!(format!("{:?}", failure).contains("StorageFull"), "{failure:?}");
+        let csv = fs::read_to_string(directory.path().join("timeseries.csv")).unwrap();
+        assert_eq!(csv.lines().count(), 2);
     }
 
     #[test]

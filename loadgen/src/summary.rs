@@ -28,6 +28,9 @@ const LAG_SHARE_MAX: f64 = 0.1;
 const LAG_US_MIN: u64 = 20;
 const BUSY_PERCENT_MAX: f64 = 90.0;
 
+/// Setting the wall clock by less is what keeping it in step does all the time.
+const WALL_STEP_MS_MIN: u64 = 500;
+
 /// Exit code of a run in which requests were refused or not answered.
 pub(crate) const EXIT_REFUSED: u8 = 1;
 /// Exit code of a run whose generator was the bottleneck.
@@ -57,10 +60,18 @@ impl Summary {
     pub(crate) fn invalid_reasons(&self) -> Vec<String> {
         let total = &self.outcome.total;
         let mut reasons = Vec::new();
-        if total.busy_percent() > BUSY_PERCENT_MAX {
+        if total.busiest_percent().max(total.busy_percent()) > BUSY_PERCENT_MAX {
             reasons.push(format!(
-                "the generator was busy {:.0} % of the time: more threads, or another core",
-                total.busy_percent()
+                "the generator was busy {:.0} % of the time (its busiest thread {:.0} %): more \
+                 threads, or another core",
+                total.busy_percent(),
+                total.busiest_percent()
+            ));
+        }
+        if total.jumped_ns > 0 {
+            reasons.push(format!(
+                "the clock jumped by {:.0} s, or the machine stood still: run it again",
+                to_f64(total.jumped_ns) / 1e9
             ));
         }
         let lag_us = total.lag.percentile_us(99.0);
@@ -119,16 +130,38 @@ impl Summary {
         }
         line(
             "generator",
-            format!("busy {:.0} %, {:.2} CPU s", total.busy_percent(), to_f64(total.cpu_ns) / 1e9),
+            format!(
+                "busy {:.0} %, its busiest thread {:.0} %, {:.2} CPU s",
+                total.busy_percent(),
+                total.busiest_percent(),
+                to_f64(total.cpu_ns) / 1e9
+            ),
         );
         if let Some(server) = self.server_text() {
             line("broker", server);
         }
         line("errors", errors_text(total));
+        if let Some(note) = self.clock_note() {
+            line("clock", note);
+        }
         for reason in self.invalid_reasons() {
             line("INVALID", reason);
         }
+        if let Some(failure) = &self.outcome.failure {
+            line("PARTIAL", format!("the run ended early: {failure}"));
+        }
         text
+    }
+
+    /// Said when somebody has set the wall clock.
+    fn clock_note(&self) -> Option<String> {
+        let step_ms = self.outcome.wall_step_ms;
+        (step_ms.unsigned_abs() >= WALL_STEP_MS_MIN).then(|| {
+            format!(
+                "the wall clock was set by {step_ms} ms during the run; latencies do not depend \
+                 on it, timestamps of records do"
+            )
+        })
     }
 
     /// The versioned JSON.
@@ -147,6 +180,8 @@ impl Summary {
             "offered_records_per_second": rate,
             "valid": reasons.is_empty(),
             "invalid_reasons": reasons,
+            "failure": self.outcome.failure.as_ref().map(ToString::to_string),
+            "wall_clock_step_ms": self.outcome.wall_step_ms,
             "measured_seconds": to_f64(total.wall_ns) / 1e9,
             "requests": total.requests,
             "records": total.records,
@@ -165,28 +200,25 @@ impl Summary {
             "unanswered": total.unanswered,
             "generator": {
                 "busy_percent": total.busy_percent(),
+                "busiest_thread_percent": total.busiest_percent(),
                 "cpu_seconds": to_f64(total.cpu_ns) / 1e9,
             },
             "server": self.server_json(),
+            "payload": self.outcome.payload,
             "seconds": self.outcome.seconds.iter().map(second_json).collect::<Vec<Value>>(),
             "environment": environment(&self.command),
         })
     }
 
-    /// Writes `summary.json` and one `.hgrm` per latency into the directory of the run.
+    /// Writes `summary.json` and one `.hgrm` per latency into the directory of the run. A file that
+    /// cannot be written does not keep the others from being tried.
     ///
     /// # Errors
     /// The first file that cannot be written.
     pub(crate) fn write_to(&self, directory: &Path) -> Result<(), Failure> {
-        let write = |name: &str, text: String| {
-            let path = directory.join(name);
-            fs::write(&path, text).map_err(|source| Failure::Output { path, source })
-        };
-        write("summary.json", format!("{:#}\n", self.to_json()))?;
-        for (name, latencies) in self.outcome.total.latencies() {
-            write(&format!("{name}.hgrm"), percentile_text(latencies))?;
-        }
-        Ok(())
+        let summary = write_whole(&directory.join("summary.json"), &pretty(&self.to_json()));
+        let files = percentile_files(&self.outcome.total, directory);
+        summary.and(files)
     }
 
     /// What the broker's process used while figures counted.
@@ -213,6 +245,50 @@ impl Summary {
             figure("resident_bytes") / 1e6
         ))
     }
+}
+
+/// Writes one `.hgrm` per latency.
+///
+/// # Errors
+/// The first file that cannot be written; the others are tried nevertheless.
+pub(crate) fn percentile_files(total: &Interval, directory: &Path) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    for (name, latencies) in total.latencies() {
+        let path = directory.join(format!("{name}.hgrm"));
+        let written = write_whole(&path, &percentile_text(latencies));
+        outcome = outcome.and(written);
+    }
+    outcome
+}
+
+/// Writes one file of JSON; makes the directory when it is missing.
+///
+/// # Errors
+/// The directory cannot be made, or the file not be written.
+pub(crate) fn write_file(directory: &Path, name: &str, json: &Value) -> Result<(), Failure> {
+    fs::create_dir_all(directory)
+        .map_err(|source| Failure::Output { path: directory.to_owned(), source })?;
+    write_whole(&directory.join(name), &pretty(json))
+}
+
+/// JSON as files have it.
+pub(crate) fn pretty(json: &Value) -> String {
+    format!("{json:#}\n")
+}
+
+/// Writes a file beside its place and then moves it there: what is at `path` is always whole.
+///
+/// # Errors
+/// It cannot be written; what was at `path` before is still there.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let outcome = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    outcome.map_err(|source| {
+        // Half a file is of no use, and its room may be what is missing.
+        let _ = fs::remove_file(&beside);
+        Failure::Output { path: path.to_owned(), source }
+    })
 }
 
 fn latencies_text(latencies: &Latencies) -> String {
@@ -336,6 +412,44 @@ mod tests {
         assert_eq!(busy.exit_code(), EXIT_INVALID);
         assert!(busy.to_text().contains("INVALID"));
         assert_eq!(busy.to_json()["valid"], false);
+    }
+
+    #[test]
+    fn one_thread_at_its_limit_makes_the_run_invalid_beside_idle_ones() {
+        let one = summary(Loop::Open { rate: 500.0 }, |total| {
+            total.thread_ns = 4_000_000_000;
+            total.busiest_ns = 1_900_000_000;
+        });
+        assert_eq!(one.to_json()["generator"]["busiest_thread_percent"], 95.0);
+        assert_eq!(one.exit_code(), EXIT_INVALID);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_is_said_and_a_wall_clock_that_was_set_is_noted() {
+        let jumped = summary(Loop::Closed, |total| total.jumped_ns = 60_000_000_000);
+        assert_eq!(jumped.exit_code(), EXIT_INVALID);
+        assert!(jumped.to_text().contains("jumped by 60 s"), "{}", jumped.to_text());
+        let mut set = summary(Loop::Closed, |_| {});
+        set.outcome.wall_step_ms = -3_600_000;
+        assert_eq!(set.exit_code(), 0);
+        assert!(set.to_text().contains("set by -3600000 ms"), "{}", set.to_text());
+        set.outcome.wall_step_ms = 20;
+        assert!(!set.to_text().contains("wall clock"));
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_older_summary_and_no_half_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("summary.json");
+        write_whole(&path, "before").unwrap();
+        let beside = directory.path().join("summary.json.part");
+        std::os::unix::fs::symlink("/dev/full", &beside).unwrap();
+        let run = summary(Loop::Closed, |_| {});
+        let refusal = run.write_to(directory.path()).unwrap_err();
+        assert!(refusal.to_string().contains("summary.json"), "{refusal}");
+        assert_eq!(refusal.exit_code(), 74);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+        assert!(!beside.exists() && directory.path().join("response.hgrm").exists());
     }
 
     #[test]

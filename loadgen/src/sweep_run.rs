@@ -12,6 +12,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ use crate::objective::rate_text;
 use crate::produce_run::produce;
 use crate::progress::duration;
 use crate::resources::{Resources, Used};
-use crate::summary::{Loop, Summary};
+use crate::summary::{Loop, Summary, pretty, write_whole};
 
 const SCHEMA: &str = "highwater-loadgen-capacity/1";
 const RAMP: f64 = 1.5;
@@ -54,18 +55,22 @@ pub(crate) struct Capacity {
     /// Records per second; `None` when no rate held.
     pub(crate) max_rate: Option<f64>,
     limit: &'static str,
+    /// What ended the sweep early.
+    pub(crate) failure: Option<Failure>,
 }
 
 /// Runs it; every step is a produce run.
 ///
 /// # Errors
-/// As a produce run; what was found before is lost then.
+/// As a produce run, when it is the first; later ones end the sweep, which keeps what was found.
 pub(crate) fn sweep(args: &SweepArgs) -> Result<Capacity, Failure> {
     let mut steps = Vec::new();
     let mut load = args.load.clone();
-    // The files of a run are those of its last step; the sweep's own are written beside them.
     let out = load.run.out.take();
     let mut try_rate = |rate: f64| -> Result<Option<f64>, Failure> {
+        // Each step's files have a directory of their own, the plan is beside them.
+        let name = format!("step-{:02}", steps.len() + 1);
+        load.run.out = out.as_ref().map(|directory| directory.join(name));
         let step = try_step(args, &load, rate)?;
         // Only the first step may replace the topic.
         load.fresh = false;
@@ -74,18 +79,19 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<Capacity, Failure> {
         steps.push(step);
         Ok(held)
     };
-    let winner = search(args.from, args.to.rate(), |rate| Ok(try_rate(rate)?.is_some()))?;
-    let max_rate = match winner {
-        Some(rate) => repeat(rate, &mut try_rate)?,
-        None => None,
+    let found = search(args.from, args.to.rate(), |rate| Ok(try_rate(rate)?.is_some()))
+        .and_then(|winner| winner.map_or(Ok(None), |rate| repeat(rate, &mut try_rate)));
+    let (max_rate, failure) = match found {
+        Ok(max_rate) => (max_rate, None),
+        Err(failure) if steps.is_empty() => return Err(failure),
+        Err(failure) => (None, Some(failure)),
     };
     let limit = limiting(&steps);
-    let capacity = Capacity { objective: args.slo.to_string(), steps, max_rate, limit };
+    let mut capacity =
+        Capacity { objective: args.slo.to_string(), steps, max_rate, limit, failure };
     if let Some(directory) = out {
-        let path = directory.join("capacity.json");
-        fs::create_dir_all(&directory)
-            .and_then(|()| fs::write(&path, format!("{:#}\n", capacity.to_json())))
-            .map_err(|source| Failure::Output { path, source })?;
+        let written = capacity.write_to(&directory);
+        capacity.failure = capacity.failure.take().or(written.err());
     }
     Ok(capacity)
 }
@@ -96,7 +102,7 @@ fn try_step(
     rate: f64,
 ) -> Result<Step, Failure> {
     let before = Resources::read(load.run.server_pid);
-    let outcome = produce(load, Some(rate))?;
+    let outcome = produce(load, Some(rate))?.whole()?;
     let used = before.used_until(&Resources::read(load.run.server_pid), &outcome.total);
     let mut broken: Vec<String> = Vec::new();
     for (half, name) in outcome.halves.iter().zip(["first half", "second half"]) {
@@ -109,6 +115,9 @@ fn try_step(
     let achieved = total.record_rate();
     let summary =
         Summary { mode: "produce", pacing: Loop::Open { rate }, outcome, command: Vec::new() };
+    if let Some(directory) = &load.run.out {
+        summary.write_to(directory)?;
+    }
     broken.extend(summary.invalid_reasons().into_iter().map(|reason| format!("INVALID: {reason}")));
     Ok(Step { offered: rate, achieved, response_us, broken, used })
 }
@@ -193,6 +202,23 @@ fn step_line(step: &Step) -> String {
 }
 
 impl Capacity {
+    /// `capacity.json`, and the steps as a table in `capacity.csv`.
+    fn write_to(&self, directory: &Path) -> Result<(), Failure> {
+        fs::create_dir_all(directory)
+            .map_err(|source| Failure::Output { path: directory.to_owned(), source })?;
+        let mut csv = String::from(
+            "offered_records_per_second,records_per_second,p50_us,p99_us,p99_9_us,holds\n",
+        );
+        for step in &self.steps {
+            let [p50, p99, p99_9] = step.response_us;
+            let (offered, achieved, holds) = (step.offered, step.achieved, step.broken.is_empty());
+            writeln!(csv, "{offered:.1},{achieved:.1},{p50},{p99},{p99_9},{holds}")
+                .expect("writing to a string");
+        }
+        let json = write_whole(&directory.join("capacity.json"), &pretty(&self.to_json()));
+        json.and(write_whole(&directory.join("capacity.csv"), &csv))
+    }
+
     /// The table of all steps and the plan.
     pub(crate) fn to_text(&self) -> String {
         let mut text = format!(
@@ -203,6 +229,7 @@ impl Capacity {
             writeln!(text, "{}", step_line(step)).expect("writing to a string");
         }
         let plan = match self.max_rate {
+            None if self.failure.is_some() => "PARTIAL: the sweep ended early".to_owned(),
             None => format!("no rate held {}", self.objective),
             Some(rate) => format!(
                 "{} holds {} (lowest of {REPEATS}); plan with {} at 50 %, {} at 70 %, {} at 90 %",
@@ -241,6 +268,7 @@ impl Capacity {
             "objective": self.objective,
             "max_records_per_second": self.max_rate,
             "limited_by": self.limit,
+            "failure": self.failure.as_ref().map(ToString::to_string),
             "repeats": REPEATS,
             "steps": steps.collect::<Vec<Value>>(),
         })

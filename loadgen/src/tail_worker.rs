@@ -27,7 +27,7 @@ use crate::inbox::{BadLength, Inbox, ReadOutcome, is_temporary};
 use crate::interval::Interval;
 use crate::poller::{Poller, Ready};
 use crate::recorder::{Recorder, Waiting};
-use crate::stamp::StampPlace;
+use crate::stamp::RunMark;
 use crate::topic::{LogEnd, list_offsets};
 
 const LATE_RECORDS_NS: u64 = 10 * SECOND_NS;
@@ -113,7 +113,7 @@ impl TailLane {
     fn count(
         &mut self,
         fetched: FetchedPartition<'_>,
-        place: &StampPlace,
+        mark: RunMark,
         (interval, now): (&mut Interval, u64),
     ) {
         if fetched.code != 0 {
@@ -131,7 +131,7 @@ impl TailLane {
                 continue;
             }
             *next = end;
-            if let Some(intended_ns) = place.read(batch) {
+            if let Some(intended_ns) = mark.read(batch) {
                 interval.end_to_end.record_ns(now.saturating_sub(intended_ns));
                 interval.delivered += records;
             }
@@ -160,7 +160,7 @@ pub(crate) struct TailWorker<'a> {
     pub(crate) lanes: Vec<TailLane>,
     pub(crate) recorder: Recorder,
     pub(crate) shape: &'a FetchShape,
-    pub(crate) place: &'a StampPlace,
+    pub(crate) mark: RunMark,
     /// Producing threads that have not ended.
     pub(crate) producers: &'a AtomicUsize,
 }
@@ -230,7 +230,7 @@ impl TailWorker<'_> {
     }
 
     fn read(&mut self, index: usize) -> Result<(), Failure> {
-        let (recorder, shape, place) = (&mut self.recorder, self.shape, self.place);
+        let (recorder, shape, mark) = (&mut self.recorder, self.shape, self.mark);
         let lane = &mut self.lanes[index];
         if lane.inbox.read(&lane.socket).map_err(|source| lane.lost(source))? == ReadOutcome::Closed
         {
@@ -244,7 +244,7 @@ impl TailWorker<'_> {
         let outcome = inbox.for_each_frame(|reader, _| {
             let interval = recorder.current();
             let (correlation_id, code) = read_fetch_answer(reader, shape.version, |fetched| {
-                lane.count(fetched, place, (interval, now));
+                lane.count(fetched, mark, (interval, now));
             })?;
             if correlation_id != lane.correlation_id || !lane.is_asked {
                 return Err(BadAnswer::OutOfOrder(correlation_id));

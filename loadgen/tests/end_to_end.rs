@@ -1,61 +1,14 @@
 //! The built program against its own null broker: what comes out, and with which exit code.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+mod null;
 
+use null::{NullBroker, error_text, loadgen};
 use serde_json::Value;
-
-const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
-
-/// A null broker that ends with the test.
-struct NullBroker {
-    process: Child,
-    address: String,
-}
-
-impl NullBroker {
-    fn start() -> NullBroker {
-        let mut process = Command::new(LOADGEN)
-            .args(["null-broker", "--end-offset", "30000"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut address = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        NullBroker { process, address: address.trim().to_owned() }
-    }
-
-    fn run(&self, line: &str) -> Output {
-        loadgen(&format!("{line} --bootstrap {}", self.address))
-    }
-
-    fn json(&self, line: &str) -> Value {
-        let output = self.run(&format!("{line} --json"));
-        // A busy machine may make the generator lag: the figures are then INVALID, but complete.
-        assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-}
-
-impl Drop for NullBroker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn loadgen(line: &str) -> Output {
-    Command::new(LOADGEN).args(line.split_whitespace()).output().unwrap()
-}
-
-fn error_text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[test]
 fn a_closed_loop_counts_every_record_and_says_what_it_is() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     let line = "produce --topic a --closed --partitions 8 --connections 4 --threads 2 \
                 --partitions-per-request 2 --records-per-batch 3 --duration 1s --warmup 1s";
     let summary = broker.json(line);
@@ -71,7 +24,7 @@ fn a_closed_loop_counts_every_record_and_says_what_it_is() {
 
 #[test]
 fn an_open_loop_sends_at_its_rate() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     for arrivals in ["constant", "poisson"] {
         let line = format!(
             "produce --topic {arrivals} --rate 2k/s --arrivals {arrivals} --partitions 2 \
@@ -87,14 +40,14 @@ fn an_open_loop_sends_at_its_rate() {
 
 #[test]
 fn without_acknowledgements_requests_count_when_they_are_sent() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     let summary = broker.json("produce --topic a --closed --acks 0 --duration 1s --warmup 0s");
     assert!(summary["requests"].as_u64().unwrap() > 100);
 }
 
 #[test]
 fn batches_that_are_shared_between_connections_arrive_whole() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     let line = "produce --topic a --closed --partitions 4 --connections 2 --in-flight 2 \
                 --partitions-per-request 2 --records-per-batch 200 --record-bytes 1KiB \
                 --compression lz4 --random-percent 100 --duration 1s --warmup 0s";
@@ -105,7 +58,7 @@ fn batches_that_are_shared_between_connections_arrive_whole() {
 
 #[test]
 fn consuming_reads_each_record_once_and_ends_by_itself() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     broker.json("produce --topic a --closed --partitions 4 --duration 1s --warmup 0s");
     let summary = broker.json("consume --topic a --connections 2 --max-bytes 100KiB --check-crc");
     assert_eq!(summary["records"], 4 * 30_000);
@@ -116,7 +69,7 @@ fn consuming_reads_each_record_once_and_ends_by_itself() {
 
 #[test]
 fn consuming_in_a_loop_goes_on_to_the_end_of_its_time() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     broker.json("produce --topic a --closed --partitions 1 --duration 1s --warmup 0s");
     let summary = broker.json("consume --topic a --loop --duration 2s --warmup 0s");
     assert!(summary["records"].as_u64().unwrap() > 30_000);
@@ -125,7 +78,7 @@ fn consuming_in_a_loop_goes_on_to_the_end_of_its_time() {
 
 #[test]
 fn a_first_produce_prints_how_long_it_took() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     let output = broker.run("first-produce");
     assert_eq!(output.status.code(), Some(0));
     let milliseconds: f64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
@@ -134,7 +87,7 @@ fn a_first_produce_prints_how_long_it_took() {
 
 #[test]
 fn a_fresh_topic_replaces_the_old_one() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     broker.json("produce --topic a --closed --partitions 3 --duration 1s --warmup 0s");
     let refusal = broker.run("produce --topic a --closed --partitions 5 --duration 1s");
     assert_eq!(refusal.status.code(), Some(78));
@@ -154,7 +107,7 @@ fn no_broker_at_the_address_is_said_with_exit_code_74() {
 
 #[test]
 fn a_wrong_topic_partition_or_core_is_said_with_exit_code_78() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     let missing = broker.run("consume --topic nothing");
     assert_eq!(missing.status.code(), Some(78));
     assert!(error_text(&missing).contains("there is no topic nothing"));
@@ -189,19 +142,22 @@ fn a_peer_that_is_no_broker_is_said_with_exit_code_76() {
 
 #[test]
 fn a_broker_that_keeps_nothing_fails_verification() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     let output = broker.run("verify --topic a --duration 1s --patience 1s --json");
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{verdict:#}");
     assert_eq!(verdict["acked_lost"], verdict["acked"]);
     assert!(verdict["acked"].as_u64().unwrap() > 0);
-    let text = broker.run("verify --topic a --duration 1s --patience 1s");
+    let directory = tempfile::tempdir().unwrap();
+    let line = "verify --topic a --duration 1s --patience 1s --out";
+    let text = broker.run(&format!("{line} {}", directory.path().display()));
+    assert!(directory.path().join("verify.json").exists());
     assert!(String::from_utf8_lossy(&text.stdout).contains("BAD: acked_lost"), "{text:?}");
 }
 
 #[test]
 fn a_sweep_finds_a_rate_and_writes_its_plan() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     let directory = tempfile::tempdir().unwrap();
     let line = format!(
         "sweep --topic a --partitions 2 --connections 2 --slo p50<10s --from 100 --to 150 \
@@ -230,7 +186,7 @@ fn calibration_says_what_the_generator_can_do() {
 
 #[test]
 fn runs_are_compared_and_reported_from_their_directories() {
-    let broker = NullBroker::start();
+    let broker = NullBroker::start("");
     let directory = tempfile::tempdir().unwrap();
     let place = |name: &str| directory.path().join(name).display().to_string();
     let line = "produce --topic a --closed --duration 1s --warmup 0s --out";
