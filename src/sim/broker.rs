@@ -35,10 +35,20 @@ const JOURNAL: JournalSizes = JournalSizes { file_bytes: 256 * 1024, files_max: 
 const TICK_US: u64 = 2000;
 /// Longest delay of a message between two cores, in microseconds.
 const MESH_DELAY_US_MAX: u64 = 200;
+/// Shortest time between a request and its answer, in microseconds.
+const CALL_US_MIN: u64 = 50;
 const ADDRESS: &str = "127.0.0.1:9092";
 
 type Core = ShardRef<SimDisk>;
-type Answers = Rc<RefCell<HashMap<ConnectionId, BytesMut>>>;
+type Inboxes = Rc<RefCell<HashMap<ConnectionId, Inbox>>>;
+
+/// What one connection's client has not read yet.
+#[derive(Clone, Default)]
+struct Inbox {
+    bytes: Rc<RefCell<BytesMut>>,
+    /// Raised when bytes arrived or the connection is gone.
+    signal: Signal,
+}
 
 /// Messages on their way from one core to another.
 #[derive(Clone, Default)]
@@ -53,7 +63,7 @@ struct Wiring {
     cores: Vec<Core>,
     /// Sorted, so that the order in which their tasks start is the same in each run of a seed.
     lanes: BTreeMap<(CoreId, CoreId), Lane>,
-    answers: Vec<Answers>,
+    inboxes: Vec<Inboxes>,
 }
 
 /// A running broker. Dropping it is a `kill -9`.
@@ -85,8 +95,8 @@ impl SimBroker {
                 }
             }
         }
-        let answers = cores.iter().map(|_| Answers::default()).collect();
-        let wiring = Rc::new(Wiring { handle: handle.clone(), cores, lanes, answers });
+        let inboxes = cores.iter().map(|_| Inboxes::default()).collect();
+        let wiring = Rc::new(Wiring { handle: handle.clone(), cores, lanes, inboxes });
         for core in &wiring.cores {
             let index = core.borrow().core.index();
             handle.spawn(pump(Rc::clone(&wiring), index));
@@ -112,10 +122,38 @@ impl SimBroker {
 
     /// A client connected to one core.
     pub fn connect(&self, core: usize) -> SimClient {
+        self.door().connect(core)
+    }
+
+    /// Where tasks of this broker's executor connect to it.
+    pub fn door(&self) -> SimDoor {
+        SimDoor { wiring: Rc::clone(&self.wiring) }
+    }
+}
+
+/// Gives connections to a running broker; clones are the same door.
+#[derive(Clone)]
+pub struct SimDoor {
+    wiring: Rc<Wiring>,
+}
+
+impl SimDoor {
+    /// A new connection to one core, below [`SimDoor::cores`].
+    pub fn connect(&self, core: usize) -> SimClient {
         let address = ADDRESS.parse().expect("a literal address");
         let shard = self.wiring.cores[core].clone();
         let id = shard.borrow_mut().on_connect(address, address).expect("far from the limit");
-        SimClient { wiring: Rc::clone(&self.wiring), core, id, correlation_id: 0 }
+        let inbox = Inbox::default();
+        self.wiring.inboxes[core].borrow_mut().insert(id, inbox.clone());
+        SimClient { wiring: Rc::clone(&self.wiring), core, id, inbox, correlation_id: 0 }
+    }
+
+    pub fn cores(&self) -> usize {
+        self.wiring.cores.len()
+    }
+
+    pub fn handle(&self) -> SimHandle {
+        self.wiring.handle.clone()
     }
 }
 
@@ -177,12 +215,16 @@ async fn pump(wiring: Rc<Wiring>, index: usize) {
         }
         for id in ready {
             let parts = shard.borrow_mut().take_output(id);
-            let mut answers = wiring.answers[index].borrow_mut();
-            let inbox = answers.entry(id).or_default();
-            inbox.extend_from_slice(&join(parts));
+            if let Some(inbox) = wiring.inboxes[index].borrow().get(&id) {
+                inbox.bytes.borrow_mut().extend_from_slice(&join(parts));
+                inbox.signal.raise();
+            }
         }
         for id in close {
             shard.borrow_mut().on_disconnect(id);
+            if let Some(inbox) = wiring.inboxes[index].borrow().get(&id) {
+                inbox.signal.raise();
+            }
         }
     }
 }
@@ -214,12 +256,23 @@ async fn carry(wiring: Rc<Wiring>, from: CoreId, to: CoreId) {
     }
 }
 
-/// A client with one connection and one request in flight.
+/// A client with one connection and one request in flight. Dropping it closes the connection.
 pub struct SimClient {
     wiring: Rc<Wiring>,
     core: usize,
     id: ConnectionId,
+    inbox: Inbox,
     correlation_id: i32,
+}
+
+impl Drop for SimClient {
+    fn drop(&mut self) {
+        self.wiring.inboxes[self.core].borrow_mut().remove(&self.id);
+        // A crash drops clients while the shard is at work: it has no use for their goodbye.
+        if let Ok(mut shard) = self.wiring.cores[self.core].try_borrow_mut() {
+            shard.on_disconnect(self.id);
+        }
+    }
 }
 
 impl SimClient {
@@ -249,6 +302,8 @@ impl SimClient {
             }
         }
         shard.borrow().outbox.raise();
+        // Whoever asks again and again must not stop the clock.
+        self.wiring.handle.sleep_us(CALL_US_MIN).await;
         let answer = self.answer().await?;
         let mut reader = Reader::new(&answer);
         let header = ResponseHeader::decode(&mut reader, R::KEY, version).expect("our own answer");
@@ -267,13 +322,12 @@ impl SimClient {
 
     async fn answer(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(inbox) = self.wiring.answers[self.core].borrow_mut().get_mut(&self.id)
-                && let Ok(Some(frame)) = frame::next_frame(inbox, usize::MAX)
-            {
+            let next = frame::next_frame(&mut self.inbox.bytes.borrow_mut(), usize::MAX);
+            if let Ok(Some(frame)) = next {
                 return Some(frame);
             }
             self.wiring.cores[self.core].borrow_mut().connection(self.id)?;
-            self.wiring.handle.sleep_us(100).await;
+            self.inbox.signal.wait().await;
         }
     }
 }

@@ -164,13 +164,7 @@ impl SimDisk {
             if let Some((_, copy)) = copies.iter().find(|(old, _)| Rc::ptr_eq(old, file)) {
                 return Rc::clone(copy);
             }
-            let old = file.borrow();
-            let new = Rc::new(RefCell::new(FileState {
-                bytes: old.bytes.clone(),
-                synced: old.synced.clone(),
-                dirty: old.dirty.clone(),
-                is_resized: old.is_resized,
-            }));
+            let new = Rc::new(RefCell::new(file.take()));
             copies.push((Rc::clone(file), Rc::clone(&new)));
             new
         };
@@ -238,6 +232,9 @@ impl SimDisk {
 impl FileState {
     /// Keeps a random part of what was not synced.
     fn lose(&mut self, random: &mut Random) {
+        if self.dirty.is_empty() && !self.is_resized {
+            return;
+        }
         let mut left = self.synced.clone();
         if self.is_resized && random.chance(70) {
             left.resize(self.bytes.len(), 0);
@@ -273,16 +270,6 @@ impl FileState {
         if !bytes.is_empty() {
             self.dirty.extend(position / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES);
         }
-    }
-
-    fn sync(&mut self) {
-        self.synced.resize(self.bytes.len(), 0);
-        for sector in std::mem::take(&mut self.dirty) {
-            let start = (sector * SECTOR_BYTES).min(self.bytes.len());
-            let end = (start + SECTOR_BYTES).min(self.bytes.len());
-            self.synced[start..end].copy_from_slice(&self.bytes[start..end]);
-        }
-        self.is_resized = false;
     }
 }
 
@@ -401,9 +388,8 @@ impl Disk for SimDisk {
             return Err(error("fill", &file.path, io::ErrorKind::StorageFull));
         }
         let mut state = file.state.borrow_mut();
-        state.resize(0);
-        state.resize(index(size));
-        state.sync();
+        let zeros = || vec![0; index(size)];
+        *state = FileState { bytes: zeros(), synced: zeros(), ..FileState::default() };
         Ok(())
     }
 

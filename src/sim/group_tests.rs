@@ -1,9 +1,7 @@
 //! Groups end to end: requests of clients on several cores, the coordinator on its own core, its
 //! records in a partition, power cuts in between.
 
-use crate::controller::decide::Change;
 use crate::controller::image::OFFSETS_TOPIC;
-use crate::model::broker_config::{BrokerConfig, Origin, Setting};
 use crate::model::errors::KafkaCode;
 use crate::protocol::messages::consumer_group_describe::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribed,
@@ -25,11 +23,9 @@ use crate::protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
 use crate::protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
-use crate::shard::metadata;
-use crate::sim::broker::{SimBroker, SimClient, SimStart};
-use crate::sim::disk::SimDisk;
-use crate::sim::executor::SimExecutor;
+use crate::sim::broker::SimClient;
 use crate::sim::random::Random;
+use crate::sim::setup::{Setup, make_topic};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -37,52 +33,14 @@ use std::sync::Arc;
 
 const GROUP: &str = "readers";
 const TOPIC: &str = "t";
-const CORES: u16 = 2;
-
-fn config() -> Arc<BrokerConfig> {
-    let setting = |(key, value): (&str, &str)| Setting {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        origin: Origin::Flag,
-    };
-    let settings: Vec<Setting> = [
+const SETUP: Setup<'_> = Setup {
+    cores: 2,
+    settings: &[
         ("offsets.topic.num.partitions", "4"),
         ("group.initial.rebalance.delay.ms", "10"),
         ("num.partitions", "3"),
-    ]
-    .map(setting)
-    .into();
-    Arc::new(BrokerConfig::from_settings(&settings).expect("legal settings").0)
-}
-
-fn start(seed: u64, disk: Option<&SimDisk>) -> (SimBroker, SimDisk) {
-    let executor = SimExecutor::new(seed);
-    let handle = executor.handle();
-    let disk = match disk {
-        None => SimDisk::new(handle),
-        Some(disk) => disk.moved_to(handle),
-    };
-    let start = SimStart { seed, disk: disk.clone(), cores: CORES, config: config() };
-    (SimBroker::start(executor, start), disk)
-}
-
-/// Cuts the power and starts again.
-fn crash(seed: u64, mut broker: SimBroker, disk: &SimDisk) -> (SimBroker, SimDisk) {
-    broker.executor.kill_all();
-    drop(broker);
-    disk.crash(&mut Random::new(seed));
-    start(seed + 1, Some(disk))
-}
-
-fn make_topic(broker: &mut SimBroker) {
-    let shard = broker.core(1);
-    broker.executor.run_until(async move {
-        let names = vec![TOPIC.to_owned()];
-        metadata::change(&shard, Change::AutoCreateTopics { names }).await;
-        let image = Arc::clone(&shard.borrow().image);
-        assert_eq!(image.topic_by_name(TOPIC).expect("just made").partition_count(), 3);
-    });
-}
+    ],
+};
 
 async fn find(client: &mut SimClient) {
     let request =
@@ -199,8 +157,8 @@ async fn fetch(client: &mut SimClient) -> (i64, i32, String) {
 
 #[test]
 fn two_members_on_two_cores_share_a_group_and_its_offsets() {
-    let (mut broker, _disk) = start(1, None);
-    make_topic(&mut broker);
+    let (mut broker, _disk) = SETUP.start(1, None);
+    make_topic(&mut broker, TOPIC);
     let (mut a, mut b) = (broker.connect(0), broker.connect(1));
     let handle = broker.executor.handle();
     let b_joined = Rc::new(Cell::new(None));
@@ -246,8 +204,8 @@ fn two_members_on_two_cores_share_a_group_and_its_offsets() {
 
 #[test]
 fn a_group_and_its_offsets_are_there_after_a_power_cut() {
-    let (mut broker, disk) = start(2, None);
-    make_topic(&mut broker);
+    let (mut broker, disk) = SETUP.start(2, None);
+    make_topic(&mut broker, TOPIC);
     let mut a = broker.connect(0);
     let joined = broker.executor.run_until(async move {
         find(&mut a).await;
@@ -256,7 +214,7 @@ fn a_group_and_its_offsets_are_there_after_a_power_cut() {
         assert_eq!(commit(&mut a, Some(&joined), 42).await, 0);
         joined
     });
-    let (mut broker, _disk) = crash(3, broker, &disk);
+    let (mut broker, _disk) = SETUP.crash(3, broker, &disk);
     let mut a = broker.connect(1);
     broker.executor.run_until(async move {
         assert_eq!(fetch(&mut a).await, (42, 7, "note".to_owned()));
@@ -275,8 +233,8 @@ fn a_group_and_its_offsets_are_there_after_a_power_cut() {
 #[test]
 fn no_acknowledged_commit_is_lost_whenever_the_power_goes() {
     for seed in 0..12 {
-        let (mut broker, disk) = start(seed, None);
-        make_topic(&mut broker);
+        let (mut broker, disk) = SETUP.start(seed, None);
+        make_topic(&mut broker, TOPIC);
         let acknowledged = Rc::new(Cell::new(-1));
         let mut client = broker.connect(usize::try_from(seed % 2).unwrap());
         let told = Rc::clone(&acknowledged);
@@ -296,7 +254,7 @@ fn no_acknowledged_commit_is_lost_whenever_the_power_goes() {
         }
         let acknowledged = acknowledged.get();
         assert!(acknowledged >= 0, "seed {seed} committed nothing");
-        let (mut broker, _disk) = crash(1000 + seed, broker, &disk);
+        let (mut broker, _disk) = SETUP.crash(1000 + seed, broker, &disk);
         let mut client = broker.connect(0);
         let found = broker.executor.run_until(async move { fetch(&mut client).await.0 });
         assert!(
@@ -347,8 +305,8 @@ async fn consumer_describe(client: &mut SimClient) -> ConsumerGroupDescribed {
 
 #[test]
 fn a_consumer_group_goes_on_in_the_middle_of_a_handover_after_a_power_cut() {
-    let (mut broker, disk) = start(4, None);
-    make_topic(&mut broker);
+    let (mut broker, disk) = SETUP.start(4, None);
+    make_topic(&mut broker, TOPIC);
     let (mut a, mut b) = (broker.connect(0), broker.connect(1));
     let kept = broker.executor.run_until(async move {
         find(&mut a).await;
@@ -360,7 +318,7 @@ fn a_consumer_group_goes_on_in_the_middle_of_a_handover_after_a_power_cut() {
         assert_eq!((told.member_epoch, indexes(&told)), (1, Some(vec![0, 1])));
         told.assignment.expect("just seen").topic_partitions
     });
-    let (mut broker, _disk) = crash(5, broker, &disk);
+    let (mut broker, _disk) = SETUP.crash(5, broker, &disk);
     let (mut a, mut b) = (broker.connect(1), broker.connect(0));
     broker.executor.run_until(async move {
         // Partition 2 is still a's: it has not said that it let go.

@@ -4,13 +4,11 @@
 //! The batches are put into the partitions directly: who may open a transaction is not the matter
 //! here.
 
-use crate::controller::decide::Change;
 use crate::coordinator::group::calls::{
     CommitOffsets, CommitPartition, CommitTopic, CommitTransaction,
 };
 use crate::coordinator::group::records::Producer;
 use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest};
-use crate::model::broker_config::{BrokerConfig, Origin, Setting};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{PartitionId, ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::messages::describe_producers::{
@@ -31,50 +29,15 @@ use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerSta
 use crate::protocol::record_batch::CheckedBatch;
 use crate::shard::appends::append_committed;
 use crate::shard::coordinator_host::{answer_here, coordinator_of};
-use crate::shard::metadata;
-use crate::sim::broker::{SimBroker, SimClient, SimStart};
-use crate::sim::disk::SimDisk;
-use crate::sim::executor::SimExecutor;
-use crate::sim::random::Random;
+use crate::sim::broker::{SimBroker, SimClient};
+use crate::sim::setup::{Setup, make_topic};
 use std::sync::Arc;
 
 const TOPIC: &str = "t";
 const GROUP: &str = "readers";
 const OFFSETS: &str = "__consumer_offsets";
-const CORES: u16 = 2;
-
-fn start(seed: u64, disk: Option<&SimDisk>) -> (SimBroker, SimDisk) {
-    let executor = SimExecutor::new(seed);
-    let handle = executor.handle();
-    let disk = match disk {
-        None => SimDisk::new(handle),
-        Some(disk) => disk.moved_to(handle),
-    };
-    let setting = |(key, value): (&str, &str)| Setting {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        origin: Origin::Flag,
-    };
-    let settings = [("offsets.topic.num.partitions", "1"), ("num.partitions", "1")].map(setting);
-    let config = Arc::new(BrokerConfig::from_settings(&settings).expect("legal settings").0);
-    let start = SimStart { seed, disk: disk.clone(), cores: CORES, config };
-    (SimBroker::start(executor, start), disk)
-}
-
-/// Cuts the power and starts again.
-fn crash(seed: u64, mut broker: SimBroker, disk: &SimDisk) -> (SimBroker, SimDisk) {
-    broker.executor.kill_all();
-    drop(broker);
-    disk.crash(&mut Random::new(seed));
-    start(seed + 1, Some(disk))
-}
-
-fn make_topic(broker: &mut SimBroker) {
-    let shard = broker.core(0);
-    broker.executor.run_until(async move {
-        metadata::change(&shard, Change::AutoCreateTopics { names: vec![TOPIC.to_owned()] }).await;
-    });
-}
+const SETUP: Setup<'_> =
+    Setup { cores: 2, settings: &[("offsets.topic.num.partitions", "1"), ("num.partitions", "1")] };
 
 /// Puts one record of a producer's transaction into the topic.
 fn append(broker: &mut SimBroker, id: i64, sequence: i32) {
@@ -163,8 +126,8 @@ fn told(data: &PartitionData) -> Option<Vec<(i64, i64)>> {
 
 #[test]
 fn readers_of_committed_records_see_ended_transactions_only_before_and_after_a_power_cut() {
-    let (mut broker, disk) = start(1, None);
-    make_topic(&mut broker);
+    let (mut broker, disk) = SETUP.start(1, None);
+    make_topic(&mut broker, TOPIC);
     for (id, sequence) in [(1, 0), (2, 0), (1, 1)] {
         append(&mut broker, id, sequence);
     }
@@ -180,7 +143,7 @@ fn readers_of_committed_records_see_ended_transactions_only_before_and_after_a_p
         assert_eq!(end(&mut client, 1).await, 1);
         assert_eq!(open_transactions(&mut client).await, [(1, -1), (2, 1)]);
     });
-    let (mut broker, disk) = crash(5, broker, &disk);
+    let (mut broker, disk) = SETUP.crash(5, broker, &disk);
     let mut client = broker.connect(0);
     broker.executor.run_until(async move {
         assert_eq!((end(&mut client, 0).await, end(&mut client, 1).await), (4, 1));
@@ -191,7 +154,7 @@ fn readers_of_committed_records_see_ended_transactions_only_before_and_after_a_p
         assert_eq!(told(&data), Some(vec![(1, 0)]));
         assert_eq!(mark(&mut client, "nowhere", 2, true).await, KafkaCode::UnknownTopicOrPartition);
     });
-    let (mut broker, _disk) = crash(9, broker, &disk);
+    let (mut broker, _disk) = SETUP.crash(9, broker, &disk);
     let mut client = broker.connect(1);
     broker.executor.run_until(async move {
         assert_eq!(told(&fetch(&mut client, topic, 1).await), Some(vec![(1, 0)]));
@@ -255,8 +218,8 @@ fn commit_in_transaction(broker: &mut SimBroker, id: i64, offset: i64) {
 
 #[test]
 fn offsets_of_a_transaction_wait_for_its_marker_across_a_power_cut() {
-    let (mut broker, disk) = start(3, None);
-    make_topic(&mut broker);
+    let (mut broker, disk) = SETUP.start(3, None);
+    make_topic(&mut broker, TOPIC);
     let mut client = broker.connect(0);
     broker.executor.run_until(async move {
         let coordinator_keys = vec![GROUP.to_owned()];
@@ -265,7 +228,7 @@ fn offsets_of_a_transaction_wait_for_its_marker_across_a_power_cut() {
     });
     commit_in_transaction(&mut broker, 1, 7);
     commit_in_transaction(&mut broker, 2, 8);
-    let (mut broker, disk) = crash(7, broker, &disk);
+    let (mut broker, disk) = SETUP.crash(7, broker, &disk);
     let mut client = broker.connect(1);
     broker.executor.run_until(async move {
         assert_eq!(stable_offset(&mut client).await, Err(KafkaCode::UnstableOffsetCommit));
@@ -274,7 +237,7 @@ fn offsets_of_a_transaction_wait_for_its_marker_across_a_power_cut() {
         assert_eq!(mark(&mut client, OFFSETS, 1, true).await, KafkaCode::None);
         assert_eq!(stable_offset(&mut client).await, Ok(7));
     });
-    let (mut broker, _disk) = crash(11, broker, &disk);
+    let (mut broker, _disk) = SETUP.crash(11, broker, &disk);
     let mut client = broker.connect(0);
     broker.executor.run_until(async move {
         assert_eq!(stable_offset(&mut client).await, Ok(7));

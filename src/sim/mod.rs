@@ -6,6 +6,7 @@
 pub mod broker; // a whole broker, its mesh and its clients
 pub mod disk;
 pub mod executor;
+pub mod network; // delays, broken connections, requests sent again
 pub mod random;
 
 #[cfg(test)]
@@ -14,5 +15,7 @@ mod group_tests;
 mod marker_tests;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod setup; // how the tests here begin
 #[cfg(test)]
 mod transaction_tests;

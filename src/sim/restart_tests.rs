@@ -1,17 +1,15 @@
 //! What a start reads, over many short lives of a broker, and what changes with its settings.
 
-use crate::model::broker_config::{BrokerConfig, Origin, Setting};
 use crate::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use crate::protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
 use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
 use crate::shard::stop;
-use crate::sim::broker::{SimBroker, SimClient, SimStart};
+use crate::sim::broker::{SimBroker, SimClient};
 use crate::sim::disk::SimDisk;
-use crate::sim::executor::SimExecutor;
 use crate::sim::random::Random;
-use std::sync::Arc;
+use crate::sim::setup::Setup;
 
 const TOPIC: &str = "t";
 const LIVES: u64 = 40;
@@ -20,25 +18,8 @@ const VALUE_BYTES: usize = 4000;
 /// A life's own batches, the batch that the index leads to, and room for their headers.
 const READ_BYTES_MAX: u64 = 2 * BATCHES_PER_LIFE * VALUE_BYTES as u64;
 
-fn config(pairs: &[(&str, &str)]) -> Arc<BrokerConfig> {
-    let setting = |(key, value): &(&str, &str)| Setting {
-        key: (*key).to_owned(),
-        value: (*value).to_owned(),
-        origin: Origin::Flag,
-    };
-    let settings: Vec<Setting> = pairs.iter().map(setting).collect();
-    Arc::new(BrokerConfig::from_settings(&settings).expect("legal settings").0)
-}
-
-fn start(seed: u64, disk: Option<&SimDisk>, pairs: &[(&str, &str)]) -> (SimBroker, SimDisk) {
-    let executor = SimExecutor::new(seed);
-    let handle = executor.handle();
-    let disk = match disk {
-        None => SimDisk::new(handle),
-        Some(disk) => disk.moved_to(handle),
-    };
-    let start = SimStart { seed, disk: disk.clone(), cores: 1, config: config(pairs) };
-    (SimBroker::start(executor, start), disk)
+fn start(seed: u64, disk: Option<&SimDisk>, settings: &[(&str, &str)]) -> (SimBroker, SimDisk) {
+    Setup { cores: 1, settings }.start(seed, disk)
 }
 
 async fn make_topic(client: &mut SimClient, topic: CreatableTopic) {

@@ -1,8 +1,6 @@
 //! Transactions end to end: a transaction over partitions of several cores, its coordinator on its
 //! own core, power cuts in between. A transaction is there as a whole or not at all.
 
-use crate::controller::decide::Change;
-use crate::model::broker_config::{BrokerConfig, Origin, Setting};
 use crate::model::errors::KafkaCode;
 use crate::protocol::messages::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
@@ -14,14 +12,11 @@ use crate::protocol::messages::find_coordinator::FindCoordinatorRequest;
 use crate::protocol::messages::init_producer_id::InitProducerIdRequest;
 use crate::protocol::record::TransactionMarker;
 use crate::protocol::record_batch::CheckedBatch;
-use crate::shard::metadata;
-use crate::sim::broker::{SimBroker, SimClient, SimStart};
-use crate::sim::disk::SimDisk;
-use crate::sim::executor::SimExecutor;
+use crate::sim::broker::{SimBroker, SimClient};
 use crate::sim::random::Random;
+use crate::sim::setup::{Setup, make_topic};
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use uuid::Uuid;
 
 const ID: &str = "payments";
@@ -32,43 +27,10 @@ const CORES: u16 = 2;
 /// Producer id and epoch of a marker, and whether it commits.
 type Marker = ((i64, i16), bool);
 
-fn config() -> Arc<BrokerConfig> {
-    let setting = |(key, value): (&str, &str)| Setting {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        origin: Origin::Flag,
-    };
-    let settings = [("transaction.state.log.num.partitions", "4"), ("num.partitions", "4")];
-    let settings: Vec<Setting> = settings.map(setting).into();
-    Arc::new(BrokerConfig::from_settings(&settings).expect("legal settings").0)
-}
-
-fn start(seed: u64, disk: Option<&SimDisk>) -> (SimBroker, SimDisk) {
-    let executor = SimExecutor::new(seed);
-    let handle = executor.handle();
-    let disk = match disk {
-        None => SimDisk::new(handle),
-        Some(disk) => disk.moved_to(handle),
-    };
-    let start = SimStart { seed, disk: disk.clone(), cores: CORES, config: config() };
-    (SimBroker::start(executor, start), disk)
-}
-
-/// Cuts the power and starts again.
-fn crash(seed: u64, mut broker: SimBroker, disk: &SimDisk) -> (SimBroker, SimDisk) {
-    broker.executor.kill_all();
-    drop(broker);
-    disk.crash(&mut Random::new(seed));
-    start(seed + 1, Some(disk))
-}
-
-fn make_topic(broker: &mut SimBroker) {
-    let shard = broker.core(1);
-    broker.executor.run_until(async move {
-        let names = vec![TOPIC.to_owned()];
-        metadata::change(&shard, Change::AutoCreateTopics { names }).await;
-    });
-}
+const SETUP: Setup<'_> = Setup {
+    cores: CORES,
+    settings: &[("transaction.state.log.num.partitions", "4"), ("num.partitions", "4")],
+};
 
 fn is_passing(code: i16) -> bool {
     let code = KafkaCode::from_number(code).expect("a known code");
@@ -201,8 +163,8 @@ fn topic_id(broker: &SimBroker) -> Uuid {
 
 #[test]
 fn every_partition_of_a_transaction_is_told_its_end_on_whichever_core_it_lives() {
-    let (mut broker, _disk) = start(1, None);
-    make_topic(&mut broker);
+    let (mut broker, _disk) = SETUP.start(1, None);
+    make_topic(&mut broker, TOPIC);
     let topic = topic_id(&broker);
     for core in 0..usize::from(CORES) {
         let mut client = broker.connect(core);
@@ -225,8 +187,8 @@ fn every_partition_of_a_transaction_is_told_its_end_on_whichever_core_it_lives()
 
 #[test]
 fn a_second_producer_with_the_id_aborts_what_the_first_has_open() {
-    let (mut broker, _disk) = start(2, None);
-    make_topic(&mut broker);
+    let (mut broker, _disk) = SETUP.start(2, None);
+    make_topic(&mut broker, TOPIC);
     let topic = topic_id(&broker);
     let (mut a, mut b) = (broker.connect(0), broker.connect(1));
     broker.executor.run_until(async move {
@@ -250,8 +212,8 @@ fn a_second_producer_with_the_id_aborts_what_the_first_has_open() {
 #[test]
 fn a_decision_that_was_answered_reaches_every_partition_whenever_the_power_goes() {
     for seed in 0..12 {
-        let (mut broker, disk) = start(seed, None);
-        make_topic(&mut broker);
+        let (mut broker, disk) = SETUP.start(seed, None);
+        make_topic(&mut broker, TOPIC);
         let topic = topic_id(&broker);
         let mut client = broker.connect(usize::try_from(seed % 2).expect("0 or 1"));
         let answered: Rc<RefCell<Vec<Marker>>> = Rc::default();
@@ -272,7 +234,7 @@ fn a_decision_that_was_answered_reaches_every_partition_whenever_the_power_goes(
         }
         let answered = answered.take();
         assert!(!answered.is_empty(), "seed {seed} ended nothing");
-        let (mut broker, _disk) = crash(1000 + seed, broker, &disk);
+        let (mut broker, _disk) = SETUP.crash(1000 + seed, broker, &disk);
         let mut client = broker.connect(0);
         broker.executor.run_until(async move {
             init(&mut client).await; // Ends what the crash left open.

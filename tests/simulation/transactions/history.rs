@@ -1,5 +1,6 @@
 //! What producers began and were told, and what readers have seen.
 
+use super::seat::Input;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A transaction: number of its producer, number among those of its producer.
@@ -22,6 +23,8 @@ pub(crate) struct Transaction {
     /// Values by partition, in their order.
     pub(crate) values: BTreeMap<i32, Vec<String>>,
     pub(crate) has_offset: bool,
+    /// What it consumed, where it did.
+    pub(crate) input: Option<Input>,
 }
 
 /// Offsets to values of one partition, as a reader of committed records sees them.
@@ -30,6 +33,8 @@ pub(crate) type Seen = BTreeMap<i64, String>;
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) transactions: BTreeMap<TransactionId, Transaction>,
+    /// Grows with each end and each batch that was acknowledged.
+    pub(crate) promises: usize,
     /// What readers of committed records have been shown, by partition.
     pub(crate) seen: BTreeMap<i32, Seen>,
 }
@@ -91,10 +96,32 @@ impl History {
         with_offset.map(|id| i64::try_from(id.1).unwrap()).max()
     }
 
-    /// How many transactions were committed and how many were not.
-    pub(crate) fn counts(&self) -> (usize, usize) {
+    /// What was consumed in transactions of `there` is what the group has committed: each position
+    /// once, none left out.
+    pub(crate) fn every_input_is_consumed_once(
+        &self,
+        there: &BTreeSet<TransactionId>,
+        committed: &[(i32, i64)],
+    ) {
+        for (partition, offset) in committed {
+            let inputs = there.iter().filter_map(|id| self.transactions[id].input);
+            let mut own: Vec<Input> = inputs.filter(|input| input.0 == *partition).collect();
+            own.sort_unstable();
+            let mut end = 0;
+            for (_, from, to) in &own {
+                assert_eq!(*from, end, "input {partition}: {own:?}");
+                end = *to;
+            }
+            assert_eq!((*offset).max(0), end, "committed offset of input {partition}: {own:?}");
+        }
+    }
+
+    /// How many transactions were committed, how many were not, and how many of the first consumed.
+    pub(crate) fn counts(&self) -> [usize; 3] {
         let all = self.transactions.values();
-        let committed = all.filter(|transaction| transaction.fate == Fate::Committed).count();
-        (committed, self.transactions.len() - committed)
+        let committed = all.filter(|transaction| transaction.fate == Fate::Committed);
+        let consuming = committed.clone().filter(|transaction| transaction.input.is_some()).count();
+        let committed = committed.count();
+        [committed, self.transactions.len() - committed, consuming]
     }
 }

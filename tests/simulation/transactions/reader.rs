@@ -2,7 +2,7 @@
 //! once all transactions have ended.
 
 use super::history::{History, Seen};
-use super::{GROUP, TOPIC};
+use super::{ALL, GROUP, TOPIC, WORKERS, transactional_id};
 use bytes::Bytes;
 use highwater::model::errors::KafkaCode;
 use highwater::protocol::messages::describe_transactions::DescribeTransactionsRequest;
@@ -111,16 +111,17 @@ pub(crate) fn settle(broker: &mut SimBroker, topic: Uuid, wait_ms: Option<i32>) 
     let handle = broker.executor.handle();
     let mut client = broker.connect(0);
     broker.executor.run_until(async move {
-        for (key_type, key) in [(0, GROUP), (1, "id-1"), (1, "id-2"), (1, "id-3")] {
+        let groups = [GROUP, WORKERS].map(|group| (0, group.to_owned()));
+        for (key_type, key) in groups.into_iter().chain(ids().map(|id| (1, id))) {
             let find = FindCoordinatorRequest {
                 key_type,
-                coordinator_keys: vec![key.to_owned()],
+                coordinator_keys: vec![key.clone()],
                 ..Default::default()
             };
             let ask = async |client: &mut SimClient| {
                 client.call(&find).await.unwrap().coordinators[0].error_code
             };
-            again(&mut client, key, ask).await;
+            again(&mut client, &key, ask).await;
         }
         match wait_ms {
             Some(wait_ms) => handle.sleep_us(u64::try_from(wait_ms + 200).unwrap() * 1000).await,
@@ -138,15 +139,20 @@ pub(crate) fn settle(broker: &mut SimBroker, topic: Uuid, wait_ms: Option<i32>) 
     });
 }
 
+/// Every transactional id.
+fn ids() -> impl Iterator<Item = String> {
+    (1..ALL).map(transactional_id)
+}
+
 async fn take_all_ids(client: &mut SimClient) {
-    for id in ["id-1", "id-2", "id-3"] {
+    for id in ids() {
         let init = InitProducerIdRequest {
-            transactional_id: Some(id.to_owned()),
+            transactional_id: Some(id.clone()),
             transaction_timeout_ms: 60_000,
             ..Default::default()
         };
         let ask = async |client: &mut SimClient| client.call(&init).await.unwrap().error_code;
-        again(client, id, ask).await;
+        again(client, &id, ask).await;
     }
 }
 
@@ -186,12 +192,13 @@ async fn again(
 /// Records and offsets against what producers were told. All transactions must have ended.
 pub(crate) fn check(broker: &mut SimBroker, topic: Uuid, history: &Rc<RefCell<History>>) {
     let mut client = broker.connect(0);
-    let (found, offsets) = broker.executor.run_until(async move {
+    let (found, offsets, consumed) = broker.executor.run_until(async move {
         let mut found: BTreeMap<i32, Seen> = BTreeMap::new();
         for partition in 0..PARTITIONS {
             found.insert(partition, read_all(&mut client, topic, partition).await);
         }
-        (found, committed_offsets(&mut client).await)
+        let own = committed_offsets(&mut client, GROUP).await;
+        (found, own, committed_offsets(&mut client, WORKERS).await)
     });
     let history = history.borrow();
     let there = history.check(&found);
@@ -200,6 +207,7 @@ pub(crate) fn check(broker: &mut SimBroker, topic: Uuid, history: &Rc<RefCell<Hi
         let wanted = history.last_offset(producer, &there).unwrap_or(-1);
         assert_eq!(offset, wanted, "committed offset of producer {producer}");
     }
+    history.every_input_is_consumed_once(&there, &consumed);
 }
 
 async fn read_all(client: &mut SimClient, topic: Uuid, partition: i32) -> Seen {
@@ -218,13 +226,13 @@ async fn read_all(client: &mut SimClient, topic: Uuid, partition: i32) -> Seen {
     }
 }
 
-async fn committed_offsets(client: &mut SimClient) -> Vec<(i32, i64)> {
+async fn committed_offsets(client: &mut SimClient, group: &str) -> Vec<(i32, i64)> {
     let topic = OffsetFetchRequestTopics {
         name: TOPIC.to_owned(),
         partition_indexes: (0..PARTITIONS).collect(),
     };
     let group = OffsetFetchRequestGroup {
-        group_id: GROUP.to_owned(),
+        group_id: group.to_owned(),
         topics: Some(vec![topic]),
         ..Default::default()
     };

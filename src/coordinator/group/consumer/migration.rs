@@ -29,7 +29,8 @@ struct Moved {
 
 impl ConsumerGroup {
     /// The group that `classic` becomes, with its records; `None` when its members' bytes cannot
-    /// be read. Its generation and assignments stand until the first change.
+    /// be read. The generation and assignments of a stable group stand until the first
+    /// change.
     pub(super) fn from_classic(
         classic: &mut ClassicGroup,
         topics: &Topics,
@@ -63,6 +64,11 @@ impl ConsumerGroup {
         group.put(ConsumerRecord::TargetEpoch(Some(epoch)), turn);
         group.on_loaded(turn);
         assert!(group.members.len() == classic.members.len());
+        if classic.state != GroupState::Stable {
+            // Nobody will hear of the assignment that they waited for, and a static member that
+            // only changes its protocol begins no epoch of its own.
+            group.bump("the classic group was rebalancing".to_owned(), topics, turn);
+        }
         Some(group)
     }
 

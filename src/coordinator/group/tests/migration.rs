@@ -68,6 +68,27 @@ fn a_classic_group_moves_to_the_consumer_protocol_while_its_member_stays() {
 }
 
 #[test]
+fn a_static_member_that_changes_its_protocol_amid_a_rebalance_gets_an_assignment() {
+    check(
+        "topics t=2
+         cjoin c instance=i
+         join m instance=i
+         describe",
+        expect![[r#"
+            > topics t=2
+            > cjoin c instance=i
+              c: NONE gen 1 range leads
+            > join m instance=i
+              m: epoch 2 [t:0,1]
+            > describe
+              Stable epoch 2 target 2 by uniform
+                m epoch 2 t[0, 1] -> t[0, 1]
+                from 1: the classic group was rebalancing
+        "#]],
+    );
+}
+
+#[test]
 fn a_consumer_group_whose_last_members_are_classic_becomes_a_classic_one() {
     check(
         "topics t=4
