@@ -153,6 +153,8 @@ macro_rules! checks {
 }
 
 checks! {
+    add_offsets_to_txn::AddOffsetsToTxnRequest;
+    add_partitions_to_txn::AddPartitionsToTxnRequest;
     alter_configs::AlterConfigsRequest;
     api_versions::ApiVersionsRequest;
     create_partitions::CreatePartitionsRequest;
@@ -165,6 +167,7 @@ checks! {
     describe_groups::DescribeGroupsRequest;
     describe_log_dirs::DescribeLogDirsRequest;
     describe_topic_partitions::DescribeTopicPartitionsRequest;
+    end_txn::EndTxnRequest;
     fetch::FetchRequest;
     find_coordinator::FindCoordinatorRequest;
     heartbeat::HeartbeatRequest;
@@ -184,6 +187,7 @@ checks! {
     sasl_authenticate::SaslAuthenticateRequest;
     sasl_handshake::SaslHandshakeRequest;
     sync_group::SyncGroupRequest;
+    txn_offset_commit::TxnOffsetCommitRequest;
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn check(library: &str, program: Result<Command, Missing>, cases: usize) {
     let Some(mut peer) = Peer::start(BINARY, &overrides).or_skip(library) else { return };
     program.args([peer.bootstrap(), format!("txn-{library}")]);
     run_cases_and_kill(program, &mut peer).assert_all_passed(cases, &peer.report());
+    peer.save_golden(library);
 }
 
 fn java(jars: Result<PathBuf, Missing>) -> Result<Command, Missing> {
@@ -48,12 +49,12 @@ fn java(jars: Result<PathBuf, Missing>) -> Result<Command, Missing> {
 
 #[test]
 fn java_3_9_adds_partitions_to_its_transactions_itself() {
-    check("java-3.9", java(jars("clients39")), JAVA_CASES);
+    check("kafka-clients-3.9", java(jars("clients39")), JAVA_CASES);
 }
 
 #[test]
 fn java_4_1_leaves_its_partitions_to_the_broker() {
-    check("java-4.1", java(kafka_jars()), JAVA_CASES);
+    check("kafka-clients-4.1", java(kafka_jars()), JAVA_CASES);
 }
 
 fn python_cases(library: &str) -> Result<Command, Missing> {
@@ -79,7 +80,7 @@ fn kafkajs_cases() -> Result<Command, Missing> {
 
 #[test]
 fn librdkafka_runs_transactions() {
-    check("librdkafka", python_cases("confluent"), CASES);
+    check("confluent-kafka", python_cases("confluent"), CASES);
 }
 
 #[test]
