@@ -9,27 +9,13 @@
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait; it only counts")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use bytes::{Bytes, BytesMut};
-use highwater::api::dispatch;
-use highwater::controller::decide::{Change, ChangeReply, Mode, NewTopic};
-use highwater::model::broker_config::BrokerConfig;
-use highwater::protocol::frame::encode_request;
-use highwater::protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
-use highwater::protocol::messages::produce::{
-    PartitionProduceData, ProduceRequest, TopicProduceData,
-};
-use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
-use highwater::protocol::records::Records;
+#[path = "hot_path/driver.rs"]
+mod driver;
+
+use driver::{Cost, Driver, Meter, median};
 use highwater::protocol::schema::Request;
-use highwater::shard::connection::ConnectionId;
-use highwater::shard::metadata;
-use highwater::sim::broker::{SimBroker, SimStart};
-use highwater::sim::disk::SimDisk;
-use highwater::sim::executor::SimExecutor;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::Arc;
-use uuid::Uuid;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
@@ -61,148 +47,45 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations of this thread while `work` runs.
-fn count<T>(work: impl FnOnce() -> T) -> (u64, T) {
-    let before = COUNT.get();
-    let result = work();
-    (COUNT.get() - before, result)
+/// Allocations of this thread.
+struct Allocations;
+
+impl Meter for Allocations {
+    fn cost(&mut self, work: &mut dyn FnMut()) -> u64 {
+        let before = COUNT.get();
+        work();
+        COUNT.get() - before
+    }
 }
 
 /// Requests whose cost is not looked at: pools fill, tables grow.
 const WARM_UP: usize = 100;
 const REQUESTS: usize = 301;
 
-/// Medians over many requests.
-#[derive(Debug, PartialEq, Eq)]
-struct Cost {
-    /// While `on_bytes` takes the request in.
-    taken_in: u64,
-    /// From there until its answer has left the shard.
-    answered: u64,
-}
-
-struct Driver {
-    broker: SimBroker,
-    connection: ConnectionId,
-    topic: Uuid,
-}
-
-impl Driver {
-    fn new() -> Driver {
-        let executor = SimExecutor::new(7);
-        let disk = SimDisk::new(executor.handle());
-        let (config, _) = BrokerConfig::from_settings(&[]).unwrap();
-        let start = SimStart { seed: 7, disk, cores: 1, config: Arc::new(config) };
-        let mut broker = SimBroker::start(executor, start);
-        let topic = create_topic(&mut broker);
-        let address = "127.0.0.1:9092".parse().unwrap();
-        let connection = broker.core(0).borrow_mut().on_connect(address, address).unwrap();
-        Driver { broker, connection, topic }
-    }
-
-    /// Sends the same request again and again; each is answered before the next.
-    fn cost<R: Request>(&mut self, request: &R, version: i16) -> Cost {
-        let frame = encode_request(request, version, 7, Some("counted")).unwrap().into_bytes();
-        let mut costs = Vec::new();
-        for _ in 0..REQUESTS + WARM_UP {
-            costs.push(self.one(&frame));
-        }
-        let costs = costs.split_off(WARM_UP);
-        let median = |pick: fn(&(u64, u64)) -> u64| {
-            let mut picked: Vec<u64> = costs.iter().map(pick).collect();
-            picked.sort_unstable();
-            picked[picked.len() / 2]
-        };
-        Cost { taken_in: median(|cost| cost.0), answered: median(|cost| cost.1) }
-    }
-
-    fn one(&mut self, frame: &Bytes) -> (u64, u64) {
-        let shard = self.broker.core(0);
-        let mut received = BytesMut::with_capacity(frame.len());
-        received.extend_from_slice(frame);
-        let (taken_in, ()) = count(|| {
-            dispatch::on_bytes(&shard, self.connection, &mut received);
-        });
-        assert!(received.is_empty());
-        shard.borrow().outbox.raise();
-        let has_answered = |connection| {
-            shard.borrow_mut().connection(connection).is_some_and(|found| found.parked() == 0)
-        };
-        let (answered, ()) = count(|| {
-            while !has_answered(self.connection) {
-                assert!(self.broker.executor.step(), "an answer is due");
-            }
-        });
-        (taken_in, answered)
-    }
-
-    fn produce(&self, acks: i16) -> ProduceRequest {
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        for _ in 0..10 {
-            let record = NewRecord {
-                timestamp_ms: 1_700_000_000_000,
-                key: None,
-                value: Some(&[b'v'; 100]),
-                headers: &[],
-            };
-            builder.push(&record).unwrap();
-        }
-        let records = Records::from(builder.build().unwrap());
-        ProduceRequest {
-            acks,
-            timeout_ms: 30_000,
-            topic_data: vec![TopicProduceData {
-                topic_id: self.topic,
-                partition_data: vec![PartitionProduceData { index: 0, records }],
-                ..TopicProduceData::default()
-            }],
-            ..ProduceRequest::default()
-        }
-    }
-
-    fn fetch(&self) -> FetchRequest {
-        let partition =
-            FetchPartition { partition_max_bytes: 1 << 14, ..FetchPartition::default() };
-        FetchRequest {
-            max_wait_ms: 500,
-            min_bytes: 1,
-            max_bytes: 1 << 20,
-            topics: vec![FetchTopic {
-                topic_id: self.topic,
-                partitions: vec![partition],
-                ..FetchTopic::default()
-            }],
-            ..FetchRequest::default()
-        }
-    }
-}
-
-fn create_topic(broker: &mut SimBroker) -> Uuid {
-    let shard = broker.core(0);
-    let topic = NewTopic {
-        name: "counted".to_owned(),
-        partition_count: 1,
-        replication_factor: 1,
-        assignments: Vec::new(),
-        configs: Vec::new(),
-    };
-    let change = Change::CreateTopics { topics: vec![topic], mode: Mode::Apply };
-    let reply = broker.executor.run_until(async move { metadata::change(&shard, change).await });
-    let ChangeReply::Topics(answers) = reply else { panic!("{reply:?}") };
-    answers[0].result.as_ref().unwrap().id.0
+fn cost<R: Request>(driver: &mut Driver, request: &R, version: i16) -> Cost {
+    driver.send(request, version, WARM_UP, &mut Allocations);
+    median(&driver.send(request, version, REQUESTS, &mut Allocations))
 }
 
 #[test]
 fn a_produce_allocates_as_often_as_it_did() {
-    let mut driver = Driver::new();
-    let cost = driver.cost(&driver.produce(1), 13);
-    assert_eq!(cost, Cost { taken_in: 5, answered: 36 });
+    let mut driver = Driver::new(1);
+    let request = driver.produce(1, 1, 10);
+    assert_eq!(cost(&mut driver, &request, 13), Cost { taken_in: 2, answered: 23 });
+}
+
+#[test]
+fn a_synced_produce_allocates_as_often_as_it_did() {
+    let mut driver = Driver::new(1);
+    let request = driver.produce(-1, 1, 10);
+    assert_eq!(cost(&mut driver, &request, 13), Cost { taken_in: 2, answered: 23 });
 }
 
 #[test]
 fn a_fetch_from_memory_allocates_as_often_as_it_did() {
-    let mut driver = Driver::new();
-    driver.cost(&driver.produce(1), 13);
-    let cost = driver.cost(&driver.fetch(), 17);
-    assert_eq!(cost, Cost { taken_in: 13, answered: 14 });
+    let mut driver = Driver::new(1);
+    let request = driver.produce(1, 1, 10);
+    cost(&mut driver, &request, 13);
+    let request = driver.fetch(1);
+    assert_eq!(cost(&mut driver, &request, 17), Cost { taken_in: 13, answered: 14 });
 }

@@ -21,7 +21,7 @@ use crate::storage::journal::JournalWrite;
 /// Commit state of one core.
 #[derive(Default)]
 pub struct GroupCommit {
-    /// Partitions with batches that nothing has written yet.
+    /// Partitions with batches that nothing has written yet: those with `is_dirty`, each once.
     dirty: Vec<PartitionIndex>,
     /// Bytes appended and not yet written, over all partitions.
     pub unwritten_bytes: usize,
@@ -78,6 +78,11 @@ impl<D: Disk> Shard<D> {
         for index in queue.by_ref() {
             let Some(partition) = self.partitions.get_mut(index) else { continue };
             let pending = partition.log.pending_bytes();
+            if pending == 0 {
+                // A drain wrote it all in the meantime; the next append queues it again.
+                partition.is_dirty = false;
+                continue;
+            }
             if pending >= DIRECT_APPEND_BYTES_MIN {
                 self.start_direct(index);
                 continue;
