@@ -53,8 +53,11 @@ pub mod offset_delete; // 47
 pub mod offset_fetch; // 9
 pub mod offset_for_leader_epoch; // 23
 pub mod produce; // 0
+pub mod share_acknowledge; // 79
+pub mod share_fetch; // 78
 pub mod share_group_describe; // 77
 pub mod share_group_heartbeat; // 76
+pub mod share_requests; // what both have in common
 pub mod sync_group; // 14
 pub mod transactions; // what transactional requests share
 pub mod txn_offset_commit; // 28

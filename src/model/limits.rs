@@ -158,6 +158,26 @@ pub const SHARE_CHECKPOINT_INTERVAL_MS: u64 = 300_000;
 /// Records of a share coordinator's log that make a checkpoint worth it.
 pub const SHARE_CHECKPOINT_RECORDS_MIN: usize = 10_000;
 
+/// Records of one share partition between its start and its end, whatever
+/// `group.share.partition.max.record.locks` says: what one state record can describe, one by one.
+pub const SHARE_IN_FLIGHT_MAX: usize = 32_768;
+
+/// Share partitions in use on one core; one that nobody holds records of makes room.
+pub const SHARE_PARTITIONS_MAX: usize = 20_000;
+
+/// Partitions of one share session.
+pub const SHARE_SESSION_PARTITIONS_MAX: usize = 20_000;
+
+/// Reads of one partition that a share fetch tries where nobody gets what it finds.
+pub const SHARE_READS_PER_CALL: usize = 16;
+
+/// Records that one share fetch may acquire, whatever it asks for.
+pub const SHARE_FETCH_RECORDS_MAX: usize = SHARE_IN_FLIGHT_MAX;
+
+/// Pause before a share partition's state that could not be written is written again, in
+/// milliseconds.
+pub const SHARE_WRITE_RETRY_MS: u64 = 100;
+
 /// How long a share partition's state is asked for while its coordinator is being loaded, in
 /// milliseconds.
 pub const SHARE_STATE_WAIT_MS: u64 = 5000;

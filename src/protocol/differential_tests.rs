@@ -208,6 +208,8 @@ tests! {
     produce: ProduceRequest;
     sasl_authenticate: SaslAuthenticateRequest;
     sasl_handshake: SaslHandshakeRequest;
+    share_acknowledge: ShareAcknowledgeRequest;
+    share_fetch: ShareFetchRequest;
     share_group_describe: ShareGroupDescribeRequest;
     share_group_heartbeat: ShareGroupHeartbeatRequest;
     sync_group: SyncGroupRequest;

@@ -35,6 +35,7 @@ impl<D: Disk> Shard<D> {
         self.tick_coordinators::<GroupCoordinator>();
         self.tick_coordinators::<TransactionCoordinator>();
         self.tick_coordinators::<ShareCoordinator>();
+        self.tick_shares();
         self.pauses.end(now_us);
         self.tick_cleaner();
         if now_us >= self.housekeeping_due_us {
@@ -53,6 +54,7 @@ impl<D: Disk> Shard<D> {
         let coordinators = self.groups.next_deadline_us().min(self.transactions.next_deadline_us());
         let coordinators = coordinators.min(self.share_states.next_deadline_us());
         let due = self.housekeeping_due_us.min(coordinators);
+        let due = due.min(self.shares.next_deadline_us());
         let due = due.min(self.pauses.next_us());
         let due = due.min(self.cleaner_deadline_us().unwrap_or(due));
         due.min(fetches.unwrap_or(due)).min(produces.unwrap_or(due))

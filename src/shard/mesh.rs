@@ -197,6 +197,11 @@ pub enum ShardMessage {
     Wake {
         fetches: Vec<(ParkedKey, u32)>,
     },
+    /// A share fetch that waits on a connection may find something.
+    WakeShare {
+        place: usize,
+        poll: u64,
+    },
     Ask {
         id: u64,
         question: Box<Question>,

@@ -24,9 +24,14 @@ pub mod routing; // messages from other cores
 pub mod segment_writer; // from memory to segment files
 #[allow(clippy::module_inception, reason = "the shard is this module's one idea")]
 pub mod shard; // the state of one core
+mod share_batches; // stored batches one by one
+pub mod share_calls; // what members of share groups ask of a partition's core
 pub mod share_groups; // what share groups want done with that state
 pub mod share_host; // share coordinators among them, and the way to one
+pub mod share_session; // what members of share groups fetch, remembered
 pub mod share_state; // a share partition's state, as group coordinators ask for it
+pub mod share_table; // share partitions of this core, and who waits for them
+pub mod share_writes; // what happens to them, made durable
 pub mod signal; // wake-ups under any executor
 pub mod stats; // counters of one core
 pub mod stop; // an orderly end
@@ -54,6 +59,7 @@ pub fn loops<D: Disk>(shard: &shard::ShardRef<D>) -> Vec<(Priority, LocalBoxFutu
         (Priority::Serving, Box::pin(group_commit::sync_loop(shard.clone()))),
         (Priority::Serving, Box::pin(segment_writer::drain_loop(shard.clone()))),
         (Priority::Serving, Box::pin(transaction_host::marker_loop(shard.clone()))),
+        (Priority::Serving, Box::pin(share_writes::share_loop(shard.clone()))),
         (Priority::Serving, Box::pin(transactional::verify_loop(shard.clone()))),
         (Priority::Serving, Box::pin(housekeeping::housekeeping_loop(shard.clone()))),
         (Priority::Background, Box::pin(cleaner::cleaner_loop(shard.clone()))),

@@ -20,6 +20,7 @@ use crate::shard::metadata;
 use crate::shard::reads::check_epoch;
 use crate::shard::recovery;
 use crate::shard::shard::{Shard, ShardRef};
+use crate::shard::share_calls::{self, ShareCall, ShareReply};
 use crate::shard::verification::Claim;
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
@@ -92,6 +93,8 @@ pub enum Question {
         partition: TopicPartition,
         request: Box<ShareRequest>,
     },
+    /// What a member of a share group wants of the core's partitions.
+    Share(Box<ShareCall>),
     /// Offsets of a group that a transaction commits; answered by `Reply::Group`.
     CommitTransaction {
         partition: TopicPartition,
@@ -125,6 +128,7 @@ pub enum Reply {
     Group(Box<GroupAnswer>),
     Transaction(Box<TransactionAnswer>),
     ShareState(Box<ShareAnswer>),
+    Share(Box<ShareReply>),
     Producers(Result<Vec<ActiveProducer>, KafkaCode>),
     /// NONE once the marker is committed.
     MarkerWritten(KafkaCode),
@@ -176,6 +180,10 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
         Question::ShareState { partition, request } => Reply::ShareState(Box::new(
             coordinator_host::answer_here::<D, ShareCoordinator>(shard, partition, *request).await,
         )),
+        Question::Share(call) => {
+            // Boxed because it asks questions of its own.
+            Reply::Share(Box::new(Box::pin(share_calls::answer_here(shard, *call)).await))
+        }
         Question::CommitTransaction { partition, claim, request } => {
             let commit = group_host::commit_transaction_here(shard, partition, &claim, *request);
             // Boxed because it asks a question of its own.
@@ -192,7 +200,7 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
     }
 }
 
-async fn list_offset<D: Disk>(
+pub(super) async fn list_offset<D: Disk>(
     shard: &ShardRef<D>,
     id: TopicPartition,
     query: OffsetQuery,

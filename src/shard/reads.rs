@@ -185,6 +185,10 @@ impl<D: Disk> Shard<D> {
         for watch in self.partitions[index].waiters.take_fetches(rise) {
             self.wake(watch);
         }
+        if !self.shares.is_unwatched() {
+            let id = self.partitions[index].id;
+            self.wake_shares(&id);
+        }
     }
 
     fn wake(&mut self, watch: FetchWatch) {

@@ -218,6 +218,7 @@ pub async fn apply_image<D: Disk>(shard: &ShardRef<D>, image: Arc<MetadataImage>
     shard.borrow_mut().drop_orphans::<GroupCoordinator>();
     shard.borrow_mut().drop_orphans::<TransactionCoordinator>();
     shard.borrow_mut().drop_orphans::<ShareCoordinator>();
+    shard.borrow_mut().drop_orphan_shares();
     shard.borrow_mut().forget_offsets_of_deleted(&before);
     shard.borrow_mut().show_topics_to_groups();
     coordinator_load::start_all::<D, GroupCoordinator>(shard);

@@ -36,6 +36,9 @@ pub fn on_message<D: Disk>(shard: &ShardRef<D>, from: CoreId, message: ShardMess
                 shard.on_wake(key, pass);
             }
         }
+        ShardMessage::WakeShare { place, poll } => {
+            shard.borrow_mut().shares.on_wake(place, poll);
+        }
         ShardMessage::Ask { id, question } => {
             let task = answer_to(shard.clone(), from, id, *question);
             shard.borrow_mut().outbox.spawn(task);

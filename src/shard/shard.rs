@@ -22,6 +22,8 @@ use crate::shard::mesh::{AppendOutcome, AppendPart, ParkedKey, PartToken, ShardM
 use crate::shard::outbox::Outbox;
 use crate::shard::parked::{ParkedFetch, ParkedProduce, ParkedTable};
 use crate::shard::partition::Partition;
+use crate::shard::share_session::ShareSessions;
+use crate::shard::share_table::ShareTable;
 use crate::shard::signal::Signal;
 use crate::shard::stats::Stats;
 use crate::shard::transaction_host::MarkerQueue;
@@ -82,6 +84,8 @@ pub struct LoopSignals {
     pub markers: Signal,
     /// Batches wait for a transaction coordinator that was not asked yet.
     pub verify: Signal,
+    /// A share partition has changed, or share sessions have ended.
+    pub shares: Signal,
     /// Time moved: retention, checkpoints, rolling.
     pub housekeeping: Signal,
     /// The compactor's pause is over.
@@ -119,6 +123,8 @@ pub struct Shard<D: Disk> {
     pub groups: Host<GroupCoordinator>,
     pub transactions: Host<TransactionCoordinator>,
     pub share_states: Host<ShareCoordinator>,
+    pub shares: ShareTable,
+    pub share_sessions: ShareSessions,
     pub markers: MarkerQueue,
     /// Batches that wait for a transaction coordinator.
     pub held: HeldBatches,
@@ -184,6 +190,8 @@ impl<D: Disk> Shard<D> {
         assert!(parts.core.0 < parts.cores);
         let retention_wait_ms = parts.config.retention_check_ms.min(RETENTION_DELAY_MS);
         let sessions_max = parts.config.fetch_sessions_max.div_ceil(usize::from(parts.cores));
+        let cores = usize::from(parts.cores);
+        let share_sessions_max = parts.config.groups.share.sessions_max.div_ceil(cores);
         let retention_due_us = parts.now.deadline_us(retention_wait_ms);
         Shard {
             core: parts.core,
@@ -210,6 +218,8 @@ impl<D: Disk> Shard<D> {
             groups: Host::default(),
             transactions: Host::default(),
             share_states: Host::default(),
+            shares: ShareTable::default(),
+            share_sessions: ShareSessions::new(parts.core, share_sessions_max),
             markers: MarkerQueue::default(),
             held: HeldBatches::default(),
             guards: Guards::default(),
@@ -263,6 +273,7 @@ impl<D: Disk> Shard<D> {
     pub fn on_disconnect(&mut self, id: ConnectionId) {
         if self.connection(id).is_some() {
             self.connections.remove(id.index);
+            self.end_share_sessions(id);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::coordinator::share::{ShareAnswer, ShareKey, ShareRequest, ShareSummar
 use crate::model::errors::KafkaCode;
 use crate::model::ids::TopicPartition;
 use crate::shard::shard::ShardRef;
+use crate::shard::share_calls::{self, ShareCall};
 use crate::shard::share_host::ask_share_state;
 use crate::storage::disk::Disk;
 
@@ -29,7 +30,7 @@ pub async fn initialize<D: Disk>(
 ) -> Result<(), KafkaCode> {
     let key = ShareKey { group: group.to_owned(), partition };
     let request = ShareRequest::Initialize { key: key.clone(), state_epoch, start_offset };
-    done(ask_share_state(shard, &key, request).await)
+    changed(shard, &key, ask_share_state(shard, &key, request).await).await
 }
 
 /// Sets the start offset of a group without members anew: what was in flight or acknowledged at or
@@ -61,7 +62,7 @@ pub async fn delete<D: Disk>(
 ) -> Result<(), KafkaCode> {
     let key = ShareKey { group: group.to_owned(), partition };
     let request = ShareRequest::Delete { key: key.clone() };
-    done(ask_share_state(shard, &key, request).await)
+    changed(shard, &key, ask_share_state(shard, &key, request).await).await
 }
 
 /// Where a group stands in a partition; -1 everywhere when it is not known.
@@ -82,10 +83,22 @@ pub async fn read_summary<D: Disk>(
     }
 }
 
-fn done(answer: ShareAnswer) -> Result<(), KafkaCode> {
+/// Lets the partition's owner know of a change.
+async fn changed<D: Disk>(
+    shard: &ShardRef<D>,
+    key: &ShareKey,
+    answer: ShareAnswer,
+) -> Result<(), KafkaCode> {
     match answer {
-        ShareAnswer::Done => Ok(()),
-        ShareAnswer::Refused(code) => Err(code),
+        ShareAnswer::Unchanged => return Ok(()),
+        ShareAnswer::Done => {}
+        ShareAnswer::Refused(code) => return Err(code),
         other => unreachable!("a change of the state is not answered by {other:?}"),
     }
+    let owner = shard.borrow().image.owner_of(&key.partition);
+    if let Some(core) = owner {
+        let (group, partition) = (key.group.clone(), key.partition);
+        share_calls::call(shard, core, ShareCall::Forget { group, partition }).await;
+    }
+    Ok(())
 }

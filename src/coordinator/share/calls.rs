@@ -68,6 +68,8 @@ pub struct ShareSummary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShareAnswer {
     Done,
+    /// There was nothing to do.
+    Unchanged,
     State(ShareState),
     Summary(ShareSummary),
     Refused(KafkaCode),

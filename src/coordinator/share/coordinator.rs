@@ -69,6 +69,7 @@ impl ShareCoordinator {
 
     /// Applies a record of the log.
     pub fn replay(&mut self, record: ShareRecord) {
+        assert!(self.checkpoint == Checkpoint::None);
         self.records += 1;
         self.apply(record);
     }
@@ -101,6 +102,7 @@ impl ShareCoordinator {
 
     /// The records of the last step lie in the log from `first` on.
     pub fn on_appended(&mut self, first: Offset) {
+        assert!(!matches!(self.checkpoint, Checkpoint::Appended(before) if before > first));
         if self.checkpoint == Checkpoint::Written {
             self.checkpoint = Checkpoint::Appended(first);
         }
@@ -132,6 +134,7 @@ impl ShareCoordinator {
     }
 
     fn begin_checkpoint(&mut self, now: Now) -> ShareStep {
+        assert!(self.checkpoint == Checkpoint::None);
         let mut step = Step::default();
         for (key, state) in &mut self.states {
             state.snapshot_epoch = state.snapshot_epoch.wrapping_add(1);
@@ -182,7 +185,7 @@ impl ShareCoordinator {
             Some(known) if known > state_epoch => return refused(KafkaCode::FencedStateEpoch),
             // Asked twice: what was delivered since the first time stays known.
             Some(known) if known == state_epoch && start_offset == NO_OFFSET => {
-                return (None, ShareAnswer::Done);
+                return (None, ShareAnswer::Unchanged);
             }
             Some(_) | None => {}
         }
@@ -243,6 +246,8 @@ impl ShareCoordinator {
 
     /// An update, or a snapshot when there were updates enough.
     fn record_of(&self, key: ShareKey, state: &State, write: StateWrite, now: Now) -> ShareRecord {
+        assert!(state.state_epoch <= write.state_epoch);
+        assert!(state.leader_epoch <= write.leader_epoch);
         let update = Update {
             snapshot_epoch: state.snapshot_epoch,
             leader_epoch: write.leader_epoch,
@@ -269,8 +274,10 @@ impl ShareCoordinator {
     }
 
     fn delete(&self, key: ShareKey) -> (Option<ShareRecord>, ShareAnswer) {
-        let is_known = self.states.contains_key(&key);
-        (is_known.then_some(ShareRecord::Snapshot(key, None)), ShareAnswer::Done)
+        match self.states.contains_key(&key) {
+            true => (Some(ShareRecord::Snapshot(key, None)), ShareAnswer::Done),
+            false => (None, ShareAnswer::Unchanged),
+        }
     }
 }
 

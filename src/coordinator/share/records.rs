@@ -210,8 +210,8 @@ fn get_batches(reader: &mut Reader<'_>) -> Result<Vec<StateBatch>, DecodeError> 
         let state = state_of(reader.get_i8()?)?;
         let delivery_count = reader.get_i16()?;
         reader.skip_tagged_fields()?;
-        // A batch that ends before it begins says nothing.
-        if (0..=last).contains(&first) {
+        // A batch that ends before it begins says nothing, nor does one without an end.
+        if (0..=last).contains(&first) && last < i64::MAX {
             batches.push(StateBatch { first, last, state, delivery_count });
         }
     }

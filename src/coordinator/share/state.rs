@@ -99,6 +99,7 @@ impl State {
 
     /// Takes the offsets of a range, both ends inclusive, out of whatever batches they are in.
     fn cut_out(&mut self, first: i64, last: i64) {
+        assert!(0 <= first && first <= last);
         let before = self.batches.range(..first).next_back().map(|(_, batch)| *batch);
         if let Some(batch) = before.filter(|batch| batch.last >= first) {
             self.batches.insert(batch.first, StateBatch { last: first - 1, ..batch });
@@ -131,6 +132,7 @@ impl State {
         if let Some(before) = before {
             batch.first = before.first;
         }
-        self.batches.insert(batch.first, batch);
+        let before = self.batches.insert(batch.first, batch);
+        assert!(before.is_none_or(|before| before.last < batch.last));
     }
 }

@@ -85,7 +85,7 @@ fn a_state_begins_is_read_and_ends() {
     let state = ShareState { state_epoch: 0, start_offset: -1, batches: vec![] };
     assert_eq!(kept.state(), state);
     assert_eq!(kept.ask(ShareRequest::Delete { key: key("g") }), ShareAnswer::Done);
-    assert_eq!(kept.ask(ShareRequest::Delete { key: key("g") }), ShareAnswer::Done);
+    assert_eq!(kept.ask(ShareRequest::Delete { key: key("g") }), ShareAnswer::Unchanged);
     assert_eq!(kept.read(), ShareAnswer::Refused(KafkaCode::InvalidRequest));
     assert_eq!(kept.replayed().read(), ShareAnswer::Refused(KafkaCode::InvalidRequest));
 }
@@ -137,7 +137,7 @@ fn a_group_that_begins_twice_under_one_epoch_keeps_what_was_delivered() {
     kept.initialize(0, -1);
     kept.write(4, vec![batch(6, 7, DeliveryState::Acknowledged, 1)]);
     let before = kept.state();
-    assert_eq!(kept.initialize(0, -1), ShareAnswer::Done);
+    assert_eq!(kept.initialize(0, -1), ShareAnswer::Unchanged);
     assert_eq!(kept.state(), before);
     assert_eq!(kept.initialize(1, 2), ShareAnswer::Done);
     assert_eq!(kept.state(), ShareState { state_epoch: 1, start_offset: 2, batches: vec![] });
