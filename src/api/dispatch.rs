@@ -14,8 +14,8 @@ use crate::api::{
     describe_transactions, elect_leaders, end_txn, fetch, find_coordinator, heartbeat,
     incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources,
     list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
-    txn_offset_commit, write_txn_markers,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
+    share_acknowledge, share_fetch, sync_group, txn_offset_commit, write_txn_markers,
 };
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
@@ -110,6 +110,8 @@ serve! {
         ConsumerGroupDescribe 0..=1 => consumer_group_describe;
         ListConfigResources 0..=1 => list_config_resources;
         DescribeTopicPartitions 0..=0 => describe_topic_partitions;
+        ShareFetch 1..=1 => share_fetch;
+        ShareAcknowledge 1..=1 => share_acknowledge;
     }
 }
 

@@ -18,4 +18,6 @@ mod restart_tests;
 #[cfg(test)]
 mod setup; // how the tests here begin
 #[cfg(test)]
+mod share_tests;
+#[cfg(test)]
 mod transaction_tests;
