@@ -646,6 +646,11 @@ impl Writer {
         Writer::default()
     }
 
+    /// As [`Writer::new`], with room for `size` bytes: what fits is not moved again.
+    pub fn with_room(size: usize) -> Writer {
+        Writer { current: BytesMut::with_capacity(size), ..Writer::default() }
+    }
+
     /// Writes a frame: 4 bytes of length first, filled in by [`Writer::finish`].
     pub fn for_frame() -> Writer {
         Writer::for_frame_in(BytesMut::with_capacity(HEAD_BYTES))
@@ -692,6 +697,17 @@ impl Writer {
             parts.insert(0, head.freeze().into());
         }
         Ok(Frame { parts, size: self.size })
+    }
+
+    /// Ends what is no frame, in one piece: copied only when payload was kept by reference.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`].
+    pub fn into_bytes(self) -> Result<Bytes, EncodeError> {
+        if self.head.is_none() && self.parts.is_empty() && !self.has_length_prefix {
+            return Ok(self.current.freeze());
+        }
+        Ok(self.finish()?.into_bytes())
     }
 }
 

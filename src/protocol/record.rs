@@ -297,6 +297,11 @@ impl BatchBuilder {
         }
     }
 
+    /// As [`BatchBuilder::new`], with room for `size` bytes of records.
+    pub fn with_room(options: BatchOptions, size: usize) -> BatchBuilder {
+        BatchBuilder { records: BytesMut::with_capacity(size), ..BatchBuilder::new(options) }
+    }
+
     /// Bytes of the batch so far, before compression.
     pub fn size(&self) -> usize {
         BATCH_HEADER_SIZE + self.records.len()

@@ -402,13 +402,17 @@ impl<D: Disk> Shard<D> {
     }
 }
 
+/// Room for one record in a new batch: an offset with names of usual length. More makes it grow.
+const RECORD_BYTES_USUAL: usize = 96;
+
 /// The records as batches of at most [`COORDINATOR_BATCH_BYTES`], or of one record.
 fn batches_of<C: Hosted>(
     records: &[C::Record],
     now_ms: i64,
 ) -> Result<Vec<CheckedBatch>, KafkaCode> {
     let mut batches = Vec::new();
-    let mut builder = BatchBuilder::new(options_of(ProducerStamp::NONE));
+    let room = (records.len() * RECORD_BYTES_USUAL).min(COORDINATOR_BATCH_BYTES);
+    let mut builder = BatchBuilder::with_room(options_of(ProducerStamp::NONE), room);
     let mut current = ProducerStamp::NONE;
     for record in records {
         let bytes = C::encode(record).map_err(|_| KafkaCode::UnknownServerError)?;

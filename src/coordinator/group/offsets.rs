@@ -64,6 +64,13 @@ impl Offsets {
         entry(topics, topic).insert(partition, offset);
     }
 
+    /// As [`Offsets::put`] for each of them, with one look for the topic.
+    fn put_all(&mut self, group: &str, topic: &str, offsets: Vec<(i32, CommittedOffset)>) {
+        if !offsets.is_empty() {
+            entry(entry(&mut self.by_group, group), topic).extend(offsets);
+        }
+    }
+
     pub(super) fn of_group(&self, group: &str) -> Option<&GroupOffsets> {
         self.by_group.get(group)
     }
@@ -81,7 +88,9 @@ impl Offsets {
         });
         let metadata_bytes_max = turn.config.offset_metadata_bytes_max.min(GROUP_TEXT_BYTES_MAX);
         let mut results = Vec::with_capacity(commit.topics.len());
+        let is_plain = producer.is_none() && self.pending.is_empty();
         for topic in commit.topics {
+            let mut plain = Vec::with_capacity(if is_plain { topic.partitions.len() } else { 0 });
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for CommitPartition { partition, offset, leader_epoch, metadata } in topic.partitions {
                 let metadata = metadata.unwrap_or_default();
@@ -93,9 +102,16 @@ impl Offsets {
                 let value =
                     CommittedOffset { offset, leader_epoch, metadata, commit_ms, expire_ms };
                 let key = OffsetKey::new(&commit.group, &topic.name, partition);
-                turn.write(self.take(producer, key, value));
+                if is_plain {
+                    plain.push((partition, value.clone()));
+                    let OffsetKey { group, topic, partition } = key;
+                    turn.write(GroupRecord::Offset { group, topic, partition, value: Some(value) });
+                } else {
+                    turn.write(self.take(producer, key, value));
+                }
                 partitions.push((partition, KafkaCode::None));
             }
+            self.put_all(&commit.group, &topic.name, plain);
             results.push(TopicResult { name: topic.name, partitions });
         }
         results

@@ -114,6 +114,11 @@ impl PendingOffsets {
         decided
     }
 
+    /// Whether no partition has an undecided offset.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// True while a transaction may still change the partition's offset.
     pub(super) fn has(&self, group: &str, topic: &str, partition: i32) -> bool {
         !self.keys.is_empty() && self.keys.contains_key(&OffsetKey::new(group, topic, partition))

@@ -144,7 +144,7 @@ impl GroupRecord {
     /// [`EncodeError::TooLong`] for a name or text above 32,767 bytes, which only a member's
     /// metadata in compact form can have brought in.
     pub fn encode(&self) -> Result<KeyValue, EncodeError> {
-        let mut key = Writer::new();
+        let mut key = Writer::with_room(self.key_size());
         let value = match self {
             GroupRecord::Pending { group, topic, partition, value, .. } => {
                 put_offset_key(&mut key, group, topic, *partition)?;
@@ -162,7 +162,18 @@ impl GroupRecord {
             GroupRecord::Consumer { group, record } => return record.encode(group),
             GroupRecord::Share { group, record } => return record.encode(group),
         };
-        Ok(KeyValue { key: key.finish()?.into_bytes(), value })
+        Ok(KeyValue { key: key.into_bytes()?, value })
+    }
+
+    /// Bytes of the key of an offset or a group; 0 for kinds that are rare.
+    fn key_size(&self) -> usize {
+        match self {
+            GroupRecord::Pending { group, topic, .. }
+            | GroupRecord::Offset { group, topic, .. } => {
+                OFFSET_KEY_SIZE_MIN + group.len() + topic.len()
+            }
+            GroupRecord::Group { .. } | GroupRecord::Consumer { .. } => 0,
+        }
     }
 
     /// Reads a record back; `None` for kinds that this broker does not serve.
@@ -206,9 +217,19 @@ fn put_offset_key(
     Ok(())
 }
 
+/// Bytes of an offset's key beside the names: version, two lengths, partition.
+const OFFSET_KEY_SIZE_MIN: usize = 10;
+
+/// Bytes of an offset's value beside the metadata, without and with a time of expiry.
+const OFFSET_VALUE_SIZE_MIN: usize = 24;
+const OFFSET_VALUE_WITH_EXPIRY_SIZE_MIN: usize = 28;
+
 fn encode_offset(offset: &CommittedOffset) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::new();
-    let version = if offset.expire_ms.is_some() { OFFSET_VALUE_WITH_EXPIRY } else { VALUE_VERSION };
+    let (version, size_min) = match offset.expire_ms {
+        Some(_) => (OFFSET_VALUE_WITH_EXPIRY, OFFSET_VALUE_WITH_EXPIRY_SIZE_MIN),
+        None => (VALUE_VERSION, OFFSET_VALUE_SIZE_MIN),
+    };
+    let mut writer = Writer::with_room(size_min + offset.metadata.len());
     writer.put_i16(version);
     writer.put_i64(offset.offset);
     if version == VALUE_VERSION {
@@ -219,7 +240,7 @@ fn encode_offset(offset: &CommittedOffset) -> Result<Bytes, EncodeError> {
     if let Some(expire_ms) = offset.expire_ms {
         writer.put_i64(expire_ms);
     }
-    Ok(writer.finish()?.into_bytes())
+    writer.into_bytes()
 }
 
 fn decode_offset(value: &Bytes) -> Result<CommittedOffset, DecodeError> {
@@ -257,7 +278,7 @@ fn encode_group(group: &GroupMetadata) -> Result<Bytes, EncodeError> {
         writer.put_nullable_bytes(Some(&member.subscription), FORM)?;
         writer.put_nullable_bytes(Some(&member.assignment), FORM)?;
     }
-    Ok(writer.finish()?.into_bytes())
+    writer.into_bytes()
 }
 
 /// Bytes that the smallest member takes: six empty fields of two bytes.

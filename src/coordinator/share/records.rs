@@ -111,7 +111,7 @@ impl ShareRecord {
         writer.put_nullable_str(Some(&key.group), LengthForm::Fixed)?;
         writer.put_uuid(key.partition.topic.0);
         writer.put_i32(key.partition.partition.0);
-        Ok(KeyValue { key: writer.finish()?.into_bytes(), value })
+        Ok(KeyValue { key: writer.into_bytes()?, value })
     }
 
     /// Reads a record back; `None` for keys of other kinds, as Kafka does.
@@ -145,7 +145,7 @@ fn encode_snapshot(snapshot: &Snapshot) -> Result<Bytes, EncodeError> {
     writer.put_i64(snapshot.created_ms);
     writer.put_i64(snapshot.written_ms);
     put_batches(&mut writer, &snapshot.batches)?;
-    Ok(writer.finish()?.into_bytes())
+    writer.into_bytes()
 }
 
 fn encode_update(update: &Update) -> Result<Bytes, EncodeError> {
@@ -155,7 +155,7 @@ fn encode_update(update: &Update) -> Result<Bytes, EncodeError> {
     writer.put_i32(update.leader_epoch);
     writer.put_i64(update.start_offset);
     put_batches(&mut writer, &update.batches)?;
-    Ok(writer.finish()?.into_bytes())
+    writer.into_bytes()
 }
 
 fn put_batches(writer: &mut Writer, batches: &[StateBatch]) -> Result<(), EncodeError> {

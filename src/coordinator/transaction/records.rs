@@ -44,7 +44,7 @@ impl TransactionRecord {
         key.put_i16(KEY_VERSION);
         key.put_nullable_str(Some(&self.transactional_id), LengthForm::Fixed)?;
         let value = self.metadata.as_ref().map(encode_value).transpose()?;
-        Ok(KeyValue { key: key.finish()?.into_bytes(), value })
+        Ok(KeyValue { key: key.into_bytes()?, value })
     }
 
     /// Reads a record back; `None` for keys of a later version, as Kafka does.
@@ -89,7 +89,7 @@ fn encode_value(metadata: &TransactionMetadata) -> Result<Bytes, EncodeError> {
     writer.put_i64(metadata.updated_ms);
     writer.put_i64(metadata.started_ms);
     put_tags(&mut writer, metadata);
-    Ok(writer.finish()?.into_bytes())
+    writer.into_bytes()
 }
 
 /// Tagged fields that differ from their defaults, in the order of their tags.

@@ -153,7 +153,7 @@ impl ConsumerRecord {
                 value.as_ref().map(encode_regex).transpose()?
             }
         };
-        Ok(KeyValue { key: key.finish()?.into_bytes(), value })
+        Ok(KeyValue { key: key.into_bytes()?, value })
     }
 
     /// Whether it removes its key.
@@ -231,7 +231,7 @@ pub(in crate::coordinator::group) fn finish(
     writer.put_i16(VALUE_VERSION);
     body(&mut writer)?;
     tags(&mut writer)?;
-    Ok(writer.finish()?.into_bytes())
+    writer.into_bytes()
 }
 
 pub(in crate::coordinator::group) fn no_tags(out: &mut Writer) -> Result<(), EncodeError> {
@@ -297,7 +297,7 @@ fn encode_classic(classic: &ClassicDetails) -> Result<Bytes, EncodeError> {
         no_tags(&mut out)?;
     }
     no_tags(&mut out)?;
-    Ok(out.finish()?.into_bytes())
+    out.into_bytes()
 }
 
 fn encode_current(value: &CurrentAssignment) -> Result<Bytes, EncodeError> {
