@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::batch_headers::CrcCheck;
 use crate::compare::{Limits, parse_limits};
+use crate::group_args::{CommitArgs, FirstOffsetsArgs, RebalanceArgs, TransactArgs};
 use crate::load_args::{LoadArgs, RunArgs};
 use crate::null_broker::Stalls;
 use crate::objective::{Ceiling, Objective, parse_ceiling, parse_objective};
@@ -26,6 +27,10 @@ Examples:
     loadgen replay feed.csv --topic ticks --time-column ts --key-column symbol --speed 10x
   Several jobs at once or in turn, with the flags in a file:
     loadgen run jobs.toml --out results
+  Offset commits and transactions per second, and how long a group takes to rebalance:
+    loadgen commit --topic t --partitions 8 --groups 100 --connections 16
+    loadgen transact --topic t --partitions 8 --producers 16 --connections 16
+    loadgen rebalance --topic r --partitions 1000 --members 100 --protocol consumer
   What can the generator itself do?
     loadgen calibrate --topic t --partitions 8 --connections 8
   Did a change make it slower? Exit code 1 says so:
@@ -69,6 +74,15 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Write a run as one HTML file with charts.
     Report(ReportArgs),
+    /// Commit offsets of many groups, as fast as answers come.
+    Commit(CommitArgs),
+    /// Run transactions of many producers, as fast as answers come.
+    Transact(TransactArgs),
+    /// Time rebalances of one group: until each member has its share of a complete assignment.
+    Rebalance(RebalanceArgs),
+    /// Wait until the broker answers with every group's committed offsets, and print the
+    /// milliseconds that took.
+    FirstOffsets(FirstOffsetsArgs),
     /// Wait until the broker accepts a first record, and print the milliseconds that took.
     FirstProduce(FirstProduceArgs),
     /// Serve as a broker that stores nothing: shows what the generator itself can do.

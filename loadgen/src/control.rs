@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,6 +72,23 @@ impl Control {
         Ok(version)
     }
 
+    /// The newest of `versions` that both sides speak.
+    pub(crate) fn version_within<M: Message>(
+        &self,
+        versions: RangeInclusive<i16>,
+    ) -> Result<i16, Failure> {
+        let version = self.version_of::<M>(*versions.end())?;
+        if version < *versions.start() {
+            return Err(Failure::TooOld {
+                address: self.address.clone(),
+                api: M::KEY.name(),
+                version,
+                needed: *versions.start(),
+            });
+        }
+        Ok(version)
+    }
+
     /// Sends a request in the newest common version and waits for its answer.
     pub(crate) fn call<M: Request>(&mut self, request: &M) -> Result<M::Response, Failure> {
         self.call_at_most(request, i16::MAX)
@@ -83,6 +101,25 @@ impl Control {
         version_max: i16,
     ) -> Result<M::Response, Failure> {
         let version = self.version_of::<M>(version_max)?;
+        self.call_version(request, version)
+    }
+
+    /// As [`Control::call`], in a version of at least `version_min`.
+    pub(crate) fn call_at_least<M: Request>(
+        &mut self,
+        request: &M,
+        version_min: i16,
+    ) -> Result<M::Response, Failure> {
+        self.call_between(request, version_min..=i16::MAX)
+    }
+
+    /// As [`Control::call`], in one of `versions`.
+    pub(crate) fn call_between<M: Request>(
+        &mut self,
+        request: &M,
+        versions: RangeInclusive<i16>,
+    ) -> Result<M::Response, Failure> {
+        let version = self.version_within::<M>(versions)?;
         self.call_version(request, version)
     }
 

@@ -59,6 +59,18 @@ pub(crate) enum Failure {
     Refused { api: &'static str, topic: String, code: i16 },
     #[error("--partitions-per-request {asked} exceeds the {led} partitions that one broker leads")]
     TooManyPerRequest { asked: usize, led: usize },
+    #[error("{flag} {asked} exceeds the {actual} partitions of the topic")]
+    TooFewPartitions { flag: &'static str, asked: usize, actual: usize },
+    #[error("{api} was refused: {} ({})", code_name(*.code), code_message(*.code))]
+    Declined { api: &'static str, code: i16 },
+    #[error("{address} speaks {api} up to version {version}, this run needs {needed}")]
+    TooOld { address: String, api: &'static str, version: i16, needed: i16 },
+    #[error("group {group} has no committed offset\n  help: check --group-prefix and --groups")]
+    NothingCommitted { group: String },
+    #[error("the group was not stable within {waited_s} s: {standing}")]
+    NotStable { waited_s: u64, standing: String },
+    #[error("{api} version {version} cannot be written: {reason}")]
+    Request { api: &'static str, version: i16, reason: String },
     #[error("partition {partition} is not in topic {topic}, which has 0 to {last}")]
     NoSuchPartition { topic: String, partition: i32, last: usize },
     #[error("cannot build the batch: {reason}")]
@@ -95,17 +107,23 @@ impl Failure {
             Failure::Unreachable { .. }
             | Failure::ConnectionLost { .. }
             | Failure::ConnectionClosed { .. }
+            | Failure::NotStable { .. }
             | Failure::Output { .. }
             | Failure::System { .. } => 74,
             Failure::BadLine { .. } => 65,
             Failure::Unreadable { .. }
             | Failure::NoCommonVersion { .. }
+            | Failure::TooOld { .. }
             | Failure::ApiMissing { .. } => 76,
             Failure::BadAddress { .. }
             | Failure::TopicMissing { .. }
             | Failure::PartitionCount { .. }
             | Failure::Refused { .. }
             | Failure::TooManyPerRequest { .. }
+            | Failure::TooFewPartitions { .. }
+            | Failure::Declined { .. }
+            | Failure::NothingCommitted { .. }
+            | Failure::Request { .. }
             | Failure::NoSuchPartition { .. }
             | Failure::Batch { .. }
             | Failure::BadRun { .. }

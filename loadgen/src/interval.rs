@@ -105,6 +105,10 @@ pub(crate) struct Interval {
     pub(crate) lag: Latencies,
     /// From the intended send time to the arrival at a consumer.
     pub(crate) end_to_end: Latencies,
+    /// Of EndTxn alone, from its sending to its answer.
+    pub(crate) end_txn: Latencies,
+    /// Steps of transactions that were taken again because the broker was not ready.
+    pub(crate) retries: u64,
     /// Records of this run that arrived at a consumer.
     pub(crate) delivered: u64,
     /// Records that were not yet consumed when waiting ended.
@@ -133,6 +137,8 @@ impl Interval {
             service: Latencies::new(),
             lag: Latencies::new(),
             end_to_end: Latencies::new(),
+            end_txn: Latencies::new(),
+            retries: 0,
             delivered: 0,
             undelivered: 0,
             errors: BTreeMap::new(),
@@ -141,11 +147,16 @@ impl Interval {
 
     /// Makes it empty again and keeps its memory.
     pub(crate) fn reset(&mut self, second: u64) {
-        for latencies in
-            [&mut self.response, &mut self.service, &mut self.lag, &mut self.end_to_end]
-        {
+        for latencies in [
+            &mut self.response,
+            &mut self.service,
+            &mut self.lag,
+            &mut self.end_to_end,
+            &mut self.end_txn,
+        ] {
             latencies.0.reset();
         }
+        self.retries = 0;
         self.errors.clear();
         self.second = second;
         self.wall_ns = 0;
@@ -192,6 +203,8 @@ impl Interval {
         self.service.add(&other.service);
         self.lag.add(&other.lag);
         self.end_to_end.add(&other.end_to_end);
+        self.end_txn.add(&other.end_txn);
+        self.retries += other.retries;
         self.delivered += other.delivered;
         self.undelivered += other.undelivered;
         for (code, count) in &other.errors {
@@ -215,6 +228,7 @@ impl Interval {
             ("response", &self.response),
             ("service", &self.service),
             ("end_to_end", &self.end_to_end),
+            ("end_txn", &self.end_txn),
             ("send_lag", &self.lag),
         ];
         named.into_iter().filter(|(_, latencies)| latencies.count() > 0)

@@ -7,17 +7,21 @@ mod batch_headers;
 mod calibrate_run;
 mod cli;
 mod clock;
+mod commit_run;
 mod compare;
 mod consume_lane;
 mod consume_run;
 mod consume_worker;
 mod control;
+mod coordinators;
 mod end_to_end_run;
+mod exchange;
 mod failure;
 mod feed;
 mod feed_time;
 mod fetch_answer;
 mod first_produce;
+mod group_args;
 mod html_report;
 mod inbox;
 mod interval;
@@ -26,6 +30,7 @@ mod job_run;
 mod lane;
 mod ledger;
 mod load_args;
+mod member;
 mod null_answers;
 mod null_broker;
 mod objective;
@@ -37,6 +42,7 @@ mod produce_run;
 mod produce_worker;
 mod progress;
 mod record_pool;
+mod rebalance_run;
 mod recorder;
 mod replay_args;
 mod replay_run;
@@ -54,6 +60,8 @@ mod sweep_run;
 mod tail_worker;
 mod topic;
 mod trace;
+mod transact_run;
+mod transaction;
 mod units;
 mod variety;
 mod verify_producer;
@@ -66,7 +74,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use serde_json::Value;
 
-use crate::cli::{Cli, Command, CompareArgs, FirstProduceArgs, NullBrokerArgs};
+use crate::cli::{Cli, Command, CompareArgs, NullBrokerArgs};
 use crate::failure::Failure;
 use crate::load_args::RunArgs;
 use crate::null_broker::NullBroker;
@@ -103,6 +111,16 @@ fn run_command(command: Command) -> Result<u8, Failure> {
         Command::Consume(args) => {
             report("consume", Loop::Closed, consume_run::consume(&args)?, &args.run)
         }
+        Command::Commit(args) => {
+            report("commit", Loop::Closed, commit_run::commit(&args)?, &args.run)
+        }
+        Command::Transact(args) => {
+            report("transact", Loop::Closed, transact_run::transact(&args)?, &args.run)
+        }
+        Command::Rebalance(args) => {
+            let run = rebalance_run::run_args(&args);
+            report("rebalance", Loop::Closed, rebalance_run::rebalance(&args, &run)?, &run)
+        }
         Command::Verify(args) => {
             let verdict = verify_run::verify(&args)?;
             show(args.json, || verdict.to_text(), || verdict.to_json());
@@ -135,7 +153,14 @@ fn run_command(command: Command) -> Result<u8, Failure> {
         Command::Report(args) => {
             html_report::write_report(&compare::read_run(&args.run)?, &args.output).map(|()| 0)
         }
-        Command::FirstProduce(args) => first_produce(&args).map(|()| 0),
+        Command::FirstProduce(args) => {
+            print_milliseconds(first_produce::wait_for_first_produce(&args)?);
+            Ok(0)
+        }
+        Command::FirstOffsets(args) => {
+            print_milliseconds(commit_run::wait_for_offsets(&args)?);
+            Ok(0)
+        }
         Command::NullBroker(args) => serve_null(&args).map(|()| 0),
     }
 }
@@ -175,10 +200,8 @@ fn compare_runs(args: &CompareArgs) -> Result<u8, Failure> {
 }
 
 #[expect(clippy::print_stdout, reason = "the result goes to standard output")]
-fn first_produce(args: &FirstProduceArgs) -> Result<(), Failure> {
-    let waited_ns = first_produce::wait_for_first_produce(args)?;
+fn print_milliseconds(waited_ns: u64) {
     println!("{:.1}", interval::to_f64(waited_ns) / 1e6);
-    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "callers read the address from standard output")]

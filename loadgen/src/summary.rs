@@ -128,6 +128,10 @@ impl Summary {
             line("end to end", latencies_text(&total.end_to_end));
             line("delivered", format!("{:.0} records/s", total.delivered_rate()));
         }
+        if total.end_txn.count() > 0 {
+            line("end of txn", latencies_text(&total.end_txn));
+            line("retries", total.retries.to_string());
+        }
         line(
             "generator",
             format!(
@@ -193,6 +197,8 @@ impl Summary {
             "service_us": latencies_json(&total.service),
             "send_lag_us": latencies_json(&total.lag),
             "end_to_end_us": latencies_json(&total.end_to_end),
+            "end_txn_us": latencies_json(&total.end_txn),
+            "retries": total.retries,
             "delivered": total.delivered,
             "delivered_per_second": total.delivered_rate(),
             "undelivered": total.undelivered,
