@@ -2,14 +2,15 @@
 //!
 //! What is not Kafka's default, and why: one node with its controller inside (no second machine);
 //! replication factor 1 of internal topics (one node); a broker session of 60 s, because on one
-//! saturated core the node's heartbeats to itself come late and it fences itself for seconds.
+//! saturated core the node's heartbeats to itself come late and it fences itself for seconds (not
+//! where the node is killed: it could not come back before that session has ended).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::Failure;
-use crate::server::{Broker, Server, expect_success, free_port, pinned};
+use crate::server::{Broker, Purpose, Server, expect_success, free_port, pinned};
 
 /// As bin/kafka-run-class.sh and bin/kafka-server-start.sh set them.
 const JVM_FLAGS: [&str; 9] = [
@@ -102,14 +103,26 @@ fn found_version(jars: &Path) -> Result<String, Failure> {
 
 impl Kafka {
     /// Formats an empty directory and starts a node on it.
-    pub(crate) fn start(&self, data: &Path, core: usize) -> Result<Server, Failure> {
+    pub(crate) fn start(
+        &self,
+        data: &Path,
+        core: usize,
+        purpose: Purpose,
+    ) -> Result<Server, Failure> {
         if data.exists() {
             fs::remove_dir_all(data)?;
         }
         fs::create_dir_all(data)?;
         let (port, controller_port) = (free_port()?, free_port()?);
         let properties = data.with_extension("properties");
-        fs::write(&properties, server_properties(data, port, controller_port))?;
+        let mut text = server_properties(data, port, controller_port);
+        if purpose != Purpose::Restarts {
+            text.push_str("broker.session.timeout.ms=60000\n");
+        }
+        if purpose != Purpose::Records {
+            text.push_str("group.initial.rebalance.delay.ms=0\n");
+        }
+        fs::write(&properties, text)?;
         expect_success(
             self.java(Command::new("java"))
                 .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
@@ -120,7 +133,7 @@ impl Kafka {
         let mut command = self.java(command);
         command.arg("kafka.Kafka").arg(&properties);
         let address = format!("127.0.0.1:{port}");
-        Server::start(Broker::Kafka, address, &mut command, data)
+        Server::start(Broker::Kafka, address, command, data)
     }
 
     fn java(&self, mut command: Command) -> Command {
@@ -141,8 +154,7 @@ fn server_properties(data: &Path, port: u16, controller_port: u16) -> String {
          log.dirs={}\n\
          offsets.topic.replication.factor=1\n\
          transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n\
-         broker.session.timeout.ms=60000\n",
+         transaction.state.log.min.isr=1\n",
         data.display()
     )
 }

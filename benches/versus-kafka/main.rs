@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! cargo bench --bench versus-kafka -- --rows P1,P2,P5,P7,P9,P17 --repeats 5 [--quick]
+//! cargo bench --bench versus-kafka -- --rows G --repeats 5 [--quick]
 //! ```
 //!
 //! Apache Kafka comes from Maven Central (needs `mvn` and a Java 17 or later), into
@@ -31,8 +32,8 @@ use crate::failure::Failure;
 use crate::measure::{Loadgen, Sample};
 use crate::report::{Measured, Report};
 use crate::rows::{ROWS, Row, Work};
-use crate::server::{Broker, Server};
-use crate::start::measure_starts;
+use crate::server::{Broker, Purpose, Server};
+use crate::start::{measure_restarts, measure_starts};
 
 const ROWS_BY_DEFAULT: &str = "P1,P2,P5,P7,P9,P17";
 
@@ -119,11 +120,11 @@ fn run(arguments: &Arguments) -> Result<String, Failure> {
     let needs_kafka = arguments.brokers().contains(&Broker::Kafka);
     let kafka =
         needs_kafka.then(|| kafka::install(&folder, &arguments.kafka_version)).transpose()?;
-    let start = |broker: Broker, name: &str| {
+    let start = |broker: Broker, name: &str, purpose: Purpose| {
         let data = folder.join(name);
         match (broker, &kafka) {
-            (Broker::Kafka, Some(kafka)) => kafka.start(&data, arguments.server_core),
-            _ => highwater::start(&binaries.highwater, &data, arguments.server_core),
+            (Broker::Kafka, Some(kafka)) => kafka.start(&data, arguments.server_core, purpose),
+            _ => highwater::start(&binaries.highwater, &data, arguments.server_core, purpose),
         }
     };
     let kafka_version = kafka.as_ref().map(|kafka| kafka.version.clone());
@@ -131,24 +132,44 @@ fn run(arguments: &Arguments) -> Result<String, Failure> {
     if rows.iter().any(|row| matches!(row.work, Work::Start)) {
         measure_starts(arguments, &loadgen, &start, &mut report)?;
     }
-    let mut servers = Vec::new();
-    for broker in arguments.brokers() {
-        eprintln!("starting {broker}");
-        let server = start(broker, &format!("data-{broker}"))?;
-        loadgen.wait_until_ready(&server)?;
-        servers.push(server);
+    if let Some(row) = rows.iter().find(|row| matches!(row.work, Work::Restart)) {
+        measure_restarts(arguments, &loadgen, &start, (row, &mut report))?;
     }
-    for row in rows.iter().filter(|row| !matches!(row.work, Work::Start)) {
-        let measured = measure_row(arguments, &loadgen, &mut servers, row)?;
-        report.add_row(row, measured);
-        std::fs::write(folder.join("report.md"), report.to_string())?;
-    }
-    for server in &servers {
-        report.add_loaded_memory(server.broker, server.resident_bytes()?);
+    for purpose in [Purpose::Records, Purpose::Groups] {
+        let of_purpose = |row: &&Row| !row.is_of_starts() && row.purpose() == purpose;
+        let rows: Vec<&Row> = rows.iter().filter(of_purpose).collect();
+        if !rows.is_empty() {
+            measure_rows(arguments, &loadgen, (&start, purpose), (&rows, &mut report))?;
+        }
     }
     let text = report.to_string();
     std::fs::write(folder.join("report.md"), &text)?;
     Ok(text)
+}
+
+/// Starts both brokers, and measures `rows` with them.
+fn measure_rows(
+    arguments: &Arguments,
+    loadgen: &Loadgen,
+    (start, purpose): (&impl Fn(Broker, &str, Purpose) -> Result<Server, Failure>, Purpose),
+    (rows, report): (&[&Row], &mut Report),
+) -> Result<(), Failure> {
+    let mut servers = Vec::new();
+    for broker in arguments.brokers() {
+        eprintln!("starting {broker}");
+        let server = start(broker, &format!("data-{broker}"), purpose)?;
+        loadgen.wait_until_ready(&server)?;
+        servers.push(server);
+    }
+    for row in rows {
+        let measured = measure_row(arguments, loadgen, &mut servers, row)?;
+        report.add_row(row, measured);
+        std::fs::write(folder()?.join("report.md"), report.to_string())?;
+    }
+    for server in &servers {
+        report.add_loaded_memory(server.broker, server.resident_bytes()?);
+    }
+    Ok(())
 }
 
 /// Warms both brokers up with the row's own work, then measures them in turn.

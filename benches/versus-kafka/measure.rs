@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::rows::{FETCH_FILL, Row, Work};
+use crate::rows::{FETCH_FILL, RESTART_FILL, RESTART_GROUPS, Row, Work};
 use crate::server::{Server, expect_success, not_runnable, pinned};
 
 /// Seconds of each measurement that do not count.
@@ -103,13 +103,43 @@ impl Loadgen {
             Work::Produce(flags) => {
                 command.args(["produce", "--closed", "--fresh"]).args(flags.split_whitespace());
             }
-            Work::Start => unreachable_row(row),
+            Work::Commit(flags) => {
+                command.arg("commit").args(flags.split_whitespace());
+            }
+            Work::Transact(flags) => {
+                command.arg("transact").args(flags.split_whitespace());
+            }
+            Work::Rebalance(flags) => {
+                command.args(["rebalance", "--members", "100", "--partitions", "1000"]);
+                command.args(flags.split_whitespace());
+                command.arg("--repeats").arg(seconds.to_string());
+            }
+            Work::Start | Work::Restart => unreachable_row(row),
         }
         self.add_target(&mut command, server, row);
-        command.arg("--duration").arg(format!("{seconds}s"));
-        command.arg("--warmup").arg(format!("{WARMUP_SECONDS}s"));
+        if !matches!(row.work, Work::Rebalance(_)) {
+            command.arg("--duration").arg(format!("{seconds}s"));
+            command.arg("--warmup").arg(format!("{WARMUP_SECONDS}s"));
+        }
         let summary = self.summary(&mut command)?;
         Ok(sample(&summary))
+    }
+
+    /// Commits the offsets of the restart row.
+    pub(crate) fn fill_groups(&self, server: &Server, row: &Row) -> Result<(), Failure> {
+        let mut command = self.command();
+        command.arg("commit").args(["--groups", RESTART_GROUPS]);
+        command.args(RESTART_FILL.split_whitespace());
+        self.add_target(&mut command, server, row);
+        self.summary(&mut command).map(|_| ())
+    }
+
+    /// Waits until `server` has answered with every group's committed offsets.
+    pub(crate) fn wait_for_offsets(&self, server: &Server, row: &Row) -> Result<(), Failure> {
+        let mut command = self.command();
+        command.args(["first-offsets", "--groups", RESTART_GROUPS, "--topic", row.topic()]);
+        command.args(["--within", "3m", "--bootstrap", &server.address]);
+        expect_success(&mut command).map(|_| ())
     }
 
     fn add_target(&self, command: &mut Command, server: &Server, row: &Row) {
@@ -147,7 +177,7 @@ impl Loadgen {
 }
 
 fn unreachable_row(row: &Row) {
-    assert!(!matches!(row.work, Work::Start), "{} is measured by start.rs", row.id);
+    assert!(!row.is_of_starts(), "{} is measured by start.rs", row.id);
 }
 
 fn sample(summary: &Value) -> Sample {

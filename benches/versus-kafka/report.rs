@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::Arguments;
 use crate::measure::Sample;
-use crate::rows::{Figure, Row};
-use crate::server::Broker;
+use crate::rows::{Figure, RESTART_GROUPS, Row};
+use crate::server::{Broker, Down};
 
 /// From here on the generator, not the broker, may have set the figure.
 const CLIENT_BUSY_MAX: f64 = 90.0;
@@ -28,12 +28,21 @@ pub(crate) struct Start {
     pub(crate) resident_bytes: u64,
 }
 
+/// One start on many groups, to the answer with the last one's committed offsets.
+#[derive(Debug)]
+pub(crate) struct Restart {
+    pub(crate) broker: Broker,
+    pub(crate) down: Down,
+    pub(crate) milliseconds: f64,
+}
+
 /// What the table shows.
 #[derive(Debug)]
 pub(crate) struct Report {
     preamble: Vec<String>,
     rows: Vec<(Row, Vec<Measured>)>,
     starts: Vec<Start>,
+    restarts: Vec<Restart>,
     loaded: Vec<(Broker, u64)>,
 }
 
@@ -69,11 +78,18 @@ impl Report {
                 arguments.repeats,
                 arguments.measured_seconds()
             ),
-            "Produce and fetch rows are CLOSED LOOP: they show capacity; their latency is that of a \
-             saturated broker (P2 alone is one request at a time; its client spins)."
+            "All rows but starts and rebalances are CLOSED LOOP: they show capacity; their latency \
+             is that of a saturated broker (P2 alone is one request at a time; its client spins). \
+             Transactions wait 20 ms, as Kafka's client does, when a broker is not ready."
                 .to_owned(),
         ];
-        Report { preamble, rows: Vec::new(), starts: Vec::new(), loaded: Vec::new() }
+        Report {
+            preamble,
+            rows: Vec::new(),
+            starts: Vec::new(),
+            restarts: Vec::new(),
+            loaded: Vec::new(),
+        }
     }
 
     pub(crate) fn add_row(&mut self, row: &Row, measured: Vec<Measured>) {
@@ -82,6 +98,10 @@ impl Report {
 
     pub(crate) fn add_start(&mut self, start: Start) {
         self.starts.push(start);
+    }
+
+    pub(crate) fn add_restart(&mut self, restart: Restart) {
+        self.restarts.push(restart);
     }
 
     /// Resident memory after all rows.
@@ -99,9 +119,9 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "\n| row | workload | Kafka | Highwater | ratio | bar | goal | p99 Kafka | p99 Highwater \
-             | CPU Kafka | CPU Highwater | CPU ratio | client busy | note |"
+             | p99 ratio | CPU Kafka | CPU Highwater | CPU ratio | client busy | note |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
         for (row, measured) in &self.rows {
             writeln!(f, "{}", table_line(row, measured))?;
         }
@@ -136,6 +156,24 @@ impl Report {
                 "* {} (bar 0.2, goal 0.1)",
                 line("resident when idle", "MB", 0, &|start| megabytes(start.resident_bytes))
             )?;
+        }
+        for down in [Down::Killed, Down::Stopped] {
+            let of = |broker: Broker| {
+                let all = self.restarts.iter();
+                let own = all.filter(|restart| restart.broker == broker && restart.down == down);
+                Spread::of(own.map(|restart| restart.milliseconds).collect())
+            };
+            let (kafka, own) = (of(Broker::Kafka), of(Broker::Highwater));
+            if kafka.is_some() || own.is_some() {
+                writeln!(
+                    f,
+                    "* G4 restart {down} with {RESTART_GROUPS} groups of 4 offsets, to the last \
+                     group's answer: Kafka {} ms, Highwater {} ms, ratio {} (bar under 2000 ms)",
+                    cell(kafka, 0),
+                    cell(own, 0),
+                    ratio_text(kafka, own, 3)
+                )?;
+            }
         }
         for (broker, bytes) in &self.loaded {
             writeln!(f, "* P17 resident after these rows: {broker} {:.0} MB", megabytes(*bytes))?;
@@ -181,6 +219,7 @@ fn table_line(row: &Row, measured: &[Measured]) -> String {
         format!("{}x", row.goal),
         format!("{} ms", cell(kafka_p99, 2)),
         format!("{} ms", cell(own_p99, 2)),
+        ratio_text(kafka_p99, own_p99, 2),
         format!("{} {cpu_unit}", cell(kafka_cpu, 2)),
         format!("{} {cpu_unit}", cell(own_cpu, 2)),
         ratio_text(kafka_cpu, own_cpu, 2),

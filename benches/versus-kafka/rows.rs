@@ -1,7 +1,7 @@
 //! The workloads: one table, from which everything is derived.
 
 use crate::failure::Failure;
-use crate::server::Broker;
+use crate::server::{Broker, Purpose};
 
 /// What a row compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub(crate) enum Work {
     /// `loadgen consume` with these flags, of a topic that was filled with the same records on
     /// both brokers.
     Consume(&'static str),
+    /// `loadgen commit` with these flags.
+    Commit(&'static str),
+    /// `loadgen transact` with these flags.
+    Transact(&'static str),
+    /// `loadgen rebalance` with these flags.
+    Rebalance(&'static str),
+    /// From the start of the process on a directory with many groups to their committed offsets.
+    Restart,
     /// From an empty directory to the first accepted record, and memory.
     Start,
 }
@@ -46,8 +54,15 @@ const PAGE_CACHE_ALL: &str = "acks=all from the page cache (Kafka's default, `ke
 const KERNEL: Option<&str> = Some("highwater.durability=kernel");
 const LEADER: &str = "acks=1 from the page cache (`kernel` here)";
 
+const PAGE_CACHE_INTERNAL: &str = "page cache (Kafka's default, `kernel` here)";
+
+/// Groups of the restart row, and how they commit.
+pub(crate) const RESTART_GROUPS: &str = "10000";
+pub(crate) const RESTART_FILL: &str =
+    "--partitions 16 --partitions-per-commit 4 --connections 16 --in-flight 5 --once";
+
 /// All rows that this program can run. Bars and goals are those that the project has set itself.
-pub(crate) const ROWS: [Row; 11] = [
+pub(crate) const ROWS: [Row; 19] = [
     Row {
         id: "P1",
         title: "1 record of 100 B, 64 connections, 64 partitions, 5 in flight",
@@ -162,6 +177,98 @@ pub(crate) const ROWS: [Row; 11] = [
         highwater_config: KERNEL,
     },
     Row {
+        id: "G1a",
+        title: "offset commits of 1 partition, 1,000 groups, 64 connections, 5 in flight (p99 bar \
+                0.5x)",
+        work: Work::Commit("--partitions 16 --groups 1000 --connections 64 --in-flight 5"),
+        figure: Figure::RequestRate,
+        bar: 3.0,
+        goal: 6.0,
+        durability: PAGE_CACHE_INTERNAL,
+        highwater_config: None,
+    },
+    Row {
+        id: "G1b",
+        title: "offset commits of 10 partitions by joined members, 1,000 groups, 64 connections, \
+                1 in flight (p99 bar 0.5x)",
+        work: Work::Commit(
+            "--partitions 16 --groups 1000 --connections 64 --in-flight 1 --joined \
+             --partitions-per-commit 10 --group-prefix joined",
+        ),
+        figure: Figure::RequestRate,
+        bar: 3.0,
+        goal: 6.0,
+        durability: PAGE_CACHE_INTERNAL,
+        highwater_config: None,
+    },
+    Row {
+        id: "G2a",
+        title: "transactions of 1 record in 1 partition, 64 producers and connections (p99 bar \
+                0.5x)",
+        work: Work::Transact("--partitions 64 --producers 64 --connections 64"),
+        figure: Figure::RequestRate,
+        bar: 3.0,
+        goal: 6.0,
+        durability: PAGE_CACHE_INTERNAL,
+        highwater_config: None,
+    },
+    Row {
+        id: "G2b",
+        title: "transactions of 10 records in 10 partitions and committed offsets, 64 producers \
+                and connections (p99 bar 0.5x)",
+        work: Work::Transact(
+            "--partitions 64 --producers 64 --connections 64 --partitions-per-transaction 10 \
+             --offsets --id-prefix wide",
+        ),
+        figure: Figure::RequestRate,
+        bar: 3.0,
+        goal: 6.0,
+        durability: PAGE_CACHE_INTERNAL,
+        highwater_config: None,
+    },
+    Row {
+        id: "G3a",
+        title: "rebalance of 100 classic members over 1,000 partitions when one leaves or joins, \
+                heartbeats every 100 ms: p50 (bar under 2 s)",
+        work: Work::Rebalance("--protocol classic --change one --heartbeat 100ms"),
+        figure: Figure::MedianLatency,
+        bar: 1.0,
+        goal: 0.5,
+        durability: PAGE_CACHE_INTERNAL,
+        highwater_config: None,
+    },
+    Row {
+        id: "G3b",
+        title: "the same with members of the consumer protocol (KIP-848): p50 (bar under 2 s)",
+        work: Work::Rebalance("--protocol consumer --change one --heartbeat 100ms"),
+        figure: Figure::MedianLatency,
+        bar: 1.0,
+        goal: 0.5,
+        durability: PAGE_CACHE_INTERNAL,
+        highwater_config: None,
+    },
+    Row {
+        id: "G3c",
+        title: "100 members of the consumer protocol join an empty group over 1,000 partitions: \
+                p50 (bar under 2 s)",
+        work: Work::Rebalance("--protocol consumer --change all --heartbeat 100ms"),
+        figure: Figure::MedianLatency,
+        bar: 1.0,
+        goal: 0.5,
+        durability: PAGE_CACHE_INTERNAL,
+        highwater_config: None,
+    },
+    Row {
+        id: "G4",
+        title: "restart with 10,000 groups of 4 committed offsets, to the last group's answer",
+        work: Work::Restart,
+        figure: Figure::MedianLatency,
+        bar: 0.5,
+        goal: 0.1,
+        durability: PAGE_CACHE_INTERNAL,
+        highwater_config: None,
+    },
+    Row {
         id: "P17",
         title: "start to first accepted record, and memory",
         work: Work::Start,
@@ -183,8 +290,23 @@ impl Row {
     pub(crate) fn topic(&self) -> &'static str {
         match self.work {
             Work::Consume(_) => "versus-fetch",
-            Work::Produce(_) | Work::Start => self.id,
+            Work::Rebalance(_) => "versus-rebalance",
+            _ => self.id,
         }
+    }
+
+    /// What the brokers of this row are configured for.
+    pub(crate) fn purpose(&self) -> Purpose {
+        match self.work {
+            Work::Produce(_) | Work::Consume(_) | Work::Start => Purpose::Records,
+            Work::Commit(_) | Work::Transact(_) | Work::Rebalance(_) => Purpose::Groups,
+            Work::Restart => Purpose::Restarts,
+        }
+    }
+
+    /// Whether it is measured by starting brokers rather than by loading them.
+    pub(crate) fn is_of_starts(&self) -> bool {
+        matches!(self.work, Work::Start | Work::Restart)
     }
 
     /// Topic config for that broker.
@@ -196,12 +318,14 @@ impl Row {
     }
 }
 
-/// The rows that `--rows` names; P9 names both of its parts.
+/// The rows that `--rows` names; P9 names all of its parts, G all rows of groups.
 pub(crate) fn select(asked: &[String]) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for id in asked {
-        let is_asked =
-            |row: &&Row| id == "all" || row.id == id || row.id.trim_end_matches(['a', 'b']) == id;
+        let is_asked = |row: &&Row| {
+            let family = row.id.trim_end_matches(['a', 'b', 'c']);
+            id == "all" || row.id == id || family == id || (id == "G" && row.id.starts_with('G'))
+        };
         let found: Vec<Row> = ROWS.iter().filter(is_asked).copied().collect();
         if found.is_empty() {
             return Err(Failure::UnknownRow { asked: id.clone(), known: crate::known_rows() });

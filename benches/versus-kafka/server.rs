@@ -44,7 +44,37 @@ pub(crate) struct Server {
     pub(crate) broker: Broker,
     pub(crate) address: String,
     process: Child,
+    command: Command,
     data: PathBuf,
+}
+
+/// What a broker is configured for, beside its core and its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Produce and fetch: topics say what they need.
+    Records,
+    /// Groups and transactions: internal topics are acknowledged from the page cache, as Kafka's
+    /// are, and a first rebalance waits for nobody, as in Kafka's own config/server.properties.
+    Groups,
+    /// As groups, and killed: a broker's session is Kafka's default, because a controller turns the
+    /// next life of a killed broker away until the session of the one before has ended.
+    Restarts,
+}
+
+/// How a broker goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Down {
+    Killed,
+    Stopped,
+}
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Down::Killed => "after kill -9",
+            Down::Stopped => "after a clean stop",
+        })
+    }
 }
 
 impl Server {
@@ -52,7 +82,7 @@ impl Server {
     pub(crate) fn start(
         broker: Broker,
         address: String,
-        command: &mut Command,
+        mut command: Command,
         data: &Path,
     ) -> Result<Server, Failure> {
         let output = File::create(data.with_extension("log"))?;
@@ -61,8 +91,22 @@ impl Server {
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
-            .map_err(|source| not_runnable(command, source))?;
-        Ok(Server { broker, address, process, data: data.to_owned() })
+            .map_err(|source| not_runnable(&command, source))?;
+        Ok(Server { broker, address, process, command, data: data.to_owned() })
+    }
+
+    /// Takes it down and starts it again on its data; returns when the process was started.
+    pub(crate) fn restart(&mut self, down: Down) -> Result<Instant, Failure> {
+        if down == Down::Killed {
+            self.process.kill()?;
+            self.process.wait()?;
+        } else {
+            self.stop();
+        }
+        let begin = now();
+        let spawned = self.command.spawn();
+        self.process = spawned.map_err(|source| not_runnable(&self.command, source))?;
+        Ok(begin)
     }
 
     /// The process id; `taskset` replaces itself by the broker.
