@@ -172,7 +172,9 @@ impl GroupRecord {
             | GroupRecord::Offset { group, topic, .. } => {
                 OFFSET_KEY_SIZE_MIN + group.len() + topic.len()
             }
-            GroupRecord::Group { .. } | GroupRecord::Consumer { .. } => 0,
+            GroupRecord::Group { .. }
+            | GroupRecord::Consumer { .. }
+            | GroupRecord::Share { .. } => 0,
         }
     }
 
