@@ -78,6 +78,15 @@ impl Run {
         }
     }
 
+    /// Deliveries that are over once those writes are committed: one that a crash cuts short does
+    /// not count, or a record could be given up, or given out once too often, for nothing.
+    fn counted(&self) -> i16 {
+        match &self.hold {
+            Hold::Acquired { settling: None, .. } => self.delivery_count - 1,
+            Hold::Acquired { settling: Some(_), .. } | Hold::Free(_) => self.delivery_count,
+        }
+    }
+
     fn is_available(&self) -> bool {
         self.hold == Hold::Free(DeliveryState::Available)
     }

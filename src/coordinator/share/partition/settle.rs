@@ -211,7 +211,7 @@ impl SharePartition {
                 first: wire((*at).max(first)),
                 last: wire(run.last.min(last)),
                 state: run.planned(),
-                delivery_count: run.delivery_count,
+                delivery_count: run.counted(),
             };
             match batches.last_mut() {
                 Some(before)

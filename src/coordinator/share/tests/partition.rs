@@ -122,6 +122,18 @@ fn a_lock_that_ends_lets_others_have_the_record_until_it_was_delivered_too_often
 }
 
 #[test]
+fn a_delivery_that_a_crash_cuts_short_does_not_count() {
+    let mut partition = fresh();
+    take(&mut partition, "a", &[span(0, 4)]);
+    partition.expire(1000, &RULES);
+    assert_eq!(take(&mut partition, "b", &[span(0, 4)]), [(0, 4, 2)]);
+    let (start_offset, batches) = write(&mut partition, true);
+    let state = ShareState { state_epoch: 0, start_offset, batches };
+    let mut partition = SharePartition::new(&state, Offset::ZERO);
+    assert_eq!(take(&mut partition, "c", &[span(0, 4)]), [(0, 4, 2)]);
+}
+
+#[test]
 fn a_member_that_goes_releases_what_it_holds_and_has_not_settled() {
     let mut partition = fresh();
     take(&mut partition, "a", &[span(0, 4)]);
