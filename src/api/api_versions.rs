@@ -23,6 +23,9 @@ const METADATA_VERSION_MAX: i16 = 27;
 /// (KIP-848), what Kafka 4.1 finalises.
 const GROUP_VERSION: &str = "group.version";
 const GROUP_VERSION_MAX: i16 = 1;
+/// Kafka's feature that says whether share groups are served (KIP-932): 1 where they are.
+const SHARE_VERSION: &str = "share.version";
+const SHARE_VERSION_MAX: i16 = 1;
 /// Kafka's feature that says which transaction protocol is served; 2 gives each transaction an
 /// epoch of its own (KIP-890, second part). Kafka 4.1 finalises it.
 const TRANSACTION_VERSION: &str = "transaction.version";
@@ -57,6 +60,7 @@ pub async fn handle<D: Disk>(
         finalized_features: vec![
             finalized(GROUP_VERSION, GROUP_VERSION_MAX),
             finalized(METADATA_VERSION, METADATA_VERSION_MAX),
+            finalized(SHARE_VERSION, SHARE_VERSION_MAX),
             finalized(TRANSACTION_VERSION, TRANSACTION_VERSION_MAX),
         ],
         ..ApiVersionsResponse::default()
@@ -75,6 +79,7 @@ fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
     }
     features.push(supported(METADATA_VERSION, METADATA_VERSION_MIN, METADATA_VERSION_MAX));
     if version >= FEATURES_FROM_0_SINCE {
+        features.push(supported(SHARE_VERSION, 0, SHARE_VERSION_MAX));
         features.push(supported(TRANSACTION_VERSION, 0, TRANSACTION_VERSION_MAX));
     }
     features

@@ -7,15 +7,17 @@
 use crate::api::context::RequestContext;
 use crate::api::{
     add_offsets_to_txn, add_partitions_to_txn, alter_configs, alter_partition_reassignments,
-    alter_replica_log_dirs, api_versions, consumer_group_describe, consumer_group_heartbeat,
-    create_acls, create_partitions, create_topics, delete_acls, delete_groups, delete_records,
-    delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions,
+    alter_replica_log_dirs, alter_share_group_offsets, api_versions, consumer_group_describe,
+    consumer_group_heartbeat, create_acls, create_partitions, create_topics, delete_acls,
+    delete_groups, delete_records, delete_share_group_offsets, delete_topics, describe_acls,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
+    describe_quorum, describe_share_group_offsets, describe_topic_partitions,
     describe_transactions, elect_leaders, end_txn, fetch, find_coordinator, heartbeat,
     incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources,
     list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata,
     offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
-    share_acknowledge, share_fetch, sync_group, txn_offset_commit, write_txn_markers,
+    share_acknowledge, share_fetch, share_group_describe, share_group_heartbeat, sync_group,
+    txn_offset_commit, write_txn_markers,
 };
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
@@ -110,8 +112,13 @@ serve! {
         ConsumerGroupDescribe 0..=1 => consumer_group_describe;
         ListConfigResources 0..=1 => list_config_resources;
         DescribeTopicPartitions 0..=0 => describe_topic_partitions;
+        ShareGroupHeartbeat 1..=1 => share_group_heartbeat;
+        ShareGroupDescribe 1..=1 => share_group_describe;
         ShareFetch 1..=1 => share_fetch;
         ShareAcknowledge 1..=1 => share_acknowledge;
+        DescribeShareGroupOffsets 0..=0 => describe_share_group_offsets;
+        AlterShareGroupOffsets 0..=0 => alter_share_group_offsets;
+        DeleteShareGroupOffsets 0..=0 => delete_share_group_offsets;
     }
 }
 

@@ -51,7 +51,7 @@ const AREAS: &[(&[i16], &str)] = &[
     (&[38, 39, 40, 41], "delegation tokens"),
     (&[50, 51], "SCRAM users"),
     (&[48, 49], "quotas"),
-    (&[76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92], "share groups"),
+    (&[83, 84, 85, 86, 87], "other brokers that keep states of share groups"),
     (&[57, 64, 80, 81], "several brokers"),
 ];
 

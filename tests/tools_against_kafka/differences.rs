@@ -86,7 +86,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         "All settings of a group",
         &["kafka-configs.sh --group readers --describe --all"],
         &["share.", "streams."],
-        "no share groups and no groups of Streams' own protocol yet",
+        "no groups of Streams' own protocol yet",
     ),
     differ(
         "`kafka-client-metrics.sh --alter` and `--delete`",

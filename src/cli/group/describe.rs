@@ -12,14 +12,21 @@ use crate::protocol::messages::consumer_group_describe::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribed,
 };
 use crate::protocol::messages::describe_groups::{DescribeGroupsRequest, DescribedGroup};
+use crate::protocol::messages::describe_share_group_offsets::{
+    DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequestGroup,
+};
+use crate::protocol::messages::share_group_describe::{
+    ShareGroupDescribeRequest, ShareGroupDescribed,
+};
 use crate::protocol::primitive::{LengthForm, Reader};
 use bytes::Bytes;
 use serde_json::json;
 use std::collections::BTreeMap;
 
 const FORM: LengthForm = LengthForm::Fixed;
+const SHARE: &str = "share";
 
-/// A group of either protocol.
+/// A group of any kind.
 #[derive(Default)]
 struct Described {
     kind: &'static str,
@@ -85,6 +92,9 @@ fn describe(client: &mut Client, group: &str) -> Result<Described, CliError> {
             return Ok(of_consumer(found));
         }
     }
+    if let Some(found) = describe_share(client, group)? {
+        return Ok(found);
+    }
     let request = DescribeGroupsRequest {
         groups: vec![group.to_owned()],
         ..DescribeGroupsRequest::default()
@@ -121,6 +131,72 @@ fn of_consumer(found: ConsumerGroupDescribed) -> Described {
             .map(|one| (one.at_ms, one.from, one.reason))
             .collect(),
     }
+}
+
+/// The group, if it is a share group.
+fn describe_share(client: &mut Client, group: &str) -> Result<Option<Described>, CliError> {
+    if client.version_of::<ShareGroupDescribeRequest>().is_err() {
+        return Ok(None);
+    }
+    let request = ShareGroupDescribeRequest {
+        group_ids: vec![group.to_owned()],
+        include_authorized_operations: false,
+    };
+    again_while_loading(|| {
+        let found = client.call(&request)?.groups.into_iter().next().unwrap_or_default();
+        match KafkaCode::from_number(found.error_code) {
+            Some(KafkaCode::GroupIdNotFound) => Ok(None),
+            _ => {
+                let message = found.error_message.as_deref();
+                check(&format!("group {group}"), found.error_code, message)?;
+                Ok(Some(of_share(found)))
+            }
+        }
+    })
+}
+
+fn of_share(found: ShareGroupDescribed) -> Described {
+    let members = found.members.into_iter().map(|member| {
+        let topics = member.assignment.topic_partitions.into_iter();
+        Member {
+            id: member.member_id,
+            client_id: member.client_id,
+            host: member.client_host,
+            instance: None,
+            assigned: topics.map(|topic| (topic.topic_name, topic.partitions)).collect(),
+        }
+    });
+    let rebalances = found.rebalances.into_iter();
+    Described {
+        kind: SHARE,
+        state: found.group_state,
+        protocol: found.assignor_name,
+        epoch: found.group_epoch,
+        members: members.collect(),
+        rebalances: rebalances.map(|one| (one.at_ms, one.from, one.reason)).collect(),
+    }
+}
+
+/// From where a share group reads, by topic and partition.
+fn starts(
+    client: &mut Client,
+    group: &str,
+) -> Result<BTreeMap<String, BTreeMap<i32, i64>>, CliError> {
+    let asked = DescribeShareGroupOffsetsRequestGroup { group_id: group.to_owned(), topics: None };
+    let request = DescribeShareGroupOffsetsRequest { groups: vec![asked] };
+    again_while_loading(|| {
+        let mut topics: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
+        for answer in client.call(&request)?.groups {
+            let message = answer.error_message.as_deref();
+            check(&format!("offsets of {group}"), answer.error_code, message)?;
+            for topic in answer.topics {
+                let partitions = topic.partitions.into_iter();
+                let offsets = partitions.map(|own| (own.partition_index, own.start_offset));
+                topics.entry(topic.topic_name).or_default().extend(offsets);
+            }
+        }
+        Ok(topics)
+    })
 }
 
 fn of_classic(found: DescribedGroup) -> Described {
@@ -166,20 +242,31 @@ fn lines(
     described: &Described,
     target: &Target,
 ) -> Result<Vec<Line>, CliError> {
-    let mut owners: BTreeMap<(String, i32), &str> = BTreeMap::new();
+    // Members of a share group read a partition together.
+    let mut owners: BTreeMap<(String, i32), Vec<&str>> = BTreeMap::new();
     for member in &described.members {
         for (topic, partitions) in &member.assigned {
-            let own = partitions.iter().map(|index| ((topic.clone(), *index), member.id.as_str()));
-            owners.extend(own);
+            for index in partitions {
+                owners.entry((topic.clone(), *index)).or_default().push(&member.id);
+            }
         }
     }
-    let committed = committed(client, group)?;
+    let committed = match described.kind {
+        SHARE => starts(client, group)?,
+        _ => committed(client, group)?
+            .into_iter()
+            .map(|(topic, own)| {
+                let offsets = own.into_iter().map(|(index, own)| (index, own.committed_offset));
+                (topic, offsets.collect())
+            })
+            .collect(),
+    };
     let mut wanted: BTreeMap<String, BTreeMap<i32, Option<i64>>> = BTreeMap::new();
     for (topic, index) in owners.keys() {
         wanted.entry(topic.clone()).or_default().insert(*index, None);
     }
     for (topic, partitions) in committed {
-        let offsets = partitions.into_iter().map(|(index, own)| (index, own.committed_offset));
+        let offsets = partitions.into_iter();
         let offsets = offsets.map(|(index, offset)| (index, (offset >= 0).then_some(offset)));
         wanted.entry(topic).or_default().extend(offsets);
     }
@@ -188,7 +275,7 @@ fn lines(
         let mut leaders = Leaders::find(&target.bootstrap, &topic, false).ok();
         for (partition, offset) in partitions {
             let place = (topic.clone(), partition);
-            let member = owners.get(&place).copied().unwrap_or("-").to_owned();
+            let member = owners.get(&place).map_or_else(|| "-".to_owned(), |own| own.join(","));
             let (end, lag_seconds) = match leaders.as_mut() {
                 Some(leaders) => ends_of(leaders, &topic, partition, offset)?,
                 None => (None, None),

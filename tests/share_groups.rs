@@ -1,0 +1,297 @@
+//! Share groups of an unmodified Java client against the real binary: members that share a
+//! partition, give records back, reject them, are killed, and a broker that is killed.
+//!
+//! Each ShareMember is one member. It says which records it is given; the tests wait for what the
+//! members say.
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::{Broker, Missing, Toolchain, Tools, java_program};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
+const GROUP: &str = "workers";
+const TOPIC: &str = "jobs";
+const PATIENCE: Duration = Duration::from_secs(90);
+const SHARE_GROUPS: &str = "org.apache.kafka.tools.consumer.group.ShareGroupCommand";
+const CONFIGS: &str = "kafka.admin.ConfigCommand";
+
+const SETTINGS: [&str; 8] = [
+    "group.share.min.heartbeat.interval.ms=300",
+    "group.share.heartbeat.interval.ms=300",
+    "group.share.min.session.timeout.ms=3000",
+    "group.share.session.timeout.ms=5000",
+    "group.share.min.record.lock.duration.ms=1000",
+    "group.share.record.lock.duration.ms=4000",
+    "offsets.topic.num.partitions=2",
+    "share.coordinator.state.topic.num.partitions=2",
+];
+
+/// A running member. Killed when dropped.
+struct Member {
+    child: Child,
+    lines: Receiver<String>,
+    /// Values with the number of their delivery, in order.
+    given: Vec<(String, u32)>,
+    said: Vec<String>,
+}
+
+impl Member {
+    fn start(bootstrap: &str, mode: &str) -> Result<Member, Missing> {
+        let mut command = java_program("ShareMember", "kafka")?;
+        let mut child = command
+            .args([bootstrap, GROUP, TOPIC, mode])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the toolchain was installed");
+        let stdout = BufReader::new(child.stdout.take().expect("piped above"));
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Member { child, lines, given: Vec::new(), said: Vec::new() })
+    }
+
+    fn listen(&mut self) {
+        while let Ok(line) = self.lines.try_recv() {
+            let mut words = line.split_whitespace();
+            if let (Some("AT"), Some(value), Some(count)) =
+                (words.next(), words.next(), words.next())
+            {
+                self.given.push((value.to_owned(), count.parse().unwrap()));
+            }
+            self.said.push(line);
+        }
+    }
+
+    /// Waits until what it said fulfils `is_done`.
+    fn wait_for(&mut self, what: &str, is_done: impl Fn(&Member) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_done(self) {
+            assert!(Instant::now() < deadline, "{what} did not come: {:?}", self.said);
+            thread::sleep(Duration::from_millis(20));
+            self.listen();
+        }
+    }
+
+    fn close(&mut self) {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().expect("the child is ours").is_none() {
+            assert!(Instant::now() < deadline, "it does not end: {:?}", self.said);
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.listen();
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+        self.listen();
+    }
+
+    fn has_said(&self, line: &str) -> bool {
+        self.said.iter().any(|said| said == line)
+    }
+
+    fn was_given(&self, value: &str, count: u32) -> bool {
+        self.given.iter().any(|given| *given == (value.to_owned(), count))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A broker with a topic of one partition, whose group begins at the log start.
+struct Stage {
+    broker: Broker,
+    tools: Tools,
+}
+
+impl Stage {
+    fn start(test: &str) -> Option<Stage> {
+        let tools = Tools::start().or_skip(test)?;
+        let mut stage = Stage { broker: Broker::start(BINARY, &SETTINGS), tools };
+        stage.run(&["topic", "create", TOPIC, "--partitions", "1"], "");
+        let config =
+            ["--alter", "--group", GROUP, "--add-config", "share.auto.offset.reset=earliest"];
+        stage.tool(CONFIGS, &config);
+        Some(stage)
+    }
+
+    /// One of our own commands; its output.
+    fn run(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = Command::new(BINARY)
+            .args(arguments)
+            .args(["--bootstrap", &self.broker.bootstrap()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("built by cargo");
+        let mut stdin = child.stdin.take().expect("piped above");
+        stdin.write_all(input.as_bytes()).expect("the command reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("the command ends");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}\n{text}\n{errors}");
+        text
+    }
+
+    fn tool(&mut self, tool: &str, arguments: &[&str]) -> String {
+        let bootstrap = self.broker.bootstrap();
+        let arguments = [&["--bootstrap-server", &bootstrap][..], arguments].concat();
+        self.tools.run(tool, &arguments)
+    }
+
+    fn produce(&self, values: std::ops::Range<usize>) {
+        let input: String = values.map(|value| format!("{value}\n")).collect();
+        self.run(&["produce", TOPIC], &input);
+    }
+
+    fn member(&self, mode: &str) -> Member {
+        Member::start(&self.broker.bootstrap(), mode).expect("the tools were there")
+    }
+}
+
+/// How often each value was given to any of the members.
+fn counts(members: &[&Member]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for (value, _) in members.iter().flat_map(|member| &member.given) {
+        *counts.entry(value.clone()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn two_members_share_a_partition_and_each_record_goes_to_one_of_them() {
+    let Some(stage) = Stage::start("share groups: two members") else { return };
+    let mut first = stage.member("implicit");
+    let mut second = stage.member("accept");
+    let deadline = Instant::now() + PATIENCE;
+    let mut produced = 0;
+    while first.given.is_empty()
+        || second.given.is_empty()
+        || counts(&[&first, &second]).len() < produced
+    {
+        assert!(Instant::now() < deadline, "{:?}\n{:?}", first.said, second.said);
+        if first.given.is_empty() || second.given.is_empty() {
+            stage.produce(produced..produced + 10);
+            produced += 10;
+        }
+        first.listen();
+        second.listen();
+    }
+    first.close();
+    second.close();
+    let counts = counts(&[&first, &second]);
+    assert_eq!(counts.len(), produced);
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+}
+
+#[test]
+fn a_released_record_comes_again_and_a_rejected_one_does_not() {
+    let Some(stage) = Stage::start("share groups: released and rejected") else { return };
+    stage.produce(0..3);
+    let mut first = stage.member("first");
+    first.wait_for("the second delivery", |own| (0..3).all(|at| own.was_given(&at.to_string(), 2)));
+    first.wait_for("the end of it", |own| {
+        own.said.iter().filter(|said| *said == "DONE").count() >= 2
+    });
+    first.close();
+    stage.produce(3..5);
+    let mut second = stage.member("reject");
+    second.wait_for("the rejected records", |own| own.has_said("DONE"));
+    second.close();
+    stage.produce(5..6);
+    let mut third = stage.member("accept");
+    third.wait_for("the last record", |own| own.was_given("5", 1) && own.has_said("DONE"));
+    third.close();
+    assert_eq!(counts(&[&second, &third]).len(), 3, "{:?} {:?}", second.given, third.given);
+}
+
+#[test]
+fn records_of_a_killed_member_go_to_another_one() {
+    let Some(stage) = Stage::start("share groups: a killed member") else { return };
+    stage.produce(0..4);
+    let mut first = stage.member("hold");
+    first.wait_for("what it holds", |own| own.has_said("HELD"));
+    first.kill();
+    let mut second = stage.member("accept");
+    second.wait_for("the others' records", |own| counts(&[own]).len() == 4);
+    assert!(second.given.iter().any(|(_, count)| *count == 2), "{:?}", second.given);
+    second.close();
+}
+
+#[test]
+fn a_lock_that_runs_out_gives_its_record_to_another_member() {
+    let Some(stage) = Stage::start("share groups: a lock that runs out") else { return };
+    stage.produce(0..2);
+    let mut first = stage.member("hold");
+    first.wait_for("what it holds", |own| own.has_said("HELD"));
+    let mut second = stage.member("accept");
+    second.wait_for("both records", |own| counts(&[own]).len() == 2);
+    assert!(second.given.iter().all(|(_, count)| *count == 2), "{:?}", second.given);
+    second.close();
+}
+
+#[test]
+fn a_killed_broker_loses_no_record_and_delivers_no_acknowledged_one_again() {
+    let Some(mut stage) = Stage::start("share groups: a killed broker") else { return };
+    stage.produce(0..5);
+    let mut first = stage.member("accept");
+    first.wait_for("the first records", |own| counts(&[own]).len() == 5 && own.has_said("DONE"));
+    let settled = first.said.iter().filter(|said| *said == "DONE").count();
+    assert!(settled > 0);
+    first.close();
+    stage.broker.kill();
+    stage.broker.restart();
+    stage.produce(5..10);
+    let mut second = stage.member("accept");
+    second.wait_for("the records after that", |own| {
+        (5..10).all(|at| own.given.iter().any(|(value, _)| *value == at.to_string()))
+    });
+    second.close();
+    let counts = counts(&[&second]);
+    assert_eq!(counts.len(), 5, "{counts:?}");
+}
+
+#[test]
+fn kafkas_tool_and_our_command_show_and_delete_a_share_group() {
+    let Some(mut stage) = Stage::start("share groups: tools") else { return };
+    stage.produce(0..4);
+    let mut member = stage.member("accept");
+    member.wait_for("the records", |own| counts(&[own]).len() == 4 && own.has_said("DONE"));
+    let state = stage.tool(SHARE_GROUPS, &["--describe", "--group", GROUP, "--state"]);
+    assert!(state.contains("Stable"), "{state}");
+    let members = stage.tool(SHARE_GROUPS, &["--describe", "--group", GROUP, "--members"]);
+    assert!(members.contains("jobs:0"), "{members}");
+    member.close();
+    assert!(stage.tool(SHARE_GROUPS, &["--list"]).contains(GROUP));
+    let listed = stage.run(&["group", "list"], "");
+    assert!(listed.contains("share") && listed.contains("Empty"), "{listed}");
+    let offsets = stage.tool(SHARE_GROUPS, &["--describe", "--group", GROUP, "--offsets"]);
+    assert!(offsets.lines().any(|line| line.ends_with('4')), "{offsets}");
+    let described = stage.run(&["group", "describe", GROUP], "");
+    assert!(described.contains("share  Empty  simple"), "{described}");
+    stage.tool(SHARE_GROUPS, &["--delete", "--group", GROUP]);
+    assert!(!stage.tool(SHARE_GROUPS, &["--list"]).contains(GROUP));
+}
