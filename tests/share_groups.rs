@@ -86,7 +86,7 @@ impl Member {
         }
     }
 
-    fn close(&mut self) {
+    fn close_and_wait(&mut self) {
         drop(self.child.stdin.take());
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().expect("the child is ours").is_none() {
@@ -200,8 +200,8 @@ fn two_members_share_a_partition_and_each_record_goes_to_one_of_them() {
         first.listen();
         second.listen();
     }
-    first.close();
-    second.close();
+    first.close_and_wait();
+    second.close_and_wait();
     let counts = counts(&[&first, &second]);
     assert_eq!(counts.len(), produced);
     assert!(counts.values().all(|count| *count == 1), "{counts:?}");
@@ -216,15 +216,15 @@ fn a_released_record_comes_again_and_a_rejected_one_does_not() {
     first.wait_for("the end of it", |own| {
         own.said.iter().filter(|said| *said == "DONE").count() >= 2
     });
-    first.close();
+    first.close_and_wait();
     stage.produce(3..5);
     let mut second = stage.member("reject");
     second.wait_for("the rejected records", |own| own.has_said("DONE"));
-    second.close();
+    second.close_and_wait();
     stage.produce(5..6);
     let mut third = stage.member("accept");
     third.wait_for("the last record", |own| own.was_given("5", 1) && own.has_said("DONE"));
-    third.close();
+    third.close_and_wait();
     assert_eq!(counts(&[&second, &third]).len(), 3, "{:?} {:?}", second.given, third.given);
 }
 
@@ -238,7 +238,7 @@ fn records_of_a_killed_member_go_to_another_one() {
     let mut second = stage.member("accept");
     second.wait_for("the others' records", |own| counts(&[own]).len() == 4);
     assert!(second.given.iter().any(|(_, count)| *count == 2), "{:?}", second.given);
-    second.close();
+    second.close_and_wait();
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_lock_that_runs_out_gives_its_record_to_another_member() {
     let mut second = stage.member("accept");
     second.wait_for("both records", |own| counts(&[own]).len() == 2);
     assert!(second.given.iter().all(|(_, count)| *count == 2), "{:?}", second.given);
-    second.close();
+    second.close_and_wait();
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_killed_broker_loses_no_record_and_delivers_no_acknowledged_one_again() {
     first.wait_for("the first records", |own| counts(&[own]).len() == 5 && own.has_said("DONE"));
     let settled = first.said.iter().filter(|said| *said == "DONE").count();
     assert!(settled > 0);
-    first.close();
+    first.close_and_wait();
     stage.broker.kill();
     stage.broker.restart();
     stage.produce(5..10);
@@ -269,7 +269,7 @@ fn a_killed_broker_loses_no_record_and_delivers_no_acknowledged_one_again() {
     second.wait_for("the records after that", |own| {
         (5..10).all(|at| own.given.iter().any(|(value, _)| *value == at.to_string()))
     });
-    second.close();
+    second.close_and_wait();
     let counts = counts(&[&second]);
     assert_eq!(counts.len(), 5, "{counts:?}");
 }
@@ -284,7 +284,7 @@ fn kafkas_tool_and_our_command_show_and_delete_a_share_group() {
     assert!(state.contains("Stable"), "{state}");
     let members = stage.tool(SHARE_GROUPS, &["--describe", "--group", GROUP, "--members"]);
     assert!(members.contains("jobs:0"), "{members}");
-    member.close();
+    member.close_and_wait();
     assert!(stage.tool(SHARE_GROUPS, &["--list"]).contains(GROUP));
     let listed = stage.run(&["group", "list"], "");
     assert!(listed.contains("share") && listed.contains("Empty"), "{listed}");
