@@ -13,13 +13,16 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Broker, Missing, Toolchain, Tools, java_program};
+use harness::{Broker, Toolchain, Tools, Wire, java_program, python, repository};
+use highwater::protocol::messages::end_txn::EndTxnRequest;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 const GROUP: &str = "workers";
 const TOPIC: &str = "jobs";
 const PATIENCE: Duration = Duration::from_secs(90);
+const END_TXN_VERSION: i16 = 5;
 const SHARE_GROUPS: &str = "org.apache.kafka.tools.consumer.group.ShareGroupCommand";
+const CONSOLE: &str = "org.apache.kafka.tools.consumer.ConsoleShareConsumer";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 
 const SETTINGS: [&str; 8] = [
@@ -43,10 +46,11 @@ struct Member {
 }
 
 impl Member {
-    fn start(bootstrap: &str, mode: &str) -> Result<Member, Missing> {
-        let mut command = java_program("ShareMember", "kafka")?;
-        let mut child = command
-            .args([bootstrap, GROUP, TOPIC, mode])
+    /// A program of tests/clients; what follows the topic is its own.
+    fn start(mut program: Command, bootstrap: &str, own: &[&str]) -> Member {
+        let mut child = program
+            .args([bootstrap, GROUP, TOPIC])
+            .args(own)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -61,7 +65,7 @@ impl Member {
                 }
             }
         });
-        Ok(Member { child, lines, given: Vec::new(), said: Vec::new() })
+        Member { child, lines, given: Vec::new(), said: Vec::new() }
     }
 
     fn listen(&mut self) {
@@ -130,9 +134,7 @@ impl Stage {
         let tools = Tools::start().or_skip(test)?;
         let mut stage = Stage { broker: Broker::start(BINARY, &SETTINGS), tools };
         stage.run(&["topic", "create", TOPIC, "--partitions", "1"], "");
-        let config =
-            ["--alter", "--group", GROUP, "--add-config", "share.auto.offset.reset=earliest"];
-        stage.tool(CONFIGS, &config);
+        stage.configure("share.auto.offset.reset=earliest");
         Some(stage)
     }
 
@@ -168,7 +170,25 @@ impl Stage {
     }
 
     fn member(&self, mode: &str) -> Member {
-        Member::start(&self.broker.bootstrap(), mode).expect("the tools were there")
+        let program = java_program("ShareMember", "kafka").expect("the tools were there");
+        Member::start(program, &self.broker.bootstrap(), &[mode])
+    }
+
+    fn configure(&mut self, setting: &str) {
+        self.tool(CONFIGS, &["--alter", "--group", GROUP, "--add-config", setting]);
+    }
+
+    fn wire(&self) -> Wire {
+        Wire::connect(&self.broker.bootstrap()).expect("the broker runs")
+    }
+}
+
+impl Stage {
+    /// Where the group is to read on, as Kafka's tool says it.
+    fn offset(&mut self) -> Option<String> {
+        let offsets = self.tool(SHARE_GROUPS, &["--describe", "--group", GROUP, "--offsets"]);
+        let line = offsets.lines().find(|line| line.split_whitespace().nth(1) == Some(TOPIC))?;
+        line.split_whitespace().nth(3).map(str::to_owned)
     }
 }
 
@@ -184,8 +204,11 @@ fn counts(members: &[&Member]) -> BTreeMap<String, usize> {
 #[test]
 fn two_members_share_a_partition_and_each_record_goes_to_one_of_them() {
     let Some(stage) = Stage::start("share groups: two members") else { return };
-    let mut first = stage.member("implicit");
-    let mut second = stage.member("accept");
+    share(&stage, [stage.member("implicit"), stage.member("accept")]);
+}
+
+/// Produces until both were given records; each record went to one of them, once.
+fn share(stage: &Stage, [mut first, mut second]: [Member; 2]) {
     let deadline = Instant::now() + PATIENCE;
     let mut produced = 0;
     while first.given.is_empty()
@@ -294,4 +317,128 @@ fn kafkas_tool_and_our_command_show_and_delete_a_share_group() {
     assert!(described.contains("share  Empty  simple"), "{described}");
     stage.tool(SHARE_GROUPS, &["--delete", "--group", GROUP]);
     assert!(!stage.tool(SHARE_GROUPS, &["--list"]).contains(GROUP));
+}
+
+#[test]
+fn offsets_of_a_share_group_are_set_and_forgotten() {
+    let Some(mut stage) = Stage::start("share groups: offsets") else { return };
+    stage.produce(0..4);
+    read_all(&stage, 0..4);
+    set_offset(&stage, 0);
+    assert_eq!(stage.offset().as_deref(), Some("0"));
+    read_all(&stage, 0..4);
+    stage.produce(4..6);
+    set_offset(&stage, 6);
+    assert_eq!(stage.offset().as_deref(), Some("6"));
+    stage.produce(6..8);
+    read_all(&stage, 6..8);
+    stage.broker.kill();
+    stage.broker.restart();
+    assert_eq!(stage.offset().as_deref(), Some("8"));
+    stage.tool(SHARE_GROUPS, &["--delete-offsets", "--group", GROUP, "--topic", TOPIC]);
+    assert_eq!(stage.offset(), None);
+    read_all(&stage, 0..8);
+}
+
+/// By Java's Admin; the tool of Kafka 4.1 cannot.
+fn set_offset(stage: &Stage, offset: usize) {
+    let mut admin = stage.member(&format!("from={offset}"));
+    admin.close_and_wait();
+    assert!(admin.has_said("DONE"), "{:?}", admin.said);
+}
+
+/// A member reads these records and no others.
+fn read_all(stage: &Stage, values: std::ops::Range<usize>) {
+    let mut member = stage.member("accept");
+    member.wait_for("the records", |own| {
+        counts(&[own]).len() >= values.len() && own.has_said("DONE")
+    });
+    member.close_and_wait();
+    let wanted = values.map(|value| (value.to_string(), 1)).collect::<BTreeMap<_, _>>();
+    assert_eq!(counts(&[&member]), wanted);
+}
+
+#[test]
+fn a_share_group_of_committed_records_is_given_no_others() {
+    let Some(mut stage) = Stage::start("share groups: read_committed") else { return };
+    stage.configure("share.isolation.level=read_committed");
+    let mut wire = stage.wire();
+    let mut end = |id: &str, committed: bool| {
+        let (producer_id, producer_epoch) =
+            wire.open_transaction(id, TOPIC).expect("the broker answers");
+        let transactional_id = id.to_owned();
+        EndTxnRequest { transactional_id, producer_id, producer_epoch, committed }
+    };
+    let aborted = end("first", false);
+    finish(&stage, &aborted);
+    stage.produce(0..2);
+    let committed = end("second", true);
+    finish(&stage, &committed);
+    stage.produce(2..4);
+    let open = end("third", false);
+    stage.produce(4..6);
+    let mut member = stage.member("accept");
+    member.wait_for("what is before the open transaction", |own| own.given.len() >= 5);
+    finish(&stage, &open);
+    member.wait_for("what is behind it", |own| own.was_given("5", 1));
+    member.close_and_wait();
+    let given: Vec<&str> = member.given.iter().map(|(value, _)| &**value).collect();
+    assert_eq!(given, ["0", "1", "open", "2", "3", "4", "5"]);
+}
+
+fn finish(stage: &Stage, end: &EndTxnRequest) {
+    let answer = stage.wire().call(end, END_TXN_VERSION).expect("the broker answers");
+    assert_eq!(answer.error_code, 0, "EndTxn");
+}
+
+#[test]
+fn a_killed_broker_delivers_again_what_was_in_flight_and_nothing_else() {
+    let Some(mut stage) = Stage::start("share groups: in flight") else { return };
+    stage.produce(0..10);
+    let mut first = stage.member("half");
+    first.wait_for("what it holds", |own| own.has_said("HELD"));
+    assert!(first.has_said("DONE"), "{:?}", first.said);
+    stage.broker.kill();
+    first.kill();
+    stage.broker.restart();
+    let accepted = |value: &usize| value % 2 == 0 && first.was_given(&value.to_string(), 1);
+    let left: Vec<usize> = (0..10).filter(|value| !accepted(value)).collect();
+    assert!(left.len() < 10);
+    let mut second = stage.member("accept");
+    second.wait_for("the others", |own| counts(&[own]).len() >= left.len());
+    second.close_and_wait();
+    let wanted = left.iter().map(|value| (value.to_string(), 1)).collect::<BTreeMap<_, _>>();
+    assert_eq!(counts(&[&second]), wanted);
+}
+
+#[test]
+fn two_members_of_confluent_kafka_share_a_partition() {
+    let test = "share groups: confluent-kafka";
+    let Some(python) = python().or_skip(test) else { return };
+    let Some(stage) = Stage::start(test) else { return };
+    let member = || {
+        let mut program = Command::new(&python);
+        program.arg("-B").arg(repository().join("tests/clients/python/share_member.py"));
+        Member::start(program, &stage.broker.bootstrap(), &[])
+    };
+    share(&stage, [member(), member()]);
+}
+
+#[test]
+fn members_of_java_4_4_and_4_1_share_a_partition() {
+    let test = "share groups: Java 4.4";
+    let Some(later) = java_program("ShareMember", "clients44").or_skip(test) else { return };
+    let Some(stage) = Stage::start(test) else { return };
+    let later = Member::start(later, &stage.broker.bootstrap(), &["accept"]);
+    share(&stage, [later, stage.member("accept")]);
+}
+
+#[test]
+fn the_console_share_consumer_reads_records() {
+    let Some(mut stage) = Stage::start("share groups: console") else { return };
+    stage.produce(0..3);
+    let read = ["--topic", TOPIC, "--group", GROUP, "--max-messages", "3", "--timeout-ms", "60000"];
+    let read = stage.tool(CONSOLE, &read);
+    let values: Vec<&str> = read.lines().take(3).collect();
+    assert_eq!(values, ["0", "1", "2"], "{read}");
 }

@@ -2,11 +2,14 @@ import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Properties;
+import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.consumer.AcknowledgeType;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaShareConsumer;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
 /**
@@ -15,9 +18,11 @@ import org.apache.kafka.common.serialization.StringDeserializer;
  *
  * <p>It prints `AT value deliveryCount` for each record. MODE says what becomes of a record:
  * `implicit` accepts with the next poll; `accept`, `release` and `reject` say so of each record and
- * commit; `first` releases a record when it comes the first time and accepts it after that; `hold`
- * says nothing and polls no more. After each commit it prints `DONE` or `LOST exception`. It closes
+ * commit; `first` releases a record when it comes the first time and accepts it after that; `half`
+ * accepts the even values only and polls no more; `hold` says nothing and polls no more. After each commit it prints `DONE` or `LOST exception`. It closes
  * and ends when its standard input ends.
+ *
+ * <p>MODE `from=OFFSET` is no member: it has the group read partition 0 of the topic from there on.
  */
 public final class ShareMember {
     private static volatile boolean isClosing = false;
@@ -29,6 +34,11 @@ public final class ShareMember {
         properties.put("group.id", arguments[1]);
         properties.put("key.deserializer", StringDeserializer.class.getName());
         properties.put("value.deserializer", StringDeserializer.class.getName());
+        if (mode.startsWith("from=")) {
+            setOffset(arguments, Long.parseLong(mode.substring(5)));
+            say("DONE");
+            return;
+        }
         if (!mode.equals("implicit")) {
             properties.put("share.acknowledgement.mode", "explicit");
         }
@@ -56,6 +66,13 @@ public final class ShareMember {
         System.exit(0);
     }
 
+    private static void setOffset(String[] arguments, long offset) throws Exception {
+        TopicPartition partition = new TopicPartition(arguments[2], 0);
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", arguments[0]))) {
+            admin.alterShareGroupOffsets(arguments[1], Map.of(partition, offset)).all().get();
+        }
+    }
+
     private static void run(KafkaShareConsumer<String, String> consumer, String mode) throws Exception {
         while (!isClosing) {
             ConsumerRecords<String, String> records = consumer.poll(Duration.ofMillis(100));
@@ -68,21 +85,28 @@ public final class ShareMember {
                     case "reject" -> consumer.acknowledge(record, AcknowledgeType.REJECT);
                     case "first" -> consumer.acknowledge(
                         record, count == 1 ? AcknowledgeType.RELEASE : AcknowledgeType.ACCEPT);
+                    case "half" -> {
+                        if (Integer.parseInt(record.value()) % 2 == 0) {
+                            consumer.acknowledge(record, AcknowledgeType.ACCEPT);
+                        }
+                    }
                     default -> { }
                 }
             }
             if (records.isEmpty()) {
                 continue;
             }
-            if (mode.equals("hold")) {
+            if (!mode.equals("hold")) {
+                consumer.commitSync().forEach((partition, error) -> say(
+                    error.map(lost -> "LOST " + lost.getClass().getSimpleName()).orElse("DONE")));
+            }
+            if (mode.equals("hold") || mode.equals("half")) {
                 say("HELD");
                 while (!isClosing) {
                     Thread.sleep(100);
                 }
                 return;
             }
-            consumer.commitSync().forEach((partition, error) ->
-                say(error.map(lost -> "LOST " + lost.getClass().getSimpleName()).orElse("DONE")));
         }
     }
 
