@@ -250,7 +250,7 @@ fn come_to_rest(mut broker: SimBroker, cast: &Cast, topic: Uuid, random: &mut Ra
         while scene.now_us() < until_us && broker.executor.step() {}
     }
     let told = Rc::new(Cell::new(false));
-    let (slot, looker) = (Rc::clone(&told), scene.clone());
+    let (slot, looker) = (Rc::clone(&told), scene);
     broker.executor.run_until(async move {
         let mut endpoint = looker.network.endpoint();
         slot.set(offsets::look(&looker, &mut endpoint).await);
