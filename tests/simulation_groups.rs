@@ -69,6 +69,10 @@ struct Cast {
     history: Rc<RefCell<History>>,
     is_classic_only: bool,
     is_consumer_only: bool,
+    /// A member that gives something up joins again so that another one can have it. A twin that
+    /// takes over its instance id in between is given its part, and does not: then nobody has what
+    /// was given up until the next rebalance. That is the protocol's own (KIP-345 with KIP-429).
+    may_leave_some: bool,
 }
 
 impl Cast {
@@ -109,6 +113,9 @@ impl Cast {
         Cast {
             members: members.collect(),
             history: Rc::new(RefCell::new(History::new(scope))),
+            may_leave_some: has_twins
+                && habits.is_cooperative
+                && habits.kinds.contains(&Kind::Classic),
             is_classic_only: habits.kinds == [Kind::Classic],
             is_consumer_only: habits.kinds == [Kind::Consumer],
             habits: Rc::new(habits),
@@ -239,7 +246,7 @@ fn come_to_rest(mut broker: SimBroker, cast: &Cast, topic: Uuid, random: &mut Ra
         scene.handle.spawn(member::run(scene.clone(), Rc::clone(member)));
     }
     let end_us = scene.now_us() + REST_US_MAX;
-    while !members_finally_share_everything(&mut broker, &living) {
+    while !cast.may_leave_some && !members_finally_share_everything(&mut broker, &living) {
         if scene.now_us() >= end_us {
             let mut client = broker.connect(0);
             let group = broker.executor.run_until(async move { describe(&mut client).await });

@@ -149,19 +149,20 @@ impl ClassicGroup {
         }
         if !group.members.is_empty() {
             group.state = GroupState::Stable;
-            group.leader = metadata
-                .leader
-                .filter(|leader| group.members.contains_key(leader))
-                .or_else(|| group.members.keys().next().cloned());
+            group.leader = metadata.leader.filter(|leader| group.members.contains_key(leader));
         }
         group.find_subscribed_topics();
         group
     }
 
-    /// The replay is over: sessions of the members that the log names begin now.
-    pub(super) fn on_loaded(&mut self, turn: &Turn<'_>) {
+    /// The replay is over: sessions of the members that the log names begin now. A generation
+    /// that nobody led is not complete: a crash cut the rebalance short that was to follow it.
+    pub(super) fn on_loaded(&mut self, turn: &mut Turn<'_>) {
         for member in self.members.values_mut() {
             member.refresh(turn);
+        }
+        if !self.members.is_empty() && self.leader.is_none() {
+            self.rebalance(|| "the group was loaded without a leader".to_owned(), turn);
         }
     }
 

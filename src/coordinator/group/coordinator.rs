@@ -158,7 +158,12 @@ impl GroupCoordinator {
         for (id, group) in &mut self.groups {
             let own = self.overrides.get(id).copied().unwrap_or_default();
             let config = self.config.with(own);
-            group.on_loaded(&Turn::new(now, &config));
+            let mut turn = Turn::new(now, &config);
+            group.on_loaded(&mut turn);
+            assert!(
+                turn.into_step() == Step::default(),
+                "nobody waits yet, and the log has it all"
+            );
             group.assert_sound();
             wake_in_time(&mut self.wakes, id, group);
         }

@@ -89,7 +89,7 @@ impl Group {
         }
     }
 
-    pub(super) fn on_loaded(&mut self, turn: &Turn<'_>) {
+    pub(super) fn on_loaded(&mut self, turn: &mut Turn<'_>) {
         match self {
             Group::Classic(group) => group.on_loaded(turn),
             Group::Consumer(group) => group.on_loaded(turn),

@@ -71,7 +71,7 @@ async fn join(scene: &Scene, endpoint: &mut Endpoint, member: &Rc<RefCell<Member
         KafkaCode::None => {
             let history = &mut *scene.history.borrow_mut();
             history.generations_never_go_back(before, answer.generation_id);
-            history.renew(member.holder, scene.lease_us(sent_us));
+            history.renew(member.holder, scene.lease_us(sent_us), scene.now_us());
             member.id.clone_from(&answer.member_id);
             member.enter(answer.generation_id);
             member.phase = Phase::Joined { subscriptions: led(answer) };
@@ -184,7 +184,7 @@ async fn sync(
     let mut member = member.borrow_mut();
     match KafkaCode::from_number(answer.error_code).unwrap() {
         KafkaCode::None => {
-            scene.history.borrow_mut().renew(holder, scene.lease_us(sent_us));
+            scene.history.borrow_mut().renew(holder, scene.lease_us(sent_us), scene.now_us());
             take_assignment(scene, &mut member, answer.assignment, sent_us)
         }
         code => on_refusal(scene, &mut member, code),
@@ -216,7 +216,11 @@ async fn beat(scene: &Scene, endpoint: &mut Endpoint, member: &Rc<RefCell<Member
     let mut member = member.borrow_mut();
     match KafkaCode::from_number(answer.error_code).unwrap() {
         KafkaCode::None => {
-            scene.history.borrow_mut().renew(member.holder, scene.lease_us(sent_us));
+            scene.history.borrow_mut().renew(
+                member.holder,
+                scene.lease_us(sent_us),
+                scene.now_us(),
+            );
             false
         }
         code => on_refusal(scene, &mut member, code),

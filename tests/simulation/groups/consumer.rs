@@ -83,7 +83,7 @@ pub(crate) async fn step(
                 history.generations_never_go_back(before, answer.member_epoch);
             }
             member.enter(answer.member_epoch);
-            scene.history.borrow_mut().renew(holder, scene.lease_us(sent_us));
+            scene.history.borrow_mut().renew(holder, scene.lease_us(sent_us), scene.now_us());
             let told = assigned(&answer);
             let is_news = told.as_ref().is_some_and(|told| *told != member.owned);
             if let Some(told) = told {

@@ -94,6 +94,8 @@ impl History {
         now_us: u64,
     ) {
         self.assignments_seen += 1;
+        // Its leaving may have been answered in the moment of a crash, and not heard.
+        self.departed.remove(member);
         self.reach(member, generation);
         for partition in partitions {
             assert!((0..PARTITIONS).contains(partition), "{partition} is no partition");
@@ -157,9 +159,12 @@ impl History {
     }
 
     /// A member that was heard from may count longer on what it has.
-    pub(crate) fn renew(&mut self, holder: Holder, until_us: u64) {
+    /// What ran out before may be another one's by now, whether or not this one knows.
+    pub(crate) fn renew(&mut self, holder: Holder, until_us: u64, now_us: u64) {
         for leases in self.leases.values_mut() {
-            if let Some(lease) = leases.get_mut(&holder) {
+            if let Some(lease) = leases.get_mut(&holder)
+                && *lease > now_us
+            {
                 *lease = until_us.max(*lease);
             }
         }

@@ -94,7 +94,7 @@ impl ConsumerGroup {
         classic.generation = self.epoch;
         classic.protocol_type = Some(CONSUMER.to_owned());
         for (id, member) in self.members.iter().filter(|(id, _)| *id != leaving) {
-            let mut moved = self.classic_member_of(id, member, topics);
+            let mut moved = ConsumerGroup::classic_member_of(member, topics);
             moved.refresh(turn);
             if let Some(instance) = &moved.instance {
                 classic.instances.insert(instance.clone(), id.clone());
@@ -102,8 +102,8 @@ impl ConsumerGroup {
             classic.members.insert(id.clone(), moved);
         }
         assert!(classic.members.len() + 1 == self.members.len());
-        classic.leader = classic.members.keys().next().cloned();
-        assert!(classic.leader.is_some());
+        // Nobody has led it: after a crash that is how it is known that a rebalance is to follow.
+        assert!(classic.leader.is_none());
         classic.protocol = Some(classic.select_protocol());
         classic.find_subscribed_topics();
         if !classic.fits_record(turn) {
@@ -114,11 +114,15 @@ impl ConsumerGroup {
         Some(classic)
     }
 
-    fn classic_member_of(&self, id: &str, member: &ConsumerMember, topics: &Topics) -> Member {
+    fn classic_member_of(member: &ConsumerMember, topics: &Topics) -> Member {
         let details = &member.details;
         let classic = details.classic.as_ref().expect("checked by is_classic_without");
-        let none = Assignment::new();
-        let target = self.targets.get(id).unwrap_or(&none);
+        // What it has, not what it is to get: it has that until it joins the rebalance that
+        // follows, and the group may be one of the consumer protocol again before it does.
+        let mut owned = Assignment::new();
+        for (topic, partition) in member.current.owned() {
+            owned.entry(topic).or_default().insert(partition);
+        }
         let first = classic.protocols.first();
         let version = first.map_or(0, |protocol| subscription::version(&protocol.metadata));
         Member {
@@ -128,7 +132,7 @@ impl ConsumerGroup {
             rebalance_timeout_ms: member.rebalance_timeout_ms(),
             session_timeout_ms: u64::try_from(classic.session_timeout_ms).unwrap_or(0),
             protocols: classic.protocols.clone(),
-            assignment: subscription::encode_assignment(version, &named(target, topics)),
+            assignment: subscription::encode_assignment(version, &named(&owned, topics)),
             joining: None,
             syncing: None,
             is_new: false,

@@ -257,3 +257,102 @@ fn a_classic_member_that_does_not_come_back_is_fenced() {
         "#]],
     );
 }
+
+#[test]
+fn a_group_that_crashes_amid_its_way_back_to_the_classic_protocol_rebalances() {
+    check(
+        "topics t=4
+         cjoin c
+         csync c assign=c:t:0,1,2,3
+         join m
+         cbeat c
+         cjoin c owned=t:0,1,2,3
+         csync c
+         cjoin c owned=t:0,1
+         csync c
+         beat m
+         leave m
+         cdescribe
+         restart
+         cbeat c
+         cjoin c owned=t:0,1
+         csync c assign=c:t:0,1,2,3
+         restart
+         cbeat c",
+        expect![[r#"
+            > topics t=4
+            > cjoin c
+              c: NONE gen 1 range leads
+            > csync c assign=c:t:0,1,2,3
+              c: NONE [("t", [0, 1, 2, 3])]
+            > join m
+              m: epoch 2 []
+            > cbeat c
+              c: REBALANCE_IN_PROGRESS
+            > cjoin c owned=t:0,1,2,3
+              c: NONE gen 1 range
+            > csync c
+              c: NONE [("t", [0, 1])]
+            > cjoin c owned=t:0,1
+              c: NONE gen 2 range
+            > csync c
+              c: NONE [("t", [0, 1])]
+            > beat m
+              m: epoch 2 [t:2,3]
+            > leave m
+              m: epoch -1
+            > cdescribe
+              NONE PreparingRebalance 1 members
+                the group left the consumer protocol: member m left
+            > restart
+            > cbeat c
+              c: REBALANCE_IN_PROGRESS
+            > cjoin c owned=t:0,1
+              c: NONE gen 3 range leads
+            > csync c assign=c:t:0,1,2,3
+              c: NONE [("t", [0, 1, 2, 3])]
+            > restart
+            > cbeat c
+              c: NONE
+        "#]],
+    );
+}
+
+#[test]
+fn a_group_that_comes_and_goes_knows_what_its_silent_members_still_have() {
+    check(
+        "topics t=4
+         cjoin c
+         csync c assign=c:t:0,1,2,3
+         join m
+         leave m
+         cdescribe
+         join n
+         beat n
+         describe",
+        expect![[r#"
+            > topics t=4
+            > cjoin c
+              c: NONE gen 1 range leads
+            > csync c assign=c:t:0,1,2,3
+              c: NONE [("t", [0, 1, 2, 3])]
+            > join m
+              m: epoch 2 []
+            > leave m
+              m: epoch -1
+            > cdescribe
+              NONE PreparingRebalance 1 members
+                the group left the consumer protocol: member m left
+            > join n
+              n: epoch 4 []
+            > beat n
+              n: epoch 4
+            > describe
+              Reconciling epoch 4 target 4 by uniform
+                c-1 epoch 2 classic t[0, 1, 2, 3] -> t[0, 1]
+                n epoch 4  -> t[2, 3]
+                from 2: the classic group was rebalancing
+                from 3: member n joined
+        "#]],
+    );
+}
