@@ -28,6 +28,8 @@ mod mask;
 mod produce;
 #[path = "against_kafka/reads.rs"]
 mod reads;
+#[path = "against_kafka/shares.rs"]
+mod shares;
 #[path = "against_kafka/topics.rs"]
 mod topics;
 
@@ -44,14 +46,19 @@ use uuid::Uuid;
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Fewer would mean that a list of cases was lost.
-const CASES_MIN: usize = 600;
+const CASES_MIN: usize = 750;
 /// What both are started with beside the harness's own.
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 7] = [
     "node.id=1",
     "offsets.topic.num.partitions=1",
     "offsets.topic.replication.factor=1",
     "group.initial.rebalance.delay.ms=0",
+    "share.coordinator.state.topic.num.partitions=1",
+    "share.coordinator.state.topic.replication.factor=1",
+    "share.coordinator.state.topic.min.isr=1",
 ];
+/// What Kafka 4.1 has for a preview, and is here.
+const FEATURES: [&str; 1] = ["share.version=1"];
 
 /// One of the two brokers, and the connection of the case under way.
 pub(crate) struct Side {
@@ -153,7 +160,8 @@ impl Pair {
 #[test]
 fn odd_requests_get_the_answers_that_kafka_gives() {
     let properties = SETTINGS.map(String::from).to_vec();
-    let options = KafkaOptions { properties, ..KafkaOptions::default() };
+    let features = FEATURES.map(String::from).to_vec();
+    let options = KafkaOptions { properties, features, ..KafkaOptions::default() };
     let Some(kafka) = ApacheKafka::start(&options).or_skip("against_kafka") else { return };
     let broker = Broker::start(BINARY, &SETTINGS);
     let side = |bootstrap| Side { bootstrap, wire: None };
@@ -172,6 +180,7 @@ fn odd_requests_get_the_answers_that_kafka_gives() {
     groups::run(&mut pair);
     consumers::run(&mut pair);
     administration::run(&mut pair);
+    shares::run(&mut pair);
 
     let listed: Vec<&str> =
         DIFFERENCES.iter().flat_map(|difference| difference.cases).copied().collect();

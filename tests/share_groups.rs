@@ -260,7 +260,8 @@ fn records_of_a_killed_member_go_to_another_one() {
     first.kill();
     let mut second = stage.member("accept");
     second.wait_for("the others' records", |own| counts(&[own]).len() == 4);
-    assert!(second.given.iter().any(|(_, count)| *count == 2), "{:?}", second.given);
+    // What ends with its session was not delivered.
+    assert!(second.given.iter().all(|(_, count)| *count == 1), "{:?}", second.given);
     second.close_and_wait();
 }
 
@@ -272,7 +273,8 @@ fn a_lock_that_runs_out_gives_its_record_to_another_member() {
     first.wait_for("what it holds", |own| own.has_said("HELD"));
     let mut second = stage.member("accept");
     second.wait_for("both records", |own| counts(&[own]).len() == 2);
-    assert!(second.given.iter().all(|(_, count)| *count == 2), "{:?}", second.given);
+    // The first one's client fetches ahead, so it may have had them twice.
+    assert!(second.given.iter().all(|(_, count)| *count >= 2), "{:?}", second.given);
     second.close_and_wait();
 }
 
@@ -401,7 +403,8 @@ fn a_killed_broker_delivers_again_what_was_in_flight_and_nothing_else() {
     stage.broker.kill();
     first.kill();
     stage.broker.restart();
-    let accepted = |value: &usize| value % 2 == 0 && first.was_given(&value.to_string(), 1);
+    let accepted =
+        |value: &usize| value.is_multiple_of(2) && first.was_given(&value.to_string(), 1);
     let left: Vec<usize> = (0..10).filter(|value| !accepted(value)).collect();
     assert!(left.len() < 10);
     let mut second = stage.member("accept");

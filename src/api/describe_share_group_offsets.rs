@@ -102,11 +102,13 @@ fn partition(
     (partition_index, summary): (i32, Result<ShareSummary, KafkaCode>),
 ) -> DescribeShareGroupOffsetsResponsePartition {
     match summary {
-        Ok(summary) => DescribeShareGroupOffsetsResponsePartition {
-            start_offset: summary.start_offset,
-            leader_epoch: summary.leader_epoch,
-            ..nothing(partition_index)
-        },
-        Err(_) => nothing(partition_index),
+        Ok(summary) if summary.start_offset != NO_OFFSET => {
+            DescribeShareGroupOffsetsResponsePartition {
+                start_offset: summary.start_offset,
+                leader_epoch: summary.leader_epoch,
+                ..nothing(partition_index)
+            }
+        }
+        Ok(_) | Err(_) => nothing(partition_index),
     }
 }

@@ -38,6 +38,9 @@ async fn describe<D: Disk>(
     group_id: String,
     operations: i32,
 ) -> ShareGroupDescribed {
+    if group_id.is_empty() {
+        return refused(group_id, KafkaCode::InvalidGroupId, None);
+    }
     let request = ShareGroupRequest::Describe(vec![group_id.clone()]);
     let (code, message) = match ask_share_group(&context.shard, &group_id, request).await {
         Ok(ShareGroupAnswer::Describe(mut groups)) => {
@@ -49,12 +52,12 @@ async fn describe<D: Disk>(
         Ok(other) => unreachable!("a description is not answered by {other:?}"),
         Err(code) => (code, code.message().to_owned()),
     };
-    ShareGroupDescribed {
-        error_code: code.number(),
-        error_message: Some(message),
-        group_id,
-        ..Default::default()
-    }
+    refused(group_id, code, Some(message))
+}
+
+fn refused(group_id: String, code: KafkaCode, message: Option<String>) -> ShareGroupDescribed {
+    let error_message = message.or_else(|| Some(code.message().to_owned()));
+    ShareGroupDescribed { error_code: code.number(), error_message, group_id, ..Default::default() }
 }
 
 fn described(group: DescribedShareGroup, operations: i32) -> ShareGroupDescribed {

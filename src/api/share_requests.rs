@@ -60,8 +60,12 @@ fn checked<'a>(
     for (first, last, kinds) in batches {
         let offset = |wire: i64| u64::try_from(wire).map_err(|_| KafkaCode::InvalidRequest);
         let (first, last) = (offset(first)?, offset(last)?);
-        if first > last || first < end {
+        if first > last || first + 1 < end {
             return Err(KafkaCode::InvalidRequest);
+        }
+        if first < end {
+            // Said of one record twice.
+            return Err(KafkaCode::InvalidRecordState);
         }
         let count = kinds.len() as u64;
         if count != 1 && count != last - first + 1 {

@@ -358,9 +358,8 @@ async fn release_one<D: Disk>(
     let key = ShareKey { group: of.group.clone(), partition: id };
     let receiver = {
         let mut shard = shard.borrow_mut();
-        let rules = shard.delivery_rules(&of.group);
         let Some(open) = shard.shares.get(&key) else { return };
-        let Some(number) = open.partition.release(&of.member, session, &rules) else { return };
+        let Some(number) = open.partition.release(&of.member, session) else { return };
         let receiver = shard.shares.await_write(&key, number);
         shard.queue_share_write(&key);
         receiver

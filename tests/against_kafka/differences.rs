@@ -126,4 +126,45 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         &["loggers have configurations", "every resource"],
         "none: log levels are set at the start; Kafka lists each broker",
     ),
+    differ(
+        "ShareFetch and ShareAcknowledge without a group or member",
+        &[
+            "a share fetch without a group",
+            "a share fetch of the empty group",
+            "a share fetch without a member",
+            "a share fetch of the empty member",
+            "acknowledged without a group",
+        ],
+        "INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR",
+    ),
+    differ(
+        "ShareFetch: a topic that does not exist",
+        &["a share fetch of an unknown topic"],
+        "UNKNOWN_TOPIC_ID for each partition; Kafka answers UNKNOWN_SERVER_ERROR where there is no \
+        other topic",
+    ),
+    differ(
+        "ShareAcknowledge: a negative offset",
+        &["a negative offset"],
+        "INVALID_REQUEST; Kafka accepts what follows it",
+    ),
+    differ(
+        "DescribeShareGroupOffsets: a topic without partitions",
+        &["a share group's offsets of no partitions"],
+        "a topic without partitions; Kafka answers UNKNOWN_SERVER_ERROR",
+    ),
+    differ(
+        "AlterShareGroupOffsets",
+        &[
+            "share offsets are set",
+            "share offsets of an unknown partition are set",
+            "share offsets of an unknown topic are set",
+            "share offsets are set under a member",
+            "share offsets of the empty group are set",
+            "share offsets of an unknown group are set",
+            "share offsets of a classic group are set",
+        ],
+        "offsets are set, or refused with a code; Kafka 4.1 answers that nothing went wrong, names no \
+        topic, and sets nothing",
+    ),
 ];

@@ -117,12 +117,16 @@ pub(crate) fn page() -> String {
         writeln!(page, "| {library} | {version} |").unwrap();
     }
     let tools = version_of("tests/clients/java/kafka/pom.xml", "<version>", 1);
+    let later = version_of("tests/clients/java/clients44/pom.xml", "<version>", 1);
     write!(
         page,
         "\nEach also runs transactions (`tests/transactions.rs`): commits and aborts, offsets within a \
         transaction,\nfencing, a broker killed in the middle. The newer kafka-clients and franz-go \
         take an epoch for each\ntransaction (`transaction.version` 2, KIP-890), the others one for \
         each producer.\n\n\
+        Share groups (KIP-932) are read by kafka-clients {tools} and {later}, by \
+        confluent-kafka's ShareConsumer and by\n`kafka-console-share-consumer.sh` \
+        (`tests/share_groups.rs`).\n\n\
         The command-line tools of Apache Kafka {tools} and kcat run in `tests/kafka_tools.rs`, \
         DumpLogSegments\nagainst the files of a stopped and of a killed broker among them.\n\n{}",
         command_lines(),

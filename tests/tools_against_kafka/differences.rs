@@ -135,7 +135,8 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         "`kafka-features.sh describe`",
         &["kafka-features.sh describe"],
         &["eligible.leader.replicas.version", "kraft.version", "share.version"],
-        "features of several brokers and of share groups are not listed",
+        "features of several brokers are not listed; `share.version` 1 is finalised, which Kafka 4.1 \
+        leaves to its administrator",
     ),
     differ(
         "`kafka-features.sh upgrade` and `downgrade`",

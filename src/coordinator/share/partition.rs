@@ -47,6 +47,8 @@ pub struct DeliveryRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Settling {
     to: DeliveryState,
+    /// Whether the delivery counts: not when its session ends, for nobody may have seen the record.
+    is_delivery: bool,
     /// The number of the write.
     write: u64,
 }
@@ -82,7 +84,9 @@ impl Run {
     /// not count, or a record could be given up, or given out once too often, for nothing.
     fn counted(&self) -> i16 {
         match &self.hold {
-            Hold::Acquired { settling: None, .. } => self.delivery_count - 1,
+            Hold::Acquired {
+                settling: None | Some(Settling { is_delivery: false, .. }), ..
+            } => self.delivery_count - 1,
             Hold::Acquired { settling: Some(_), .. } | Hold::Free(_) => self.delivery_count,
         }
     }

@@ -24,6 +24,8 @@ pub struct KafkaOptions {
     pub jvm: Vec<String>,
     /// `key=value` lines of server.properties, which win over the harness's own.
     pub properties: Vec<String>,
+    /// `feature=level` to format with, beside what is Kafka's default.
+    pub features: Vec<String>,
     /// A command in front of `java`, such as `taskset -c 0`.
     pub launcher: Vec<String>,
 }
@@ -34,6 +36,7 @@ impl Default for KafkaOptions {
             heap: String::from("512m"),
             jvm: vec![String::from("-XX:TieredStopAtLevel=1"), String::from("-Xshare:auto")],
             properties: Vec::new(),
+            features: Vec::new(),
             launcher: Vec::new(),
         }
     }
@@ -64,7 +67,7 @@ impl ApacheKafka {
             server_properties(directory.path(), port.number, controller.number, options),
         )
         .expect("a new file");
-        format_storage(&jars, &properties);
+        format_storage(&jars, &properties, &options.features);
         let log = File::create(directory.path().join("kafka.log")).expect("a new file");
         let mut command = java(options, &jars);
         command
@@ -192,9 +195,12 @@ group.initial.rebalance.delay.ms=0
     own + &options.properties.join("\n") + "\n"
 }
 
-fn format_storage(jars: &Path, properties: &Path) {
+fn format_storage(jars: &Path, properties: &Path, features: &[String]) {
     let mut command = java(&KafkaOptions::default(), jars);
     command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(properties);
+    for feature in features {
+        command.args(["--feature", feature]);
+    }
     let finished = run_to_end(command, START_PATIENCE).expect("java was found");
     assert!(finished.is_success(), "format: {}{}", finished.stdout, finished.stderr);
 }

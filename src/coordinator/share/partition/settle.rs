@@ -91,7 +91,7 @@ impl SharePartition {
                         AckKind::Gap | AckKind::Reject => DeliveryState::Archived,
                         AckKind::Release => again(run.delivery_count, rules),
                     };
-                    settle(run, Settling { to, write });
+                    settle(run, Settling { to, is_delivery: true, write });
                 }
                 self.dirty.push((first, last));
             }
@@ -120,9 +120,10 @@ impl SharePartition {
         }
     }
 
-    /// Ends a member's session: what it acquired there may be had by others, once that is written.
+    /// Ends a member's session: what it acquired there may be had by others, once that is written,
+    /// as if it had not been delivered.
     /// The number of the write; `None` when it holds nothing of that.
-    pub fn release(&mut self, member: &str, session: u64, rules: &DeliveryRules) -> Option<u64> {
+    pub fn release(&mut self, member: &str, session: u64) -> Option<u64> {
         let write = self.next_write;
         let before = self.dirty.len();
         for (first, run) in &mut self.runs {
@@ -133,8 +134,8 @@ impl SharePartition {
                 Hold::Acquired { settling: Some(_), .. } | Hold::Free(_) => false,
             };
             if is_held {
-                let to = again(run.delivery_count, rules);
-                settle(run, Settling { to, write });
+                let to = DeliveryState::Available;
+                settle(run, Settling { to, is_delivery: false, write });
                 self.dirty.push((*first, run.last));
             }
         }
@@ -238,11 +239,13 @@ impl SharePartition {
         for (first, last) in &under_way.ranges {
             for (first, run) in self.runs.range_mut(first..=last) {
                 let Hold::Acquired { settling, .. } = &mut run.hold else { continue };
-                let Some(Settling { to, .. }) = settling.take_if(|one| one.write == number) else {
-                    continue;
-                };
+                let settled = settling.take_if(|one| one.write == number);
+                let Some(Settling { to, is_delivery, .. }) = settled else { continue };
                 if !is_committed {
                     continue;
+                }
+                if !is_delivery {
+                    run.delivery_count -= 1;
                 }
                 run.hold = Hold::Free(to);
                 if to == DeliveryState::Available {

@@ -58,6 +58,8 @@ struct Record {
     holder: Option<(usize, u64)>,
     /// What its holder said of it, and by which write it becomes so.
     said: Option<(DeliveryState, u64)>,
+    /// What was said is the end of its session.
+    is_taken_back: bool,
     over: bool,
     count: i16,
 }
@@ -196,18 +198,15 @@ impl World {
     }
 
     fn release(&mut self, member: usize) {
-        let write = self.partition.release(MEMBERS[member], 1, &RULES);
+        let write = self.partition.release(MEMBERS[member], 1);
         let mine = self.model.iter_mut().filter(|record| {
             record.holder.is_some_and(|(holder, _)| holder == member) && record.said.is_none()
         });
         let mut has_any = false;
         for record in mine {
             has_any = true;
-            let state = match record.count >= RULES.delivery_count_max {
-                true => DeliveryState::Archived,
-                false => DeliveryState::Available,
-            };
-            record.said = Some((state, write.expect("it holds records")));
+            record.said = Some((DeliveryState::Available, write.expect("it holds records")));
+            record.is_taken_back = true;
         }
         assert_eq!(write.is_some(), has_any);
     }
@@ -235,8 +234,10 @@ impl World {
                 continue;
             };
             record.said = None;
+            let is_taken_back = std::mem::take(&mut record.is_taken_back);
             if is_committed {
                 record.holder = None;
+                record.count -= i16::from(is_taken_back);
                 record.over = state != DeliveryState::Available;
                 self.accepted[place] |= state == DeliveryState::Acknowledged;
             }
