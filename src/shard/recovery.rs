@@ -21,13 +21,13 @@ use crate::shard::partition::Partition;
 use crate::shard::questions::{Question, Reply, ask};
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef};
 use crate::shard::waiters::Rise;
-use crate::storage::checkpoint::{self, RecoveryPoints};
+use crate::storage::checkpoint::{self, RecoveryPoint, RecoveryPoints};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::journal::{Journal, JournalEntry};
 use crate::storage::partition_log::{OpenLog, PartitionLog, RecoveryReport};
 use futures::future::join_all;
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ async fn replay_entries<D: Disk>(
     if entries.is_empty() {
         return Ok(());
     }
-    let mut by_partition: HashMap<TopicPartition, Vec<JournalEntry>> = HashMap::new();
+    let mut by_partition: BTreeMap<TopicPartition, Vec<JournalEntry>> = BTreeMap::new();
     for entry in entries {
         by_partition.entry(entry.partition).or_default().push(entry);
     }
@@ -154,16 +154,34 @@ async fn replay_entries<D: Disk>(
         let shard = shard.borrow();
         (shard.disk.clone(), shard.journal_dir())
     };
-    for (id, entries) in by_partition {
-        let opened = open_log(shard, image, id, &points).await?;
-        let Some((mut log, _)) = opened else { continue };
-        log.replay(entries);
-        // Before the point is taken, so that it names the snapshot that the close writes: else the
-        // next start would read again from the snapshot before, further back with each crash.
-        log.close(&disk).await?;
-        points.insert(id, log.recovery_point());
+    let mut left: Vec<(TopicPartition, Vec<JournalEntry>)> = by_partition.into_iter().collect();
+    while !left.is_empty() {
+        let some = left.split_off(left.len().saturating_sub(DRAINS_AT_ONCE));
+        let replays = some.into_iter().map(|part| replay_partition(shard, image, part, &points));
+        for replayed in join_all(replays).await {
+            if let Some((id, point)) = replayed? {
+                points.insert(id, point);
+            }
+        }
     }
     checkpoint::write(&disk, &dir, &points).await
+}
+
+/// Where the partition's recovery may begin from now on; `None` when its topic is gone.
+async fn replay_partition<D: Disk>(
+    shard: &ShardRef<D>,
+    image: &Arc<MetadataImage>,
+    (id, entries): (TopicPartition, Vec<JournalEntry>),
+    points: &RecoveryPoints,
+) -> Result<Option<(TopicPartition, RecoveryPoint)>, StorageError> {
+    let disk = shard.borrow().disk.clone();
+    let opened = open_log(shard, image, id, points).await?;
+    let Some((mut log, _)) = opened else { return Ok(None) };
+    log.replay(entries);
+    // Before the point is taken, so that it names the snapshot that the close writes: else the
+    // next start would read again from the snapshot before, further back with each crash.
+    log.close(&disk).await?;
+    Ok(Some((id, log.recovery_point())))
 }
 
 /// The recovery points of all cores; where two speak of one partition, the later one counts.
