@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Broker, Toolchain, Tools, Wire, java_program, python, repository};
+use harness::{Broker, Toolchain, Tools, Wire, go_program, java_program, python, repository};
 use highwater::protocol::messages::end_txn::EndTxnRequest;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
@@ -422,6 +422,19 @@ fn two_members_of_confluent_kafka_share_a_partition() {
     let member = || {
         let mut program = Command::new(&python);
         program.arg("-B").arg(repository().join("tests/clients/python/share_member.py"));
+        Member::start(program, &stage.broker.bootstrap(), &[])
+    };
+    share(&stage, [member(), member()]);
+}
+
+#[test]
+fn two_members_of_franz_go_share_a_partition() {
+    let test = "share groups: franz-go";
+    let Some(program) = go_program().or_skip(test) else { return };
+    let Some(stage) = Stage::start(test) else { return };
+    let member = || {
+        let mut program = Command::new(&program);
+        program.args(["member", "franz-go-share"]);
         Member::start(program, &stage.broker.bootstrap(), &[])
     };
     share(&stage, [member(), member()]);

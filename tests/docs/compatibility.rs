@@ -125,7 +125,7 @@ pub(crate) fn page() -> String {
         take an epoch for each\ntransaction (`transaction.version` 2, KIP-890), the others one for \
         each producer.\n\n\
         Share groups (KIP-932) are read by kafka-clients {tools} and {later}, by \
-        confluent-kafka's ShareConsumer and by\n`kafka-console-share-consumer.sh` \
+        confluent-kafka's ShareConsumer, franz-go and\n`kafka-console-share-consumer.sh` \
         (`tests/share_groups.rs`).\n\n\
         The command-line tools of Apache Kafka {tools} and kcat run in `tests/kafka_tools.rs`, \
         DumpLogSegments\nagainst the files of a stopped and of a killed broker among them.\n\n{}",

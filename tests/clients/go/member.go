@@ -33,9 +33,12 @@ func runMember(arguments []string) {
 		io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	if library == "franz-go" {
+	switch library {
+	case "franz-go":
 		franzMember(ctx, bootstrap, group, topic, given)
-	} else {
+	case "franz-go-share":
+		franzShareMember(ctx, bootstrap, group, topic)
+	default:
 		saramaMember(ctx, bootstrap, group, topic)
 	}
 }
@@ -113,6 +116,38 @@ func franzMember(ctx context.Context, bootstrap, group, topic string, given map[
 			if err := client.CommitUncommittedOffsets(ctx); err != nil {
 				say("MOVED " + err.Error())
 			}
+		}
+	}
+	client.LeaveGroupContext(context.Background())
+	client.Close()
+}
+
+// One member of a share group, as tests/share_groups.rs drives it: it prints `AT value deliveryCount`
+// for each record and accepts it.
+func franzShareMember(ctx context.Context, bootstrap, group, topic string) {
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(bootstrap),
+		kgo.ShareGroup(group),
+		kgo.ConsumeTopics(topic),
+		kgo.MetadataMinAge(250*time.Millisecond),
+	)
+	if err != nil {
+		say("ERROR " + err.Error())
+		os.Exit(1)
+	}
+	for ctx.Err() == nil {
+		fetches := client.PollFetches(ctx)
+		fetches.EachError(func(_ string, _ int32, err error) {
+			if !errors.Is(err, context.Canceled) {
+				say("ERROR " + err.Error())
+			}
+		})
+		fetches.EachRecord(func(record *kgo.Record) {
+			say(fmt.Sprintf("AT %s %d", record.Value, record.DeliveryCount()))
+			record.Ack(kgo.AckAccept)
+		})
+		if err := client.FlushAcks(context.Background()); err != nil {
+			say("LOST " + err.Error())
 		}
 	}
 	client.LeaveGroupContext(context.Background())
