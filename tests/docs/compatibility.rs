@@ -128,7 +128,8 @@ pub(crate) fn page() -> String {
         confluent-kafka's ShareConsumer, franz-go and\n`kafka-console-share-consumer.sh` \
         (`tests/share_groups.rs`).\n\n\
         The command-line tools of Apache Kafka {tools} and kcat run in `tests/kafka_tools.rs`, \
-        DumpLogSegments\nagainst the files of a stopped and of a killed broker among them.\n\n{}",
+        DumpLogSegments\nagainst the files of a stopped and of a killed broker among them.\n\n{}\n{}",
+        ecosystem(),
         command_lines(),
     )
     .unwrap();
@@ -148,6 +149,25 @@ fn answers(cases: &str) -> String {
         writeln!(section, "| {} | {} |", difference.what, difference.reason).unwrap();
     }
     section
+}
+
+/// What is built on the clients, from the lists that the tests install.
+fn ecosystem() -> String {
+    let pom = |name: &str| format!("tests/clients/java/{name}/pom.xml");
+    let first = |name: &str| version_of(&pom(name), "<version>", 1);
+    let flink = version_of(&pom("flink"), "flink-clients</artifactId>\n      <version>", 0);
+    let connector =
+        version_of(&pom("flink"), "flink-connector-kafka</artifactId>\n      <version>", 0);
+    format!(
+        "## What is built on the clients\n\nUnmodified against the binary (`tests/ecosystem.rs`), \
+        every record compared.\n\n| System | Version | What runs |\n|---|---|---|\n\
+        | Kafka Streams | {} | a count, and exactly_once_v2; broker and application killed |\n\
+        | Kafka Connect | {} | exactly-once source and a sink, distributed; worker killed |\n\
+        | Flink | {flink}, connector {connector} | source to exactly-once sink; the job fails \
+        twice and goes on from a checkpoint |\n",
+        first("streams"),
+        first("connect"),
+    )
 }
 
 /// Where a command line prints something else, from the list that the test is held to.
