@@ -1,5 +1,5 @@
 //! What is built on Kafka's clients, unmodified, against the real binary: Streams, Connect, Flink,
-//! and the verifiable producer and consumer of Kafka's own system tests.
+//! Spark, and the verifiable producer and consumer of Kafka's own system tests.
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
 #![allow(clippy::print_stdout, reason = "the test runner shows these lines when a test fails")]
 
@@ -12,6 +12,8 @@ use harness::Broker;
 mod connect;
 #[path = "ecosystem/flink.rs"]
 mod flink;
+#[path = "ecosystem/spark.rs"]
+mod spark;
 #[path = "ecosystem/streams.rs"]
 mod streams;
 #[path = "ecosystem/verifiable.rs"]

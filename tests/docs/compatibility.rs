@@ -164,9 +164,12 @@ fn ecosystem() -> String {
         | Kafka Streams | {} | a count, and exactly_once_v2; broker and application killed |\n\
         | Kafka Connect | {} | exactly-once source and a sink, distributed; worker killed |\n\
         | Flink | {flink}, connector {connector} | source to exactly-once sink; the job fails \
-        twice and goes on from a checkpoint |\n",
+        twice and goes on from a checkpoint |\n\
+        | Spark | {} | batch reads of ranges of offsets; a streaming query, twice, from its \
+        checkpoints |\n",
         first("streams"),
         first("connect"),
+        first("spark"),
     )
 }
 

@@ -110,6 +110,8 @@ pub fn kafka_jars() -> Result<PathBuf, Missing> {
 
 /// A command that runs one of our Java programs with these jars; arguments may follow.
 ///
+/// A file `jvm.options` beside the pom takes the place of the usual heap size.
+///
 /// # Errors
 /// Without `javac` or `mvn`, or without the repository.
 pub fn java_program(main_class: &str, jars_of: &str) -> Result<Command, Missing> {
@@ -118,15 +120,25 @@ pub fn java_program(main_class: &str, jars_of: &str) -> Result<Command, Missing>
     let classes = installed(&format!("java-{main_class}"), &[&source], |directory| {
         run("javac", &["-d", ".", "-cp", &class_path, &source.display().to_string()], directory)
     })?;
-    Ok(java_command(&format!("{}:{class_path}", classes.display()), main_class))
+    let class_path = format!("{}:{class_path}", classes.display());
+    let options = sources("java").join(jars_of).join("jvm.options");
+    if !options.exists() {
+        return Ok(java_command(&class_path, main_class));
+    }
+    Ok(java_with(&[format!("@{}", options.display())], &class_path, main_class))
 }
 
 /// A command that runs a main class quietly.
 pub fn java_command(class_path: &str, main_class: &str) -> Command {
+    java_with(&["-Xmx256m".to_owned()], class_path, main_class)
+}
+
+fn java_with(options: &[String], class_path: &str, main_class: &str) -> Command {
     let log4j = sources("java/log4j2.properties");
     let mut command = Command::new("java");
     command
-        .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", class_path])
+        .args(options)
+        .args(["-XX:TieredStopAtLevel=1", "-cp", class_path])
         .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
         .arg(main_class);
     command
