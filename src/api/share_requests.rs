@@ -200,12 +200,13 @@ mod tests {
             &[(0, 0, &[-1])],
             &[(5, 4, &[1])],
             &[(-1, 4, &[1])],
-            &[(0, 5, &[1]), (5, 6, &[1])],
             &[(0, i64::MAX, &[1, 2, 3])],
         ] {
             assert_eq!(check(wrong), Err(KafkaCode::InvalidRequest), "{wrong:?}");
         }
         assert_eq!(check(&[(0, i64::MAX, &[1])]), Ok(1));
+        let twice: &[(i64, i64, &[i8])] = &[(0, 5, &[1]), (5, 6, &[1])];
+        assert_eq!(check(twice), Err(KafkaCode::InvalidRecordState));
     }
 
     #[test]
