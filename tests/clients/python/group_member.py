@@ -12,6 +12,8 @@ import sys
 import threading
 
 closing = threading.Event()
+# The main thread has noticed.
+leaving = threading.Event()
 
 
 def say(line):
@@ -26,8 +28,10 @@ def wait_for_end_of_input(is_interrupted):
     for _ in sys.stdin:
         pass
     closing.set()
-    if is_interrupted:
+    # A library may swallow an interrupt, so one is not enough.
+    while is_interrupted and not leaving.is_set():
         _thread.interrupt_main()
+        leaving.wait(timeout=2)
 
 
 def options(arguments):
@@ -127,6 +131,7 @@ def run_kafka_python(bootstrap, group, topic, given):
                     say(f"MOVED {error}")
     except KeyboardInterrupt:
         pass
+    leaving.set()
     consumer.close()
 
 
