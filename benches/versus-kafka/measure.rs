@@ -38,17 +38,20 @@ impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.0} requests/s, {:.0} records/s, {:.1} MB/s, p50 {:.0} us, p99 {:.0} us, {:.3} CPU \
-             s/GB, {:.1} us CPU per request, client busy {:.0} %",
+            "{:.0} requests/s, {:.0} records/s, p50 {:.0} us, p99 {:.0} us, {:.1} us CPU per \
+             request, client busy {:.0} %",
             self.requests_per_second,
             self.records_per_second,
-            self.megabytes_per_second,
             self.p50_us,
             self.p99_us,
-            self.cpu_seconds_per_gigabyte,
             self.cpu_us_per_request,
             self.client_busy_percent
         )?;
+        // Commits and transactions carry no records worth counting in bytes.
+        if self.megabytes_per_second > 0.0 {
+            let (rate, cpu) = (self.megabytes_per_second, self.cpu_seconds_per_gigabyte);
+            write!(f, ", {rate:.1} MB/s, {cpu:.3} CPU s/GB")?;
+        }
         if self.errors > 0.0 {
             write!(f, ", {:.0} errors", self.errors)?;
         }
