@@ -6,8 +6,9 @@ Prints `OWNS 0,2` when its partitions change and `AT partition offset` for each 
 after each poll, closes and ends when its standard input ends.
 """
 
-import _thread
 import asyncio
+import os
+import signal
 import sys
 import threading
 
@@ -28,9 +29,10 @@ def wait_for_end_of_input(is_interrupted):
     for _ in sys.stdin:
         pass
     closing.set()
-    # A library may swallow an interrupt, so one is not enough.
+    # A signal, because a flag does not end a wait for sockets; again, because a library may
+    # swallow it.
     while is_interrupted and not leaving.is_set():
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         leaving.wait(timeout=2)
 
 
@@ -132,7 +134,12 @@ def run_kafka_python(bootstrap, group, topic, given):
     except KeyboardInterrupt:
         pass
     leaving.set()
-    consumer.close()
+    # An interrupt may have left a lock held that closing waits for: then the session runs out.
+    closer = threading.Thread(target=consumer.close, daemon=True)
+    closer.start()
+    closer.join(timeout=10)
+    sys.stdout.flush()
+    os._exit(0)
 
 
 async def run_aiokafka(bootstrap, group, topic, given):
