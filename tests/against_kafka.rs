@@ -44,7 +44,7 @@ use mask::{masked, parting};
 use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Fewer would mean that a list of cases was lost.
 const CASES_MIN: usize = 750;
 /// What both are started with beside the harness's own.
@@ -59,6 +59,12 @@ const SETTINGS: [&str; 7] = [
 ];
 /// What Kafka 4.1 has for a preview, and is here.
 const FEATURES: [&str; 1] = ["share.version=1"];
+
+/// What a script says when its broker hands out none of the records that it has. Share groups of
+/// Kafka 4.1 do that where the machine is busy: all that are begun from some moment on, for good.
+pub(crate) const STALLED: &str = "hands out nothing";
+/// How often Kafka may stall before that is a failure.
+const STALLS_MAX: usize = 3;
 
 /// One of the two brokers, and the connection of the case under way.
 pub(crate) struct Side {
@@ -116,12 +122,23 @@ pub(crate) struct Pair {
     sides: [Side; 2],
     cases: Vec<&'static str>,
     found: Vec<&'static str>,
+    /// Kafka answers no more what is to be compared.
+    has_stalled: bool,
 }
 
 impl Pair {
     /// Runs one script on both and compares what it says.
     pub(crate) fn case(&mut self, name: &'static str, script: impl Fn(&mut Side) -> String) {
+        if self.has_stalled {
+            return;
+        }
         let [ours, kafkas] = self.both(script);
+        assert!(ours != STALLED, "{name}: we hand out nothing");
+        if kafkas == STALLED {
+            println!("=== {name}: Kafka {kafkas}");
+            self.has_stalled = true;
+            return;
+        }
         assert!(!self.cases.contains(&name), "{name} stands twice");
         self.cases.push(name);
         if ours != kafkas {
@@ -157,18 +174,19 @@ impl Pair {
     }
 }
 
-#[test]
-fn odd_requests_get_the_answers_that_kafka_gives() {
+/// Runs all cases on two new brokers; `None` where Kafka cannot be started here.
+fn compare() -> Option<Pair> {
     let properties = SETTINGS.map(String::from).to_vec();
     let features = FEATURES.map(String::from).to_vec();
     let options = KafkaOptions { properties, features, ..KafkaOptions::default() };
-    let Some(kafka) = ApacheKafka::start(&options).or_skip("against_kafka") else { return };
+    let kafka = ApacheKafka::start(&options).or_skip("against_kafka")?;
     let broker = Broker::start(BINARY, &SETTINGS);
     let side = |bootstrap| Side { bootstrap, wire: None };
     let mut pair = Pair {
         sides: [side(broker.bootstrap()), side(kafka.bootstrap())],
         cases: Vec::new(),
         found: Vec::new(),
+        has_stalled: false,
     };
     groups::settle(&mut pair);
     produce::settle(&mut pair);
@@ -181,6 +199,18 @@ fn odd_requests_get_the_answers_that_kafka_gives() {
     consumers::run(&mut pair);
     administration::run(&mut pair);
     shares::run(&mut pair);
+    Some(pair)
+}
+
+#[test]
+fn odd_requests_get_the_answers_that_kafka_gives() {
+    let Some(mut pair) = compare() else { return };
+    for _ in 0..STALLS_MAX {
+        if pair.has_stalled {
+            pair = compare().expect("Kafka was started before");
+        }
+    }
+    assert!(!pair.has_stalled, "Kafka's share groups stalled {STALLS_MAX} times more");
 
     let listed: Vec<&str> =
         DIFFERENCES.iter().flat_map(|difference| difference.cases).copied().collect();

@@ -4,8 +4,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use harness::Broker;
+use harness::{Broker, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 
@@ -20,7 +21,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 /// Every sub-command, down to its leaves.
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &[],
     &["topic"],
     &["topic", "create"],
@@ -39,6 +40,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["txn", "list"],
     &["txn", "describe"],
     &["txn", "abort"],
+    &["latency"],
     &["log"],
     &["log", "dump"],
     &["explain"],
@@ -129,4 +131,67 @@ fn the_commands_of_the_readme_do_what_it_says() {
         transcript.push_str(&String::from_utf8_lossy(&output.stdout));
     }
     assert!(transcript.contains(" o-1=hello\n"), "{transcript}");
+}
+
+/// As `highwater ... | head -1` leaves a command: nobody reads what it prints.
+fn run_unread(arguments: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    Command::new(BINARY).args(arguments).stdout(writer).output().unwrap()
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_ends_quietly() {
+    let broker = Broker::start(BINARY, &[]);
+    let bootstrap = broker.bootstrap();
+    let target = ["--bootstrap", &bootstrap];
+    let script = "echo x | \"$0\" produce unread --bootstrap \"$1\"";
+    let produced = Command::new("bash").args(["-c", script, BINARY, &bootstrap]).output().unwrap();
+    assert!(produced.status.success(), "{produced:?}");
+    let commands: [&[&str]; 6] = [
+        &["--help"],
+        &["explain", "list"],
+        &["completions", "bash"],
+        &["topic", "list"],
+        &["consume", "unread"],
+        &["latency"],
+    ];
+    for command in commands {
+        let needs_broker = ["topic", "consume", "latency"].contains(&command[0]);
+        let target = if needs_broker { &target[..] } else { &[] };
+        let output = run_unread(&[command, target].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{command:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_broker_whose_output_nobody_reads_goes_on() {
+    let mut broker = Broker::prepare(BINARY, &[]);
+    broker.launch_with(&["bash", "-c", "exec \"$0\" \"$@\" > >(:) 2>&1"]);
+    broker.restart();
+    printed(&["topic", "create", "unread", "--bootstrap", &broker.bootstrap()]);
+    broker.stop();
+}
+
+/// A program of that name beside the broker's own stands in for the host.
+#[test]
+fn a_broker_names_the_checks_that_its_host_misses() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let binary = folder.path().join("highwater");
+    std::fs::hard_link(BINARY, &binary).unwrap();
+    let tuning = folder.path().join("tuning");
+    let said = r#"[{"id":"memlock","status":"error"},{"id":"x","status":"ok"}]"#;
+    std::fs::write(&tuning, format!("#!/bin/sh\necho \"$*\" > \"$0.asked\"\necho '{said}'\n"))
+        .unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&tuning, executable).unwrap();
+    let broker = Broker::start(binary.to_str().unwrap(), &[]);
+    let data = broker.data_directory();
+    let asked = format!("check -o json --profile throughput --data-dir {}", data.display());
+    let line = format!("misses 1 of 2 checks: memlock; see `{}`", asked.replace(" -o json", ""));
+    let line = line.replace("`check", "`tuning check");
+    let is_said = || broker.report().contains(&line).then_some(());
+    wait_until(&line, Duration::from_secs(60), is_said)
+        .unwrap_or_else(|late| panic!("{late}\n{}", broker.report()));
+    assert_eq!(std::fs::read_to_string(folder.path().join("tuning.asked")).unwrap().trim(), asked);
 }

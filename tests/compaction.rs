@@ -13,7 +13,7 @@ use harness::{Broker, Toolchain, Tools, python, repository, run_to_end, wait_unt
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 const TOPIC: &str = "compacted";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(150);
 /// Records of one round of writing.
 const RECORDS: u32 = 4000;
 /// What is left of them at most: 199 keys, and the segment that is being written.

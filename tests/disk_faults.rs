@@ -7,16 +7,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use harness::{Broker, Wire, scratch_directory, wait_until};
+use harness::{Broker, MountNamespace, Wire, wait_until};
 use highwater::protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
-use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -112,69 +109,13 @@ fn may_mount(test: &str) -> bool {
     may
 }
 
-/// A mount namespace, kept by a process that sleeps; what it mounted goes with it.
-struct Namespace {
-    keeper: Child,
-    mount: PathBuf,
-    _directory: TempDir,
+/// Free bytes of what is mounted.
+fn free_bytes(namespace: &MountNamespace) -> u64 {
+    let space = rustix::fs::statvfs(namespace.path()).expect("mounted");
+    space.f_bavail * space.f_frsize
 }
 
-impl Namespace {
-    /// Runs `script` in a new namespace; it mounts something at `$DATA` and has `$SCRATCH`.
-    fn mount(data: &Path, script: &str) -> Namespace {
-        let directory = scratch_directory("mount");
-        fs::create_dir_all(data).expect("a writable directory");
-        let script = format!("set -e\n{script}\necho ready\nexec sleep 100000");
-        let mut keeper = Command::new("unshare")
-            .args(["--mount", "sh", "-c", &script])
-            .env("DATA", data)
-            .env("SCRATCH", directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("util-linux has unshare");
-        let mut line = String::new();
-        let out = keeper.stdout.take().expect("piped");
-        BufReader::new(out).read_line(&mut line).expect("text");
-        assert_eq!(line, "ready\n", "a process with CAP_SYS_ADMIN can mount");
-        Namespace { keeper, mount: data.to_owned(), _directory: directory }
-    }
-
-    /// The command that runs another one inside.
-    fn launcher(&self) -> [String; 2] {
-        ["nsenter".to_owned(), format!("--mount=/proc/{}/ns/mnt", self.keeper.id())]
-    }
-
-    /// Runs a script inside.
-    fn run(&self, script: &str) {
-        let [command, argument] = self.launcher();
-        let status = Command::new(command)
-            .args([&argument, "sh", "-e", "-c", script])
-            .env("DATA", &self.mount)
-            .env("SCRATCH", self._directory.path())
-            .status()
-            .expect("util-linux has nsenter");
-        assert!(status.success(), "{script}: {status}");
-    }
-
-    /// Free bytes of what is mounted, as the broker sees them.
-    fn free_bytes(&self) -> u64 {
-        let inside = self.mount.strip_prefix("/").expect("an absolute path");
-        let path = PathBuf::from(format!("/proc/{}/root", self.keeper.id())).join(inside);
-        let space = rustix::fs::statvfs(&path).expect("mounted");
-        space.f_bavail * space.f_frsize
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // It has ended already, or it ends now.
-        drop(self.keeper.kill());
-        drop(self.keeper.wait());
-    }
-}
-
-fn started(broker: &mut Broker, namespace: &Namespace) -> Wire {
+fn started(broker: &mut Broker, namespace: &MountNamespace) -> Wire {
     let launcher = namespace.launcher();
     broker.launch_with(&[&launcher[0], &launcher[1]]);
     broker.restart();
@@ -197,14 +138,16 @@ fn a_full_disk_refuses_produce_serves_fetch_and_takes_produce_again_when_there_i
         return;
     }
     let mut broker = Broker::prepare(BINARY, &SETTINGS);
-    let namespace =
-        Namespace::mount(&broker.data_directory(), "mount -t tmpfs -o size=320m tmpfs \"$DATA\"");
+    let namespace = MountNamespace::mount(
+        &broker.data_directory(),
+        "mount -t tmpfs -o size=320m tmpfs \"$DATA\"",
+    );
     let mut wire = started(&mut broker, &namespace);
     keep_some(&mut wire);
     make_topic(&mut wire, FILLED);
 
     let (taken, code) = fill(&mut wire);
-    let free = namespace.free_bytes();
+    let free = free_bytes(&namespace);
     assert_eq!(code, STORAGE_ERROR, "after {taken} batches with {free} bytes free");
     assert!(taken > 50, "{taken} batches");
     assert!(free > 4 << 20, "refused before the disk is really full: {free} bytes are free");

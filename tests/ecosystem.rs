@@ -6,7 +6,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use harness::Broker;
+use harness::{Broker, Cluster};
 
 #[path = "ecosystem/connect.rs"]
 mod connect;
@@ -21,7 +21,33 @@ mod verifiable;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 /// Longer than the start of a program, and than any session or transaction timeout here.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Whom a program is pointed at.
+trait Brokers {
+    fn addresses(&self) -> String;
+    fn last_words(&self) -> String;
+}
+
+impl Brokers for Broker {
+    fn addresses(&self) -> String {
+        self.bootstrap()
+    }
+
+    fn last_words(&self) -> String {
+        self.report()
+    }
+}
+
+impl Brokers for Cluster {
+    fn addresses(&self) -> String {
+        self.bootstrap()
+    }
+
+    fn last_words(&self) -> String {
+        self.report()
+    }
+}
 
 /// A broker on which groups form at once and internal topics have one replica.
 fn start_broker() -> Broker {

@@ -8,14 +8,13 @@
 #![allow(clippy::print_stdout, reason = "what a member said belongs into a failure's output")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Broker, Missing, Toolchain, go_program, java_program, node_modules, python, repository,
+    Broker, Missing, Talker, Toolchain, go_program, java_program, node_modules, python, repository,
+    run_with_input,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
@@ -23,7 +22,7 @@ const GROUP: &str = "readers";
 const TOPIC: &str = "events";
 const PARTITIONS: i32 = 4;
 /// Longer than any session timeout here, and than a client's start on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 const SETTINGS: [&str; 6] = [
     "group.initial.rebalance.delay.ms=0",
@@ -116,47 +115,22 @@ fn topic_and<'o>(options: &[&'o str]) -> Vec<&'o str> {
 
 /// A running client. Killed when dropped.
 struct Member {
-    name: &'static str,
-    child: Child,
-    lines: Receiver<String>,
+    client: Talker,
     owned: BTreeSet<i32>,
     /// How often it was told what it owns.
     changes: usize,
     read: BTreeSet<(i32, i64)>,
-    said: Vec<String>,
 }
 
 impl Member {
-    fn start(name: &'static str, mut command: Command) -> Member {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the toolchain was installed");
-        let stdout = BufReader::new(child.stdout.take().expect("piped above"));
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Member {
-            name,
-            child,
-            lines,
-            owned: BTreeSet::new(),
-            changes: 0,
-            read: BTreeSet::new(),
-            said: Vec::new(),
-        }
+    fn start(command: Command) -> Member {
+        let client = Talker::start(command);
+        Member { client, owned: BTreeSet::new(), changes: 0, read: BTreeSet::new() }
     }
 
     /// Takes in what it said since the last time.
     fn listen(&mut self) {
-        while let Ok(line) = self.lines.try_recv() {
+        while let Some(line) = self.client.hear() {
             let mut words = line.split_whitespace();
             match (words.next(), words.next(), words.next()) {
                 (Some("OWNS"), owned, _) => {
@@ -170,36 +144,21 @@ impl Member {
                 }
                 _ => {}
             }
-            self.said.push(line);
         }
     }
 
     /// Closes in order and waits for the end.
     fn close_and_wait(&mut self) {
-        drop(self.child.stdin.take());
-        let deadline = Instant::now() + PATIENCE;
-        while self.child.try_wait().expect("the child is ours").is_none() {
-            assert!(Instant::now() < deadline, "{} does not end: {:?}", self.name, self.said);
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.client.close_and_wait(PATIENCE);
         self.listen();
         self.owned.clear();
     }
 
     /// SIGKILL.
     fn kill(&mut self) {
-        self.child.kill().expect("the child is ours");
-        self.child.wait().expect("the child is ours");
+        self.client.kill();
         self.listen();
         self.owned.clear();
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -227,22 +186,11 @@ impl Stage {
 
     /// One of our own commands; its output.
     fn run(&self, arguments: &[&str], input: &str) -> String {
-        let mut child = Command::new(BINARY)
-            .args(arguments)
-            .args(["--bootstrap", &self.broker.bootstrap()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("built by cargo");
-        let mut stdin = child.stdin.take().expect("piped above");
-        stdin.write_all(input.as_bytes()).expect("the command reads");
-        drop(stdin);
-        let output = child.wait_with_output().expect("the command ends");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}\n{text}\n{errors}");
-        text
+        let mut command = Command::new(BINARY);
+        command.args(arguments).args(["--bootstrap", &self.broker.bootstrap()]);
+        let ended = run_with_input(command, input, PATIENCE).expect("built by cargo");
+        assert!(ended.is_success(), "{arguments:?}\n{}\n{}", ended.stdout, ended.stderr);
+        ended.stdout
     }
 
     /// Writes records, as many to each partition.
@@ -255,7 +203,7 @@ impl Stage {
     }
 
     fn start(&mut self, name: &'static str, command: Command) {
-        self.members.insert(name, Member::start(name, command));
+        self.members.insert(name, Member::start(command));
     }
 
     fn member(&mut self, name: &str) -> &mut Member {
@@ -278,9 +226,9 @@ impl Stage {
     }
 
     fn fail(&self, what: &str) -> ! {
-        for member in self.members.values() {
-            let from = member.said.len().saturating_sub(30);
-            println!("{} said …{:?}", member.name, &member.said[from..]);
+        for (name, member) in &self.members {
+            let from = member.client.said().len().saturating_sub(30);
+            println!("{name} said …{:?}", &member.client.said()[from..]);
         }
         println!("{}", self.run(&["group", "describe", GROUP], ""));
         panic!("not within {PATIENCE:?}: {what}\n{}", self.broker.report());
@@ -465,7 +413,7 @@ fn check_static_bounce(library: &str, start: Start, options: &[&str]) {
     stage.produce(2);
     stage.wait_until_all_read();
     let a = &stage.members["a"];
-    assert_eq!(a.changes, changes, "{:?}", a.said);
+    assert_eq!(a.changes, changes, "{:?}", a.client.said());
     assert_eq!(stage.describe()["rebalances"], rebalances);
 }
 

@@ -7,13 +7,13 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use harness::{Broker, Toolchain, Tools, Wire, go_program, java_program, python, repository};
+use harness::{
+    Broker, Talker, Toolchain, Tools, Wire, go_program, java_program, python, repository,
+    run_with_input, wait_until,
+};
 use highwater::protocol::messages::end_txn::EndTxnRequest;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
@@ -38,88 +38,63 @@ const SETTINGS: [&str; 8] = [
 
 /// A running member. Killed when dropped.
 struct Member {
-    child: Child,
-    lines: Receiver<String>,
+    client: Talker,
     /// Values with the number of their delivery, in order.
     given: Vec<(String, u32)>,
-    said: Vec<String>,
 }
 
 impl Member {
     /// A program of tests/clients; what follows the topic is its own.
     fn start(mut program: Command, bootstrap: &str, own: &[&str]) -> Member {
-        let mut child = program
-            .args([bootstrap, GROUP, TOPIC])
-            .args(own)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the toolchain was installed");
-        let stdout = BufReader::new(child.stdout.take().expect("piped above"));
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Member { child, lines, given: Vec::new(), said: Vec::new() }
+        program.args([bootstrap, GROUP, TOPIC]).args(own);
+        Member { client: Talker::start(program), given: Vec::new() }
     }
 
     fn listen(&mut self) {
-        while let Ok(line) = self.lines.try_recv() {
+        while let Some(line) = self.client.hear() {
             let mut words = line.split_whitespace();
             if let (Some("AT"), Some(value), Some(count)) =
                 (words.next(), words.next(), words.next())
             {
                 self.given.push((value.to_owned(), count.parse().unwrap()));
             }
-            self.said.push(line);
         }
     }
 
     /// Waits until what it said fulfils `is_done`.
     fn wait_for(&mut self, what: &str, is_done: impl Fn(&Member) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_done(self) {
-            assert!(Instant::now() < deadline, "{what} did not come: {:?}", self.said);
-            thread::sleep(Duration::from_millis(20));
+        let done = wait_until(what, PATIENCE, || {
             self.listen();
-        }
+            is_done(self).then_some(())
+        });
+        done.unwrap_or_else(|error| panic!("{error}: {:?}", self.client.said()));
     }
 
     fn close_and_wait(&mut self) {
-        drop(self.child.stdin.take());
-        let deadline = Instant::now() + PATIENCE;
-        while self.child.try_wait().expect("the child is ours").is_none() {
-            assert!(Instant::now() < deadline, "it does not end: {:?}", self.said);
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.client.close_and_wait(PATIENCE);
         self.listen();
     }
 
     fn kill(&mut self) {
-        self.child.kill().expect("the child is ours");
-        self.child.wait().expect("the child is ours");
+        self.client.kill();
         self.listen();
     }
 
     fn has_said(&self, line: &str) -> bool {
-        self.said.iter().any(|said| said == line)
+        self.client.said().iter().any(|said| said == line)
+    }
+
+    /// What it said beside records, and the last it said.
+    fn account(&self) -> String {
+        const LAST: usize = 10;
+        let said = self.client.said();
+        let other: Vec<&String> = said.iter().filter(|line| !line.starts_with("AT ")).collect();
+        let last = &said[said.len().saturating_sub(LAST)..];
+        format!("was given {} records, said {other:?}, lastly {last:?}", self.given.len())
     }
 
     fn was_given(&self, value: &str, count: u32) -> bool {
         self.given.iter().any(|given| *given == (value.to_owned(), count))
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -140,22 +115,11 @@ impl Stage {
 
     /// One of our own commands; its output.
     fn run(&self, arguments: &[&str], input: &str) -> String {
-        let mut child = Command::new(BINARY)
-            .args(arguments)
-            .args(["--bootstrap", &self.broker.bootstrap()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("built by cargo");
-        let mut stdin = child.stdin.take().expect("piped above");
-        stdin.write_all(input.as_bytes()).expect("the command reads");
-        drop(stdin);
-        let output = child.wait_with_output().expect("the command ends");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}\n{text}\n{errors}");
-        text
+        let mut command = Command::new(BINARY);
+        command.args(arguments).args(["--bootstrap", &self.broker.bootstrap()]);
+        let ended = run_with_input(command, input, PATIENCE).expect("built by cargo");
+        assert!(ended.is_success(), "{arguments:?}\n{}\n{}", ended.stdout, ended.stderr);
+        ended.stdout
     }
 
     fn tool(&mut self, tool: &str, arguments: &[&str]) -> String {
@@ -178,6 +142,12 @@ impl Stage {
         self.tool(CONFIGS, &["--alter", "--group", GROUP, "--add-config", setting]);
     }
 
+    /// No lock ends before its member has spoken, however slow the machine is: clients hold answers
+    /// back for seconds while they fetch.
+    fn keep_locks(&mut self) {
+        self.configure("share.record.lock.duration.ms=60000");
+    }
+
     fn wire(&self) -> Wire {
         Wire::connect(&self.broker.bootstrap()).expect("the broker runs")
     }
@@ -192,6 +162,25 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Why the members of a group that shares a topic did not get on.
+    fn account(&self, produced: usize, members: [&Member; 2]) -> String {
+        let given = counts(&members);
+        let missing: Vec<usize> =
+            (0..produced).filter(|value| !given.contains_key(&value.to_string())).collect();
+        let described = self.run(&["group", "describe", GROUP], "");
+        let heads = ["the first", "the second"].iter().zip(members);
+        let heard = heads.map(|(name, member)| format!("{name} {}", member.account()));
+        let heard: Vec<String> = heard.collect();
+        format!(
+            "{} of {produced} records missing: {missing:?}\n{}\n{described}\n{}",
+            missing.len(),
+            heard.join("\n"),
+            self.broker.report()
+        )
+    }
+}
+
 /// How often each value was given to any of the members.
 fn counts(members: &[&Member]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
@@ -203,25 +192,26 @@ fn counts(members: &[&Member]) -> BTreeMap<String, usize> {
 
 #[test]
 fn two_members_share_a_partition_and_each_record_goes_to_one_of_them() {
-    let Some(stage) = Stage::start("share groups: two members") else { return };
+    let Some(mut stage) = Stage::start("share groups: two members") else { return };
+    stage.keep_locks();
     share(&stage, [stage.member("implicit"), stage.member("accept")]);
 }
 
 /// Produces until both were given records; each record went to one of them, once.
 fn share(stage: &Stage, [mut first, mut second]: [Member; 2]) {
-    let deadline = Instant::now() + PATIENCE;
     let mut produced = 0;
-    while first.given.is_empty()
-        || second.given.is_empty()
-        || counts(&[&first, &second]).len() < produced
-    {
-        assert!(Instant::now() < deadline, "{:?}\n{:?}", first.said, second.said);
+    let done = wait_until("records for both members", PATIENCE, || {
         if first.given.is_empty() || second.given.is_empty() {
             stage.produce(produced..produced + 10);
             produced += 10;
         }
         first.listen();
         second.listen();
+        let have_both = !first.given.is_empty() && !second.given.is_empty();
+        (have_both && counts(&[&first, &second]).len() == produced).then_some(())
+    });
+    if let Err(error) = done {
+        panic!("{error}: {}", stage.account(produced, [&first, &second]));
     }
     first.close_and_wait();
     second.close_and_wait();
@@ -237,7 +227,7 @@ fn a_released_record_comes_again_and_a_rejected_one_does_not() {
     let mut first = stage.member("first");
     first.wait_for("the second delivery", |own| (0..3).all(|at| own.was_given(&at.to_string(), 2)));
     first.wait_for("the end of it", |own| {
-        own.said.iter().filter(|said| *said == "DONE").count() >= 2
+        own.client.said().iter().filter(|said| *said == "DONE").count() >= 2
     });
     first.close_and_wait();
     stage.produce(3..5);
@@ -284,7 +274,7 @@ fn a_killed_broker_loses_no_record_and_delivers_no_acknowledged_one_again() {
     stage.produce(0..5);
     let mut first = stage.member("accept");
     first.wait_for("the first records", |own| counts(&[own]).len() == 5 && own.has_said("DONE"));
-    let settled = first.said.iter().filter(|said| *said == "DONE").count();
+    let settled = first.client.said().iter().filter(|said| *said == "DONE").count();
     assert!(settled > 0);
     first.close_and_wait();
     stage.broker.kill();
@@ -346,7 +336,7 @@ fn offsets_of_a_share_group_are_set_and_forgotten() {
 fn set_offset(stage: &Stage, offset: usize) {
     let mut admin = stage.member(&format!("from={offset}"));
     admin.close_and_wait();
-    assert!(admin.has_said("DONE"), "{:?}", admin.said);
+    assert!(admin.has_said("DONE"), "{:?}", admin.client.said());
 }
 
 /// A member reads these records and no others.
@@ -399,7 +389,7 @@ fn a_killed_broker_delivers_again_what_was_in_flight_and_nothing_else() {
     stage.produce(0..10);
     let mut first = stage.member("half");
     first.wait_for("what it holds", |own| own.has_said("HELD"));
-    assert!(first.has_said("DONE"), "{:?}", first.said);
+    assert!(first.has_said("DONE"), "{:?}", first.client.said());
     stage.broker.kill();
     first.kill();
     stage.broker.restart();
@@ -418,7 +408,8 @@ fn a_killed_broker_delivers_again_what_was_in_flight_and_nothing_else() {
 fn two_members_of_confluent_kafka_share_a_partition() {
     let test = "share groups: confluent-kafka";
     let Some(python) = python().or_skip(test) else { return };
-    let Some(stage) = Stage::start(test) else { return };
+    let Some(mut stage) = Stage::start(test) else { return };
+    stage.keep_locks();
     let member = || {
         let mut program = Command::new(&python);
         program.arg("-B").arg(repository().join("tests/clients/python/share_member.py"));
@@ -431,7 +422,8 @@ fn two_members_of_confluent_kafka_share_a_partition() {
 fn two_members_of_franz_go_share_a_partition() {
     let test = "share groups: franz-go";
     let Some(program) = go_program().or_skip(test) else { return };
-    let Some(stage) = Stage::start(test) else { return };
+    let Some(mut stage) = Stage::start(test) else { return };
+    stage.keep_locks();
     let member = || {
         let mut program = Command::new(&program);
         program.args(["member", "franz-go-share"]);
@@ -444,7 +436,8 @@ fn two_members_of_franz_go_share_a_partition() {
 fn members_of_java_4_4_and_4_1_share_a_partition() {
     let test = "share groups: Java 4.4";
     let Some(later) = java_program("ShareMember", "clients44").or_skip(test) else { return };
-    let Some(stage) = Stage::start(test) else { return };
+    let Some(mut stage) = Stage::start(test) else { return };
+    stage.keep_locks();
     let later = Member::start(later, &stage.broker.bootstrap(), &["accept"]);
     share(&stage, [later, stage.member("accept")]);
 }

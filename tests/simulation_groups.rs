@@ -69,9 +69,10 @@ struct Cast {
     history: Rc<RefCell<History>>,
     is_classic_only: bool,
     is_consumer_only: bool,
-    /// A member that gives something up joins again so that another one can have it. A twin that
-    /// takes over its instance id in between is given its part, and does not: then nobody has what
-    /// was given up until the next rebalance. That is the protocol's own (KIP-345 with KIP-429).
+    /// A member that gives something up joins again so that another one can have it. A process that
+    /// takes over its instance id in between, a twin or its own next life, is given its part, and
+    /// does not: then nobody has what was given up until the next rebalance. That is the protocol's
+    /// own (KIP-345 with KIP-429).
     may_leave_some: bool,
 }
 
@@ -100,20 +101,26 @@ impl Cast {
         };
         let count = 2 + random.index(MEMBERS_MAX - 1);
         let has_twins = random.chance(15);
-        let scope =
-            Scope { has_leases: is_strict && !has_twins, is_of_one_kind: habits.kinds.len() == 1 };
+        let scope = Scope {
+            has_leases: is_strict && !has_twins,
+            has_one_coordinator: true,
+            is_of_one_kind: habits.kinds.len() == 1,
+        };
+        let mut has_static = false;
         let members = (0..count).map(|number| {
             let is_twin = has_twins && number + 1 == count;
             let slot = if is_twin { number - 1 } else { number };
             let is_static = random.chance(30) || has_twins && number + 2 >= count;
+            has_static |= is_static;
             let instance = is_static.then(|| format!("i{slot}"));
             let kind = habits.kinds[random.index(habits.kinds.len())];
             Rc::new(RefCell::new(Member::new(Holder { slot, number }, instance, kind)))
         });
+        let members: Vec<_> = members.collect();
         Cast {
-            members: members.collect(),
+            members,
             history: Rc::new(RefCell::new(History::new(scope))),
-            may_leave_some: has_twins
+            may_leave_some: has_static
                 && habits.is_cooperative
                 && habits.kinds.contains(&Kind::Classic),
             is_classic_only: habits.kinds == [Kind::Classic],

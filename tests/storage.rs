@@ -17,3 +17,5 @@ mod reads;
 mod records;
 #[path = "storage/transactions.rs"]
 mod transactions;
+#[path = "storage/truncation.rs"]
+mod truncation;

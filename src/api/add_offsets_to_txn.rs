@@ -2,7 +2,7 @@
 //! `__consumer_offsets` that holds the group.
 
 use crate::api::context::RequestContext;
-use crate::api::find_coordinator::make_coordinators;
+use crate::api::find_coordinator::coordinating;
 use crate::api::transactions::{FENCED_BY_NAME_SINCE, worded_for};
 use crate::controller::image::OFFSETS_TOPIC;
 use crate::coordinator::group::GroupCoordinator;
@@ -27,8 +27,8 @@ pub async fn handle<D: Disk>(
 }
 
 async fn add<D: Disk>(context: &RequestContext<D>, request: AddOffsetsToTxnRequest) -> KafkaCode {
-    let found = make_coordinators::<D, GroupCoordinator>(context, &request.group_id).await;
-    let Some((group, _)) = found else { return KafkaCode::CoordinatorNotAvailable };
+    let found = coordinating::<D, GroupCoordinator>(context, &request.group_id).await;
+    let Some(group) = found else { return KafkaCode::CoordinatorNotAvailable };
     let topic = OFFSETS_TOPIC.to_owned();
     let add = TransactionRequest::AddPartitions(AddPartitions {
         transactional_id: request.transactional_id.clone(),

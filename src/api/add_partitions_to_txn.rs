@@ -89,7 +89,7 @@ fn missing_partitions<'a>(
     let exists = |name: &str, partition: i32| {
         let topic = image.topic_by_name(name);
         let id = |topic| TopicPartition { topic, partition: PartitionId(partition) };
-        topic.is_some_and(|topic| image.owner_of(&id(topic.id)).is_some())
+        topic.is_some_and(|topic| image.partition(&id(topic.id)).is_some())
     };
     let all = topics.iter().flat_map(|topic| {
         topic.partitions.iter().map(|partition| (topic.name.as_str(), *partition))

@@ -2,6 +2,7 @@
 //! tools only; IncrementalAlterConfigs took its place (KIP-339).
 
 use crate::api::answers::{alter, mode, outcome, warn_without_effect};
+use crate::api::brokers;
 use crate::api::context::RequestContext;
 use crate::controller::decide::{AlterResource, Change, ResourceName};
 use crate::protocol::messages::alter_configs::{
@@ -15,11 +16,13 @@ pub async fn handle<D: Disk>(
     request: AlterConfigsRequest,
 ) -> AlterConfigsResponse {
     let mode = mode(request.validate_only);
+    let brokers = brokers::names(&context);
     let resources = request
         .resources
         .into_iter()
         .map(|resource| {
-            let name = ResourceName::from_wire(resource.resource_type, &resource.resource_name);
+            let name = ResourceName::from_wire(resource.resource_type, &resource.resource_name)
+                .map(|name| brokers.resource(name));
             let changes: Vec<(String, Option<String>)> =
                 resource.configs.into_iter().map(|config| (config.name, config.value)).collect();
             if let Ok(name) = &name {

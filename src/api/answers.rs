@@ -1,4 +1,4 @@
-//! What several handlers answer alike: this broker's address, what a client may do, refusals.
+//! What several handlers answer alike: what a client may do, configurations, refusals.
 
 use crate::api::context::RequestContext;
 use crate::controller::decide::{Change, ChangeReply, Mode, Refusal, ResourceName};
@@ -7,8 +7,7 @@ use crate::controller::records::ConfigResource;
 use crate::model::config_keys::{Effect, broker_key, group_key, topic_key};
 use crate::model::config_view::{self, BrokerLayers, ConfigEntry};
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{BrokerId, CoreId, PartitionId, TopicPartition};
-use crate::model::listeners::Endpoint;
+use crate::model::ids::{CoreId, PartitionId, TopicPartition};
 use crate::shard::metadata;
 use crate::storage::disk::Disk;
 use std::sync::Arc;
@@ -33,23 +32,6 @@ pub const NO_OPERATIONS: i32 = i32::MIN;
 /// Requests to other cores that a handler has on their way at a time.
 pub const QUESTIONS_AT_ONCE: usize = 256;
 
-/// This broker as the asking client shall reach it.
-pub struct Reachable {
-    pub id: BrokerId,
-    pub endpoint: Endpoint,
-    pub rack: Option<String>,
-}
-
-/// The broker at the address that this connection's listener advertises.
-pub fn this_broker<D: Disk>(context: &RequestContext<D>) -> Reachable {
-    let shard = context.shard.borrow();
-    Reachable {
-        id: shard.config.node_id,
-        endpoint: shard.config.advertised(context.local),
-        rack: shard.config.rack.clone(),
-    }
-}
-
 /// The image of this moment; a handler keeps to one.
 pub fn image<D: Disk>(context: &RequestContext<D>) -> Arc<MetadataImage> {
     Arc::clone(&context.shard.borrow().image)
@@ -73,7 +55,7 @@ pub fn outcome(result: &Result<(), Refusal>) -> (i16, Option<String>) {
     }
 }
 
-/// A partition of a topic that a client names, and the core that owns it.
+/// A partition of a topic that a client names, and the core of this broker that leads it.
 pub fn owned_partition(
     image: &MetadataImage,
     topic: Option<&Arc<TopicImage>>,
@@ -81,9 +63,7 @@ pub fn owned_partition(
 ) -> Result<(TopicPartition, CoreId), KafkaCode> {
     let topic = topic.ok_or(KafkaCode::UnknownTopicOrPartition)?.id;
     let id = TopicPartition { topic, partition: PartitionId(partition) };
-    let state = &image.partition(&id).ok_or(KafkaCode::UnknownTopicOrPartition)?.state;
-    let core = state.core_on(image.local()).ok_or(KafkaCode::NotLeaderOrFollower)?;
-    Ok((id, core))
+    Ok((id, image.leader_core(&id)?))
 }
 
 /// A topic's configuration as DescribeConfigs shows it.

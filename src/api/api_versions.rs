@@ -5,6 +5,7 @@
 //! work.
 
 use crate::api::context::RequestContext;
+use crate::api::controllers;
 use crate::api::dispatch::{SERVED, encode};
 use crate::model::errors::KafkaCode;
 use crate::protocol::api_key::ApiKey;
@@ -14,24 +15,23 @@ use crate::protocol::messages::api_versions::{
 use crate::protocol::part::Part;
 use crate::storage::disk::Disk;
 
-/// Kafka's feature that says which metadata records and RPCs a cluster may use.
-const METADATA_VERSION: &str = "metadata.version";
-/// 3.3-IV3, the oldest that Kafka 4.1 supports, and 4.1-IV1.
-const METADATA_VERSION_MIN: i16 = 7;
-const METADATA_VERSION_MAX: i16 = 27;
-/// Kafka's feature that says which group protocols are served; 1 is the consumer protocol
-/// (KIP-848), what Kafka 4.1 finalises.
-const GROUP_VERSION: &str = "group.version";
-const GROUP_VERSION_MAX: i16 = 1;
-/// Kafka's feature that says whether share groups are served (KIP-932): 1 where they are.
-const SHARE_VERSION: &str = "share.version";
-const SHARE_VERSION_MAX: i16 = 1;
-/// Kafka's feature that says which transaction protocol is served; 2 gives each transaction an
-/// epoch of its own (KIP-890, second part). Kafka 4.1 finalises it.
-const TRANSACTION_VERSION: &str = "transaction.version";
-const TRANSACTION_VERSION_MAX: i16 = 2;
+/// Features by name, with the lowest level that is known and the highest, which is in force.
+pub(super) const FEATURES: [(&str, i16, i16); 4] = [
+    // Which group protocols are served: 1 is the consumer protocol (KIP-848), as in Kafka 4.1.
+    ("group.version", 0, 1),
+    // Which metadata records and RPCs a cluster may use: 3.3-IV3 to 4.1-IV1, as Kafka 4.1 has them.
+    ("metadata.version", 7, 27),
+    // Whether share groups are served (KIP-932): 1 where they are.
+    ("share.version", 0, 1),
+    // Which transaction protocol is served: 2 gives each transaction an epoch of its own (KIP-890,
+    // second part). Kafka 4.1 finalises it.
+    ("transaction.version", 0, 2),
+];
 /// First version that may tell a feature whose minimum is 0 (KIP-1022).
 const FEATURES_FROM_0_SINCE: i16 = 4;
+/// What the software of our own clients is called. They alone are told of the APIs that Kafka does
+/// not have: no other client has a use for them, and some might stumble.
+const OWN_SOFTWARE: &str = "highwater";
 /// First version whose request names the client's software (KIP-511).
 const FIRST_WITH_SOFTWARE: i16 = 3;
 
@@ -46,7 +46,12 @@ pub async fn handle<D: Disk>(
         let error_code = KafkaCode::InvalidRequest.number();
         return ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() };
     }
-    let served = SERVED.iter().map(|range| ApiVersion {
+    let is_own_client = request.client_software_name.starts_with(OWN_SOFTWARE);
+    let told = SERVED.iter().filter(|range| {
+        let is_served = !context.is_controllers || controllers::serves(range.key);
+        is_served && (is_own_client || !range.key.is_own())
+    });
+    let served = told.map(|range| ApiVersion {
         api_key: range.key.number(),
         min_version: range.min,
         max_version: range.max,
@@ -57,35 +62,22 @@ pub async fn handle<D: Disk>(
         api_keys,
         supported_features: supported_features(context.version),
         finalized_features_epoch: 0,
-        finalized_features: vec![
-            finalized(GROUP_VERSION, GROUP_VERSION_MAX),
-            finalized(METADATA_VERSION, METADATA_VERSION_MAX),
-            finalized(SHARE_VERSION, SHARE_VERSION_MAX),
-            finalized(TRANSACTION_VERSION, TRANSACTION_VERSION_MAX),
-        ],
+        finalized_features: FEATURES.into_iter().map(finalized).collect(),
         ..ApiVersionsResponse::default()
     }
 }
 
 fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
-    let supported = |name: &str, min_version, max_version| SupportedFeatureKey {
+    let may_tell = |(_, min, _): &(&str, i16, i16)| *min > 0 || version >= FEATURES_FROM_0_SINCE;
+    let supported = |(name, min_version, max_version): (&str, i16, i16)| SupportedFeatureKey {
         name: name.to_owned(),
         min_version,
         max_version,
     };
-    let mut features = Vec::new();
-    if version >= FEATURES_FROM_0_SINCE {
-        features.push(supported(GROUP_VERSION, 0, GROUP_VERSION_MAX));
-    }
-    features.push(supported(METADATA_VERSION, METADATA_VERSION_MIN, METADATA_VERSION_MAX));
-    if version >= FEATURES_FROM_0_SINCE {
-        features.push(supported(SHARE_VERSION, 0, SHARE_VERSION_MAX));
-        features.push(supported(TRANSACTION_VERSION, 0, TRANSACTION_VERSION_MAX));
-    }
-    features
+    FEATURES.into_iter().filter(may_tell).map(supported).collect()
 }
 
-fn finalized(name: &str, level: i16) -> FinalizedFeatureKey {
+fn finalized((name, _, level): (&str, i16, i16)) -> FinalizedFeatureKey {
     FinalizedFeatureKey {
         name: name.to_owned(),
         max_version_level: level,

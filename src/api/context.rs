@@ -1,5 +1,6 @@
 //! What a handler knows of the request it answers.
 
+use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::shard::connection::ConnectionId;
 use crate::shard::shard::ShardRef;
@@ -13,6 +14,8 @@ pub struct RequestContext<D: Disk> {
     /// Our end of the connection: what is advertised unless the configuration says otherwise.
     pub local: SocketAddr,
     pub peer: SocketAddr,
+    /// Asked at a listener of the controller.
+    pub is_controllers: bool,
     /// As the client calls itself; empty when it does not.
     pub client_id: String,
     pub version: i16,
@@ -22,5 +25,21 @@ impl<D: Disk> RequestContext<D> {
     /// Core that owns a partition, in the image of this moment.
     pub fn owner_of(&self, partition: &TopicPartition) -> Option<CoreId> {
         self.shard.borrow().image.owner_of(partition)
+    }
+
+    /// Whether another broker asks for itself.
+    pub fn is_peer(&self) -> bool {
+        let mut shard = self.shard.borrow_mut();
+        shard.connection(self.connection).is_some_and(|connection| connection.broker.is_some())
+    }
+
+    /// Refuses requests between brokers of whom has not introduced itself as `broker`.
+    pub fn check_peer(&self, broker: i32) -> Result<(), KafkaCode> {
+        let mut shard = self.shard.borrow_mut();
+        let peer = shard.connection(self.connection).and_then(|connection| connection.broker);
+        match peer.is_some_and(|peer| peer.broker.0 == broker) {
+            true => Ok(()),
+            false => Err(KafkaCode::ClusterAuthorizationFailed),
+        }
     }
 }

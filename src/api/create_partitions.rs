@@ -1,6 +1,7 @@
 //! CreatePartitions: topics grow (KIP-195).
 
 use crate::api::answers::{mode, outcome};
+use crate::api::brokers::{self, BrokerNames};
 use crate::api::context::RequestContext;
 use crate::controller::decide::{Change, ChangeReply, NewPartitions};
 use crate::model::ids::BrokerId;
@@ -16,7 +17,8 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
-    let topics = request.topics.into_iter().map(new_partitions).collect();
+    let brokers = brokers::names(&context);
+    let topics = request.topics.into_iter().map(|topic| new_partitions(topic, brokers)).collect();
     let change = Change::CreatePartitions { topics, mode: mode(request.validate_only) };
     let ChangeReply::Partitions(answers) = metadata::change(&context.shard, change).await else {
         unreachable!("partitions to create are answered by partitions");
@@ -31,9 +33,10 @@ pub async fn handle<D: Disk>(
     CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }
 }
 
-fn new_partitions(topic: CreatePartitionsTopic) -> NewPartitions {
+fn new_partitions(topic: CreatePartitionsTopic, names: BrokerNames) -> NewPartitions {
+    let meant = |id| names.broker(BrokerId(id));
     let assignments = topic.assignments.map(|assignments| {
-        let brokers = |ids: Vec<i32>| ids.into_iter().map(BrokerId).collect();
+        let brokers = |ids: Vec<i32>| ids.into_iter().map(meant).collect();
         assignments.into_iter().map(|assignment| brokers(assignment.broker_ids)).collect()
     });
     NewPartitions { name: topic.name, count: topic.count, assignments }

@@ -2,6 +2,7 @@
 //! them.
 
 use crate::api::answers::{image, mode, topic_configs, warn_without_effect};
+use crate::api::brokers::{self, BrokerNames};
 use crate::api::context::RequestContext;
 use crate::controller::decide::{
     Assignment, Change, ChangeReply, CreatedTopic, NewTopic, ResourceName,
@@ -12,6 +13,7 @@ use crate::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
     CreateTopicsResponse,
 };
+use crate::protocol::peer::PEER_CLIENT;
 use crate::shard::metadata;
 use crate::storage::disk::Disk;
 
@@ -20,7 +22,11 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
-    let topics = request.topics.into_iter().map(new_topic).collect();
+    if context.is_peer() && context.client_id == PEER_CLIENT {
+        return make_for_peer(&context, request).await;
+    }
+    let brokers = brokers::names(&context);
+    let topics = request.topics.into_iter().map(|topic| new_topic(topic, brokers)).collect();
     let change = Change::CreateTopics { topics, mode: mode(request.validate_only) };
     let ChangeReply::Topics(answers) = metadata::change(&context.shard, change).await else {
         unreachable!("topics to create are answered by topics");
@@ -46,10 +52,34 @@ pub async fn handle<D: Disk>(
     CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
 }
 
-fn new_topic(topic: CreatableTopic) -> NewTopic {
+/// Topics that a client of another broker found missing: what they are made like is decided here,
+/// as for our own clients.
+async fn make_for_peer<D: Disk>(
+    context: &RequestContext<D>,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    let names = request.topics.into_iter().map(|topic| topic.name).collect();
+    let change = Change::AutoCreateTopics { names };
+    let ChangeReply::Topics(answers) = metadata::change(&context.shard, change).await else {
+        unreachable!("topics to create are answered by topics");
+    };
+    let topics = answers.into_iter().map(|answer| {
+        let refusal = answer.result.err();
+        CreatableTopicResult {
+            name: answer.name,
+            error_code: refusal.as_ref().map_or(0, |refusal| refusal.code.number()),
+            error_message: refusal.map(|refusal| refusal.message),
+            ..CreatableTopicResult::default()
+        }
+    });
+    CreateTopicsResponse { topics: topics.collect(), ..CreateTopicsResponse::default() }
+}
+
+fn new_topic(topic: CreatableTopic, brokers: BrokerNames) -> NewTopic {
+    let meant = |id| brokers.broker(BrokerId(id));
     let assignments = topic.assignments.into_iter().map(|assignment| Assignment {
         partition: PartitionId(assignment.partition_index),
-        brokers: assignment.broker_ids.into_iter().map(BrokerId).collect(),
+        brokers: assignment.broker_ids.into_iter().map(meant).collect(),
     });
     NewTopic {
         name: topic.name,

@@ -1,6 +1,7 @@
 //! DescribeConfigs: configurations of topics and brokers, with where each value came from.
 
 use crate::api::answers::{image, layers, topic_configs};
+use crate::api::brokers::{self, BrokerNames};
 use crate::api::context::RequestContext;
 use crate::controller::decide::{Refusal, ResourceName};
 use crate::controller::image::{ConfigMap, MetadataImage};
@@ -31,12 +32,14 @@ pub async fn handle<D: Disk>(
     };
     let image = image(&context);
     let resources = request.resources.into_iter();
-    let results = resources.map(|resource| describe(&image, resource, detail)).collect();
+    let brokers = brokers::names(&context);
+    let results = resources.map(|resource| describe(&image, brokers, resource, detail)).collect();
     DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }
 }
 
 fn describe(
     image: &MetadataImage,
+    brokers: BrokerNames,
     wanted: DescribeConfigsResource,
     detail: Detail,
 ) -> DescribeConfigsResult {
@@ -45,7 +48,8 @@ fn describe(
     let keys = configuration_keys.unwrap_or_default();
     let is_wanted =
         |entry: &ConfigEntry| keys.is_empty() || keys.iter().any(|key| key == entry.key);
-    match entries(image, resource_type, &resource_name) {
+    let named = ResourceName::from_wire(resource_type, &resource_name);
+    match named.and_then(|named| entries(image, &brokers.resource(named))) {
         Ok(entries) => DescribeConfigsResult {
             resource_type,
             resource_name,
@@ -62,9 +66,9 @@ fn describe(
     }
 }
 
-fn entries(image: &MetadataImage, kind: i8, name: &str) -> Result<Vec<ConfigEntry>, Refusal> {
+fn entries(image: &MetadataImage, named: &ResourceName) -> Result<Vec<ConfigEntry>, Refusal> {
     let nothing = ConfigMap::new();
-    let resource = ResourceName::from_wire(kind, name)?.find(image)?;
+    let resource = named.find(image)?;
     Ok(match &resource {
         ConfigResource::Topic(id) => {
             let topic = image.topic_by_id(id).ok_or(KafkaCode::UnknownTopicOrPartition)?;
@@ -127,7 +131,7 @@ mod tests {
             configuration_keys: keys,
         };
         let detail = Detail { has_synonyms: true, has_documentation: false };
-        describe(&image(), wanted, detail)
+        describe(&image(), BrokerNames::new(BrokerId(1), 0), wanted, detail)
     }
 
     #[test]

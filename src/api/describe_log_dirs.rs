@@ -1,6 +1,7 @@
 //! DescribeLogDirs: the data directory, its room, and the size of each partition (KIP-113).
 
 use crate::api::answers::image;
+use crate::api::brokers::tells_of;
 use crate::api::context::RequestContext;
 use crate::controller::image::MetadataImage;
 use crate::model::errors::KafkaCode;
@@ -26,7 +27,8 @@ pub async fn handle<D: Disk>(
         let shard = context.shard.borrow();
         (shard.disk.clone(), shard.data_dir.display().to_string(), shard.cores)
     };
-    let asks = (0..cores).map(|core| ask(&context.shard, CoreId(core), Question::LogSizes));
+    let told = (0..cores).map(CoreId).filter(|core| tells_of(&context, *core));
+    let asks = told.map(|core| ask(&context.shard, core, Question::LogSizes));
     let mut sizes = Vec::new();
     for reply in join_all(asks).await {
         match reply {

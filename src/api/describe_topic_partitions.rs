@@ -2,9 +2,11 @@
 //! (KIP-966).
 
 use crate::api::answers::{TOPIC_OPERATIONS, image};
+use crate::api::brokers::{self, BrokerNames, offline_replicas};
 use crate::api::context::RequestContext;
 use crate::controller::decide::topic_name_fault;
-use crate::controller::image::{MetadataImage, PartitionImage, TopicImage};
+use crate::controller::image::{MetadataImage, TopicImage};
+use crate::controller::records::PartitionState;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::BrokerId;
 use crate::protocol::messages::describe_topic_partitions::{
@@ -22,7 +24,7 @@ pub async fn handle<D: Disk>(
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     match has_good_cursor(&request) {
-        true => describe(&image(&context), request),
+        true => describe(&image(&context), brokers::names(&context), request),
         false => refuse(request),
     }
 }
@@ -47,6 +49,7 @@ fn refuse(request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsRes
 
 fn describe(
     image: &MetadataImage,
+    brokers: BrokerNames,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
@@ -61,7 +64,8 @@ fn describe(
         let from_cursor = image.topics_from(&cursor.topic_name).take(limit + 1);
         names = from_cursor.map(|topic| topic.name.to_string()).collect();
     }
-    let mut page = Page { left: limit, response: DescribeTopicPartitionsResponse::default() };
+    let response = DescribeTopicPartitionsResponse::default();
+    let mut page = Page { brokers, left: limit, response };
     for name in names.iter().filter(|name| **name >= cursor.topic_name) {
         let from = if *name == cursor.topic_name { cursor.partition_index } else { 0 };
         if !page.add(image, name, from) {
@@ -73,6 +77,7 @@ fn describe(
 
 /// An answer as it fills.
 struct Page {
+    brokers: BrokerNames,
     /// Partitions that it may still take.
     left: usize,
     response: DescribeTopicPartitionsResponse,
@@ -94,7 +99,7 @@ impl Page {
             .partitions()
             .skip(skipped)
             .take(self.left)
-            .map(|(id, image)| partition(id.partition.0, image))
+            .map(|(id, known)| partition(image, id.partition.0, &known.state, self.brokers))
             .collect();
         self.left -= partitions.len();
         let next = skipped + partitions.len();
@@ -142,11 +147,12 @@ fn found(
 }
 
 fn partition(
+    image: &MetadataImage,
     partition_index: i32,
-    image: &PartitionImage,
+    state: &PartitionState,
+    brokers: BrokerNames,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let numbers = |brokers: &[BrokerId]| brokers.iter().map(|broker| broker.0).collect();
-    let state = &image.state;
+    let numbers = |ids: &[BrokerId]| brokers.numbers(state, ids);
     let code = match state.leader {
         Some(_) => KafkaCode::None,
         None => KafkaCode::LeaderNotAvailable,
@@ -154,20 +160,20 @@ fn partition(
     DescribeTopicPartitionsResponsePartition {
         error_code: code.number(),
         partition_index,
-        leader_id: state.leader.map_or(-1, |leader| leader.0),
+        leader_id: brokers.leader_number(state),
         leader_epoch: state.leader_epoch.0,
-        replica_nodes: state.replicas.iter().map(|replica| replica.broker.0).collect(),
+        replica_nodes: brokers.replicas(state),
         isr_nodes: numbers(&state.isr),
         eligible_leader_replicas: Some(numbers(&state.elr)),
         last_known_elr: Some(numbers(state.last_known_leader.as_slice())),
-        offline_replicas: Vec::new(),
+        offline_replicas: offline_replicas(image, brokers, state),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::records::{MetadataRecord, PartitionState, Replica};
+    use crate::controller::records::{MetadataRecord, Replica};
     use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
     use std::sync::Arc;
     use uuid::Uuid;
@@ -196,6 +202,7 @@ mod tests {
             let topics = names.iter().map(|name| TopicRequest { name: (*name).to_owned() });
             let response = describe(
                 image,
+                BrokerNames::new(BrokerId(1), 0),
                 DescribeTopicPartitionsRequest {
                     topics: topics.collect(),
                     response_partition_limit: limit,
@@ -243,7 +250,7 @@ mod tests {
             response_partition_limit: 10,
             cursor,
         };
-        let response = describe(&image, request);
+        let response = describe(&image, BrokerNames::new(BrokerId(1), 0), request);
         assert_eq!(response.topics.len(), 1);
         assert_eq!(response.topics[0].partitions.len(), 2);
     }

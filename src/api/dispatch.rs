@@ -6,18 +6,22 @@
 
 use crate::api::context::RequestContext;
 use crate::api::{
-    add_offsets_to_txn, add_partitions_to_txn, alter_configs, alter_partition_reassignments,
-    alter_replica_log_dirs, alter_share_group_offsets, api_versions, consumer_group_describe,
-    consumer_group_heartbeat, create_acls, create_partitions, create_topics, delete_acls,
-    delete_groups, delete_records, delete_share_group_offsets, delete_topics, describe_acls,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
-    describe_quorum, describe_share_group_offsets, describe_topic_partitions,
-    describe_transactions, elect_leaders, end_txn, fetch, find_coordinator, heartbeat,
-    incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources,
-    list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
-    share_acknowledge, share_fetch, share_group_describe, share_group_heartbeat, sync_group,
-    txn_offset_commit, write_txn_markers,
+    add_offsets_to_txn, add_partitions_to_txn, add_raft_voter, allocate_producer_ids,
+    alter_configs, alter_partition, alter_partition_reassignments, alter_replica_log_dirs,
+    alter_share_group_offsets, api_versions, assign_replicas_to_dirs, broker_heartbeat,
+    broker_registration, consumer_group_describe, consumer_group_heartbeat, controllers,
+    create_acls, create_partitions, create_topics, delete_acls, delete_groups, delete_records,
+    delete_share_group_offsets, delete_share_group_state, delete_topics, describe_acls,
+    describe_brokers, describe_cluster, describe_configs, describe_groups, describe_latency,
+    describe_log_dirs, describe_producers, describe_quorum, describe_share_group_offsets,
+    describe_topic_partitions, describe_transactions, elect_leaders, end_txn, fetch,
+    find_coordinator, forward, heartbeat, incremental_alter_configs, init_producer_id,
+    initialize_share_group_state, join_group, leave_group, list_config_resources, list_groups,
+    list_offsets, list_partition_reassignments, list_transactions, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, peer, produce, read_share_group_state,
+    read_share_group_state_summary, remove_raft_voter, share_acknowledge, share_fetch,
+    share_group_describe, share_group_heartbeat, sync_group, txn_offset_commit, unregister_broker,
+    update_features, write_share_group_state, write_txn_markers,
 };
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
@@ -27,6 +31,7 @@ use crate::protocol::schema::{Message, Request};
 use crate::shard::connection::{ConnectionId, SlotId};
 use crate::shard::shard::{Finished, ShardRef};
 use crate::shard::signal::Signal;
+use crate::shard::stages::Stamp;
 use crate::storage::disk::Disk;
 use bytes::{Bytes, BytesMut};
 
@@ -43,6 +48,7 @@ macro_rules! serve {
     (
         hot { $( $hot:ident $hot_min:literal ..= $hot_max:literal; )* }
         tasks { $( $key:ident $min:literal ..= $max:literal => $module:ident; )* }
+        peers { $( $peer:ident $peer_min:literal ..= $peer_max:literal => $peer_module:ident; )* }
     ) => {
         /// What ApiVersions advertises, by key.
         pub const SERVED: &[ApiRange] = &[
@@ -50,9 +56,15 @@ macro_rules! serve {
             $( ApiRange { key: ApiKey::$key, min: $min, max: $max }, )*
         ];
 
+        /// What brokers ask each other, and nobody is told of.
+        const SERVED_TO_PEERS: &[ApiRange] = &[
+            $( ApiRange { key: ApiKey::$peer, min: $peer_min, max: $peer_max }, )*
+        ];
+
         async fn answer<D: Disk>(call: Call<D>) -> Result<Vec<Part>, CallError> {
             match call.key {
                 $( ApiKey::$key => run(call, $module::handle).await, )*
+                $( ApiKey::$peer => run(call, $peer_module::handle).await, )*
                 _ => Err(CallError::NotServed),
             }
         }
@@ -104,14 +116,18 @@ serve! {
         ListPartitionReassignments 0..=0 => list_partition_reassignments;
         OffsetDelete 0..=0 => offset_delete;
         DescribeQuorum 0..=2 => describe_quorum;
+        UpdateFeatures 0..=2 => update_features;
         DescribeCluster 0..=2 => describe_cluster;
         DescribeProducers 0..=0 => describe_producers;
+        UnregisterBroker 0..=0 => unregister_broker;
         DescribeTransactions 0..=0 => describe_transactions;
         ListTransactions 0..=2 => list_transactions;
         ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
         ConsumerGroupDescribe 0..=1 => consumer_group_describe;
         ListConfigResources 0..=1 => list_config_resources;
         DescribeTopicPartitions 0..=0 => describe_topic_partitions;
+        AddRaftVoter 0..=0 => add_raft_voter;
+        RemoveRaftVoter 0..=0 => remove_raft_voter;
         ShareGroupHeartbeat 1..=1 => share_group_heartbeat;
         ShareGroupDescribe 1..=1 => share_group_describe;
         ShareFetch 1..=1 => share_fetch;
@@ -119,6 +135,21 @@ serve! {
         DescribeShareGroupOffsets 0..=0 => describe_share_group_offsets;
         AlterShareGroupOffsets 0..=0 => alter_share_group_offsets;
         DeleteShareGroupOffsets 0..=0 => delete_share_group_offsets;
+        // Ours; advertised to our own command line only (api_versions.rs).
+        DescribeBrokers 0..=0 => describe_brokers;
+        DescribeLatency 0..=0 => describe_latency;
+    }
+    peers {
+        AlterPartition 2..=3 => alter_partition;
+        BrokerRegistration 0..=4 => broker_registration;
+        BrokerHeartbeat 0..=1 => broker_heartbeat;
+        AllocateProducerIds 0..=0 => allocate_producer_ids;
+        AssignReplicasToDirs 0..=0 => assign_replicas_to_dirs;
+        InitializeShareGroupState 0..=0 => initialize_share_group_state;
+        ReadShareGroupState 0..=0 => read_share_group_state;
+        WriteShareGroupState 0..=0 => write_share_group_state;
+        DeleteShareGroupState 0..=0 => delete_share_group_state;
+        ReadShareGroupStateSummary 0..=0 => read_share_group_state_summary;
     }
 }
 
@@ -203,27 +234,39 @@ pub fn refuse<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, error: &dyn std::e
 }
 
 fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: Bytes) {
-    shard.borrow_mut().stats.frames += 1;
+    let is_controllers = {
+        let mut shard = shard.borrow_mut();
+        shard.stats.frames += 1;
+        shard.connection(id).is_some_and(|connection| connection.is_controllers)
+    };
     let mut reader = Reader::new(&frame);
     let header = match RequestHeader::decode(&mut reader) {
         Ok(header) => header,
         Err(error) => return refuse(shard, id, &error),
     };
-    let served = ApiKey::from_number(header.api_key).and_then(range_of);
+    let key = ApiKey::from_number(header.api_key);
+    let served = key.filter(|key| !is_controllers || controllers::serves(*key)).and_then(range_of);
+    let body_at = reader.position();
     let Some(range) = served else {
+        if peer::start(shard, id, header.api_key, &frame, body_at) {
+            return;
+        }
         let error =
             DecodeError::UnsupportedVersion { api: "unknown API", version: header.api_version };
         return refuse(shard, id, &error);
     };
     let is_served = (range.min..=range.max).contains(&header.api_version);
-    let body_at = reader.position();
     match range.key {
         ApiKey::Produce if is_served => {
             let (version, correlation_id) = (header.api_version, header.correlation_id);
-            let call = produce::ProduceCall { version, correlation_id, body_at };
+            let stamp = begin(shard, id);
+            let call = produce::ProduceCall { version, correlation_id, body_at, stamp };
             produce::start(shard, id, call, frame);
         }
-        ApiKey::Fetch if is_served => fetch::start(shard, id, &header, reader),
+        ApiKey::Fetch if is_served => {
+            let stamp = begin(shard, id);
+            fetch::start(shard, id, (&header, stamp), reader);
+        }
         ApiKey::ApiVersions if !is_served => {
             let slot = open_slot(shard, id);
             let parts = api_versions::unsupported(header.correlation_id);
@@ -237,8 +280,15 @@ fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: Bytes) {
     }
 }
 
+/// The moment at which a request is cut out of its connection's bytes, if it is to be timed.
+fn begin<D: Disk>(shard: &ShardRef<D>, id: ConnectionId) -> Stamp {
+    let mut shard = shard.borrow_mut();
+    let seen = shard.connection(id).map_or(Stamp::NONE, |connection| connection.seen);
+    shard.stages.begin(seen)
+}
+
 fn range_of(key: ApiKey) -> Option<ApiRange> {
-    SERVED.iter().find(|range| range.key == key).copied()
+    SERVED.iter().chain(SERVED_TO_PEERS).find(|range| range.key == key).copied()
 }
 
 /// Takes the next slot of a connection known to be there.
@@ -265,6 +315,7 @@ fn start_task<D: Disk>(
             connection: id,
             local: connection.local,
             peer: connection.peer,
+            is_controllers: connection.is_controllers,
             client_id: header.client_name().into_owned(),
             version: header.api_version,
         };
@@ -278,7 +329,10 @@ async fn run_task<D: Disk>(call: Call<D>, slot: SlotId) {
     let shard = call.context.shard.clone();
     let key = call.key;
     let version = call.context.version;
-    let answered = answer(call).await;
+    let answered = match forward::to_controller(&call).await {
+        Some(parts) => Ok(parts),
+        None => answer(call).await,
+    };
     if let Err(error) = &answered {
         tracing::debug!(api = key.name(), version, %error, "request without an answer");
         refuse(&shard, slot.connection, error);

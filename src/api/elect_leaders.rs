@@ -1,17 +1,17 @@
 //! ElectLeaders: a leader is elected for partitions (KIP-183, KIP-460).
-//!
-//! On one broker each partition's only replica leads it: there is never anything to elect.
 
-use crate::api::answers::image;
+use crate::api::answers::outcome;
 use crate::api::context::RequestContext;
-use crate::controller::image::{MetadataImage, TopicImage};
+use crate::controller::decide::{Change, ChangeReply, ElectionKind, PartitionOutcomes};
 use crate::model::errors::KafkaCode;
-use crate::model::ids::PartitionId;
 use crate::protocol::messages::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
-    TopicPartitions,
 };
+use crate::shard::metadata;
 use crate::storage::disk::Disk;
+
+const PREFERRED: i8 = 0;
+const UNCLEAN: i8 = 1;
 
 /// Answers ElectLeaders. Asked for all partitions, Kafka names each topic, and of its partitions
 /// those only that had an election.
@@ -19,35 +19,35 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: ElectLeadersRequest,
 ) -> ElectLeadersResponse {
-    let image = image(&context);
-    let replica_election_results = match request.topic_partitions {
-        Some(topics) => topics.into_iter().map(|topic| results(&image, topic)).collect(),
-        None => image.topics().map(|topic| without_election(topic)).collect(),
-    };
-    ElectLeadersResponse { replica_election_results, ..ElectLeadersResponse::default() }
-}
-
-fn without_election(topic: &TopicImage) -> ReplicaElectionResult {
-    ReplicaElectionResult { topic: topic.name.to_string(), partition_result: Vec::new() }
-}
-
-fn results(image: &MetadataImage, wanted: TopicPartitions) -> ReplicaElectionResult {
-    let topic = image.topic_by_name(&wanted.topic).map(AsRef::as_ref);
-    let name = &wanted.topic;
-    let partition_result =
-        wanted.partitions.iter().map(|index| result(topic, name, *index)).collect();
-    ReplicaElectionResult { topic: wanted.topic, partition_result }
-}
-
-fn result(topic: Option<&TopicImage>, name: &str, partition_id: i32) -> PartitionResult {
-    let unknown = KafkaCode::UnknownTopicOrPartition;
-    let (code, text) = match topic.map(|topic| topic.partition(PartitionId(partition_id))) {
-        None => (unknown, format!("No such topic as {name}")),
-        Some(None) => (unknown, format!("No such partition as {name}-{partition_id}")),
-        Some(Some(_)) => {
-            let text = "Leader election not needed for topic partition.";
-            (KafkaCode::ElectionNotNeeded, text.to_owned())
+    let kind = match request.election_type {
+        PREFERRED => ElectionKind::Preferred,
+        UNCLEAN => ElectionKind::Unclean,
+        _ => {
+            let error_code = KafkaCode::InvalidRequest.number();
+            return ElectLeadersResponse { error_code, ..ElectLeadersResponse::default() };
         }
     };
-    PartitionResult { partition_id, error_code: code.number(), error_message: Some(text) }
+    let partitions = request
+        .topic_partitions
+        .map(|topics| topics.into_iter().map(|topic| (topic.topic, topic.partitions)).collect());
+    let change = Change::ElectLeaders { kind, partitions };
+    let ChangeReply::ByPartition(outcomes) = metadata::change(&context.shard, change).await else {
+        unreachable!("elections are answered partition by partition");
+    };
+    ElectLeadersResponse {
+        replica_election_results: results(outcomes),
+        ..ElectLeadersResponse::default()
+    }
+}
+
+fn results(outcomes: PartitionOutcomes) -> Vec<ReplicaElectionResult> {
+    let result = |(partition_id, elected)| {
+        let (error_code, error_message) = outcome(&elected);
+        PartitionResult { partition_id, error_code, error_message }
+    };
+    let topic = |(topic, partitions): (String, Vec<_>)| ReplicaElectionResult {
+        topic,
+        partition_result: partitions.into_iter().map(result).collect(),
+    };
+    outcomes.into_iter().map(topic).collect()
 }

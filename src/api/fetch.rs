@@ -4,14 +4,18 @@
 //! found: each core watches its partitions, and the first rise of a readable end starts another
 //! pass. Sessions (KIP-227) only change which partitions a request names and an answer mentions.
 
+use crate::api::brokers::BrokerView;
 use crate::api::dispatch;
-use crate::api::produce::{find_owner, find_topic, topic_name};
+use crate::api::produce::{find_leader, find_topic, topic_name};
+use crate::controller::image::MetadataImage;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::CoreId;
+use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
 use crate::model::limits::FETCH_BYTES_MAX;
+use crate::model::listeners::Endpoint;
 use crate::protocol::frame::RequestHeader;
 use crate::protocol::messages::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
+    NodeEndpoint, PartitionData,
 };
 use crate::protocol::part::Part;
 use crate::protocol::primitive::Reader;
@@ -20,18 +24,26 @@ use crate::shard::connection::{ConnectionId, SlotId};
 use crate::shard::fetch_plan::{FetchPart, FetchPlan, SessionUse};
 use crate::shard::fetch_session::{EPOCH_FINAL, EPOCH_INITIAL, SessionPart, SessionRequest, Told};
 use crate::shard::mesh::{
-    Isolation, ParkedKey, ReadOrder, ReadOutcome, ReadPart, ShardMessage, WatchOrder,
+    Isolation, ParkedKey, ReadOrder, ReadOutcome, ReadPart, ReaderPlace, ShardMessage, WatchOrder,
 };
 use crate::shard::parked::{FetchPhase, ParkedFetch, TopicName};
 use crate::shard::reads;
 use crate::shard::shard::{Finished, Shard, ShardRef};
+use crate::shard::stages::{Stage, Stamp};
 use crate::storage::disk::Disk;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// First version whose clients read from followers (KIP-392).
+const FIRST_WITH_RACKS: i16 = 11;
+/// First version that tells of the leader that a client missed (KIP-951).
+const FIRST_WITH_LEADERS: i16 = 16;
 
 /// Starts a fetch: it is parked and its first pass is on its way when this returns.
 pub fn start<D: Disk>(
     shard: &ShardRef<D>,
     id: ConnectionId,
-    header: &RequestHeader<'_>,
+    (header, stamp): (&RequestHeader<'_>, Stamp),
     mut reader: Reader<'_>,
 ) {
     let version = header.api_version;
@@ -42,9 +54,13 @@ pub fn start<D: Disk>(
     let slot = dispatch::open_slot(shard, id);
     let key = {
         let mut shard = shard.borrow_mut();
-        let planned = shard.plan_fetch(&request, version, header.correlation_id);
+        let place = shard.reader_place(id, &request, version);
+        let planned = shard.plan_fetch(&request, (version, header.correlation_id), place);
         match planned {
-            Ok(plan) => shard.park_fetch(slot, request.max_wait_ms, plan),
+            Ok(plan) => {
+                let stamp = shard.stages.end(Stage::Parse, stamp);
+                shard.park_fetch(slot, stamp, request.max_wait_ms, plan)
+            }
             Err(code) => {
                 let response =
                     FetchResponse { error_code: code.number(), ..FetchResponse::default() };
@@ -58,11 +74,27 @@ pub fn start<D: Disk>(
 }
 
 impl<D: Disk> Shard<D> {
+    /// Where a consumer is that says so, if that decides which replica it reads from (KIP-392).
+    fn reader_place(
+        &mut self,
+        id: ConnectionId,
+        request: &FetchRequest,
+        version: i16,
+    ) -> Option<Arc<ReaderPlace>> {
+        let has_rack = version >= FIRST_WITH_RACKS && !request.rack_id.is_empty();
+        if !has_rack || !self.config.cluster.reads_by_rack || is_of_replica(request) {
+            return None;
+        }
+        let local = self.connection(id)?.local;
+        let listener = self.config.listener_name(local).to_owned();
+        Some(Arc::new(ReaderPlace { rack: request.rack_id.clone(), listener }))
+    }
+
     fn plan_fetch(
         &mut self,
         request: &FetchRequest,
-        version: i16,
-        correlation_id: i32,
+        (version, correlation_id): (i16, i32),
+        place: Option<Arc<ReaderPlace>>,
     ) -> Result<FetchPlan, KafkaCode> {
         let asked = asked_parts(request, version);
         let now_us = self.now.monotonic_us;
@@ -91,24 +123,30 @@ impl<D: Disk> Shard<D> {
         };
         let bytes_max = self.config.fetch_bytes_max.min(FETCH_BYTES_MAX);
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(bytes_max);
-        let is_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
+        let from = match is_of_replica(request) {
+            true => ReadFrom::Nobody,
+            false if version < FIRST_WITH_RACKS => ReadFrom::Leaders,
+            false => ReadFrom::AnyReplica,
+        };
         Ok(FetchPlan {
             correlation_id,
             version,
             isolation,
+            place,
             min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
             max_bytes,
             session,
-            parts: parts.into_iter().map(|part| self.resolve_part(part, is_replica)).collect(),
+            parts: parts.into_iter().map(|part| self.resolve_part(part, from)).collect(),
         })
     }
 
-    /// Nobody is a replica of anything here: who says so is told as Kafka tells a stranger.
-    fn resolve_part(&self, part: SessionPart, is_replica: bool) -> FetchPart {
-        let owner = find_owner(&self.image, find_topic(&self.image, &part.topic), part.partition);
-        let owner = match is_replica {
-            true => owner.and(Err(KafkaCode::NotLeaderOrFollower)),
-            false => owner,
+    fn resolve_part(&self, part: SessionPart, from: ReadFrom) -> FetchPart {
+        let topic = find_topic(&self.image, &part.topic);
+        let owner = match from {
+            ReadFrom::Nobody => find_holder(&self.image, topic, part.partition)
+                .and(Err(KafkaCode::NotLeaderOrFollower)),
+            ReadFrom::Leaders => find_leader(&self.image, topic, part.partition),
+            ReadFrom::AnyReplica => find_holder(&self.image, topic, part.partition),
         };
         FetchPart {
             topic: part.topic,
@@ -122,7 +160,13 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    fn park_fetch(&mut self, slot: SlotId, max_wait_ms: i32, plan: FetchPlan) -> ParkedKey {
+    fn park_fetch(
+        &mut self,
+        slot: SlotId,
+        stamp: Stamp,
+        max_wait_ms: i32,
+        plan: FetchPlan,
+    ) -> ParkedKey {
         let max_wait_ms = u64::try_from(max_wait_ms).unwrap_or(0);
         let outcomes = vec![None; plan.parts.len()];
         let deadline_us = self.now.deadline_us(max_wait_ms);
@@ -132,11 +176,27 @@ impl<D: Disk> Shard<D> {
             pass: 0,
             outstanding: 0,
             deadline_us,
+            stamp,
+            settled: Stamp::NONE,
             outcomes,
             was_woken: false,
             request: Box::new(plan),
         })
     }
+}
+
+/// Whose replicas a fetch may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadFrom {
+    /// Nobody fetches as a replica here: who says so is told as Kafka tells a stranger.
+    Nobody,
+    /// The client does not know that followers could serve it.
+    Leaders,
+    AnyReplica,
+}
+
+fn is_of_replica(request: &FetchRequest) -> bool {
+    request.replica_id >= 0 || request.replica_state.replica_id >= 0
 }
 
 fn asked_parts(request: &FetchRequest, version: i16) -> Vec<SessionPart> {
@@ -174,6 +234,7 @@ fn start_pass<D: Disk>(shard: &ShardRef<D>, key: ParkedKey) {
         fetch.pass += 1;
         fetch.phase = FetchPhase::Reading;
         fetch.was_woken = false;
+        fetch.stamp = fetch.settled.or(fetch.stamp);
         let orders = read_orders(fetch, key, origin);
         fetch.outstanding = u32::try_from(orders.len()).expect("one order for each core");
         for (at, part) in fetch.request.parts.iter().enumerate() {
@@ -194,7 +255,9 @@ fn start_pass<D: Disk>(shard: &ShardRef<D>, key: ParkedKey) {
         if is_own {
             reads::read(shard, order);
         } else {
-            shard.borrow_mut().send(core, ShardMessage::Read(order));
+            let mut shard = shard.borrow_mut();
+            shard.stages.count_route();
+            shard.send(core, ShardMessage::Read(order));
         }
     }
 }
@@ -220,7 +283,9 @@ fn read_orders(fetch: &ParkedFetch, key: ParkedKey, origin: CoreId) -> Vec<(Core
             origin,
             key,
             pass: fetch.pass,
+            stamp: fetch.stamp,
             isolation: plan.isolation,
+            place: plan.place.clone(),
             max_bytes: plan.max_bytes,
             parts: vec![read],
         };
@@ -255,7 +320,11 @@ impl<D: Disk> Shard<D> {
         match fetch.phase {
             FetchPhase::Reading if fetch.outstanding > 0 => Step::Nothing,
             FetchPhase::Reading if is_due || fetch.has_enough() => Step::Answer,
-            FetchPhase::Reading => Step::Watch(key),
+            FetchPhase::Reading => {
+                // What it waits for from here on is in no stage.
+                fetch.settled = Stamp::NONE;
+                Step::Watch(key)
+            }
             FetchPhase::Watching if is_due => Step::Answer,
             FetchPhase::Watching if fetch.was_woken => Step::ReadAgain(key),
             FetchPhase::Watching => Step::Nothing,
@@ -264,18 +333,25 @@ impl<D: Disk> Shard<D> {
 
     fn answer_fetch(&mut self, index: usize) {
         let Some(fetch) = self.fetches.remove(index) else { return };
+        let settled = fetch.settled;
         let plan = *fetch.request;
-        let response = self.fetch_response(&plan, fetch.outcomes);
+        let has_missed = plan.version >= FIRST_WITH_LEADERS
+            && fetch.outcomes.iter().flatten().any(|outcome| has_missed_leader(outcome.code));
+        let connection = fetch.slot.connection;
+        let view = has_missed.then(|| BrokerView::of_connection(self, connection)).flatten();
+        let response = self.fetch_response(&plan, fetch.outcomes, view.as_ref());
         let parts = encode(&response, plan.version, plan.correlation_id);
-        self.fill(fetch.slot, parts);
+        self.fill_settled(fetch.slot, parts, settled);
     }
 
     fn fetch_response(
         &mut self,
         plan: &FetchPlan,
         outcomes: Vec<Option<ReadOutcome>>,
+        view: Option<&BrokerView>,
     ) -> FetchResponse {
         let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+        let mut nodes = BTreeMap::new();
         let mut budget = plan.max_bytes;
         for (part, outcome) in plan.parts.iter().zip(outcomes) {
             let mut outcome =
@@ -287,10 +363,15 @@ impl<D: Disk> Shard<D> {
             if self.is_left_out(plan.session, part, &outcome) {
                 continue;
             }
-            let data = partition_data(part.partition, outcome);
+            let missed = view.filter(|_| has_missed_leader(outcome.code));
+            let mut data = partition_data(part.partition, outcome);
+            if let Some(view) = missed {
+                data.current_leader = name_leader(view, part, &mut nodes);
+            }
             push_partition(&mut responses, &part.topic, data);
         }
-        FetchResponse { session_id: plan.session.id(), responses, ..FetchResponse::default() }
+        let (session_id, node_endpoints) = (plan.session.id(), nodes.into_values().collect());
+        FetchResponse { session_id, responses, node_endpoints, ..FetchResponse::default() }
     }
 
     /// True for a partition that an incremental answer need not mention.
@@ -310,9 +391,31 @@ impl<D: Disk> Shard<D> {
         }
         let is_quiet = outcome.records.is_empty()
             && outcome.code == KafkaCode::None
+            && outcome.preferred.is_none()
             && outcome.diverging.is_none();
         matches!(used, SessionUse::Continued(_)) && is_quiet && !is_news
     }
+}
+
+/// Whether a client is told who leads now (KIP-951).
+fn has_missed_leader(code: KafkaCode) -> bool {
+    matches!(code, KafkaCode::NotLeaderOrFollower | KafkaCode::FencedLeaderEpoch)
+}
+
+fn name_leader(
+    view: &BrokerView,
+    part: &FetchPart,
+    nodes: &mut BTreeMap<i32, NodeEndpoint>,
+) -> LeaderIdAndEpoch {
+    let topic = find_topic(view.image(), &part.topic);
+    let id = topic.map(|topic| TopicPartition { topic, partition: PartitionId(part.partition) });
+    let leader = id.ok().and_then(|id| view.leader(&id));
+    let Some(leader) = leader else { return LeaderIdAndEpoch::default() };
+    if let Some(node) = leader.node {
+        let (node_id, Endpoint { host, port }) = (node.id.0, node.endpoint);
+        nodes.insert(node_id, NodeEndpoint { node_id, host, port: port.into(), rack: node.rack });
+    }
+    LeaderIdAndEpoch { leader_id: leader.id, leader_epoch: leader.epoch }
 }
 
 fn partition_data(partition_index: i32, outcome: ReadOutcome) -> PartitionData {
@@ -327,6 +430,7 @@ fn partition_data(partition_index: i32, outcome: ReadOutcome) -> PartitionData {
         log_start_offset: outcome.log_start_offset,
         diverging_epoch,
         aborted_transactions: outcome.aborted,
+        preferred_read_replica: outcome.preferred.map_or(-1, |broker| broker.0),
         records: outcome.records.into_iter().collect(),
         ..PartitionData::default()
     }
@@ -348,6 +452,19 @@ fn push_partition(
             responses.push(FetchableTopicResponse { topic: name, topic_id, partitions: vec![data] })
         }
     }
+}
+
+/// The partition of a topic found before, and the core of this broker that holds a replica of it:
+/// followers serve readers too, up to what they know to be committed (KIP-392).
+fn find_holder(
+    image: &MetadataImage,
+    topic: Result<TopicId, KafkaCode>,
+    partition: i32,
+) -> Result<(TopicPartition, CoreId), KafkaCode> {
+    let id = TopicPartition { topic: topic?, partition: PartitionId(partition) };
+    let state = &image.partition(&id).ok_or(KafkaCode::UnknownTopicOrPartition)?.state;
+    let core = state.core_on(image.local()).ok_or(KafkaCode::NotLeaderOrFollower)?;
+    Ok((id, core))
 }
 
 /// Has each owning core tell us of the next rise.

@@ -1,7 +1,8 @@
 //! FindCoordinator: where the requests of a group, a transactional id or a share partition's state
-//! go. One broker, so it is always this one; what the answer settles is that `__consumer_offsets`,
-//! `__transaction_state` or `__share_group_state` exists (they are made on first use).
+//! go: to whoever leads the key's partition of `__consumer_offsets`, `__transaction_state` or
+//! `__share_group_state`. These topics are made on first use.
 
+use crate::api::brokers::{self, Reachable};
 use crate::api::context::RequestContext;
 use crate::controller::decide::Change;
 use crate::coordinator::group::GroupCoordinator;
@@ -9,11 +10,11 @@ use crate::coordinator::share::ShareCoordinator;
 use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::base64url::decode_uuid;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, TopicPartition};
+use crate::model::ids::TopicPartition;
 use crate::protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
-use crate::shard::coordinator_host::{Hosted, coordinator_of};
+use crate::shard::coordinator_host::{Hosted, coordinating_partition};
 use crate::shard::metadata;
 use crate::storage::disk::Disk;
 
@@ -38,7 +39,7 @@ pub async fn handle<D: Disk>(
     let mut coordinators = Vec::with_capacity(keys.len());
     for key in keys {
         coordinators.push(match find(&context, key_type, &key).await {
-            Ok(()) => this_broker(&context, key),
+            Ok(broker) => found(broker, key),
             Err(refusal) => refused(refusal, key),
         });
     }
@@ -60,16 +61,17 @@ async fn find<D: Disk>(
     context: &RequestContext<D>,
     key_type: i8,
     key: &str,
-) -> Result<(), KafkaCode> {
+) -> Result<Reachable, KafkaCode> {
     let found = match key_type {
-        GROUP => make_coordinators::<D, GroupCoordinator>(context, key).await,
-        TRANSACTION => make_coordinators::<D, TransactionCoordinator>(context, key).await,
+        GROUP => coordinating::<D, GroupCoordinator>(context, key).await,
+        TRANSACTION => coordinating::<D, TransactionCoordinator>(context, key).await,
         SHARE if context.version >= SHARE_SINCE && is_share_key(key) => {
-            make_coordinators::<D, ShareCoordinator>(context, key).await
+            coordinating::<D, ShareCoordinator>(context, key).await
         }
         _ => return Err(KafkaCode::InvalidRequest),
     };
-    found.map(|_| ()).ok_or(KafkaCode::CoordinatorNotAvailable)
+    let leading = found.and_then(|partition| brokers::leading(context, &partition));
+    leading.ok_or(KafkaCode::CoordinatorNotAvailable)
 }
 
 /// `groupId:topicId:partition`, as Kafka reads it: a group id with a colon in it has no such key.
@@ -82,29 +84,27 @@ fn is_share_key(key: &str) -> bool {
         && partition.is_some_and(|partition| partition.parse::<i32>().is_ok())
 }
 
-/// The coordinator of a key and its core; its topic is made if it is missing.
-pub async fn make_coordinators<D: Disk, C: Hosted>(
+/// The partition whose leader coordinates a key; its topic is made if it is missing.
+pub async fn coordinating<D: Disk, C: Hosted>(
     context: &RequestContext<D>,
     key: &str,
-) -> Option<(TopicPartition, CoreId)> {
-    let found = coordinator_of::<C>(&context.shard.borrow().image, key);
+) -> Option<TopicPartition> {
+    let found = coordinating_partition::<C>(&context.shard.borrow().image, key);
     if found.is_some() {
         return found;
     }
     let names = vec![C::TOPIC.to_owned()];
     // Whatever became of the change, what counts is whether the topic is there now.
     let _ = metadata::change(&context.shard, Change::AutoCreateTopics { names }).await;
-    coordinator_of::<C>(&context.shard.borrow().image, key)
+    coordinating_partition::<C>(&context.shard.borrow().image, key)
 }
 
-fn this_broker<D: Disk>(context: &RequestContext<D>, key: String) -> Coordinator {
-    let shard = context.shard.borrow();
-    let endpoint = shard.config.advertised(context.local);
+fn found(broker: Reachable, key: String) -> Coordinator {
     Coordinator {
         key,
-        node_id: shard.config.node_id.0,
-        host: endpoint.host,
-        port: i32::from(endpoint.port),
+        node_id: broker.id.0,
+        host: broker.endpoint.host,
+        port: i32::from(broker.endpoint.port),
         error_code: KafkaCode::None.number(),
         error_message: None,
     }

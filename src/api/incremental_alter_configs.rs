@@ -1,6 +1,7 @@
 //! IncrementalAlterConfigs: single keys are set, deleted, appended to or subtracted from (KIP-339).
 
 use crate::api::answers::{alter, mode, outcome, warn_without_effect};
+use crate::api::brokers::{self, BrokerNames};
 use crate::api::context::RequestContext;
 use crate::controller::decide::{
     AlterResource, Change, ConfigChange, ConfigOp, Refusal, ResourceName,
@@ -17,12 +18,13 @@ pub async fn handle<D: Disk>(
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let mode = mode(request.validate_only);
+    let brokers = brokers::names(&context);
     let resources = request
         .resources
         .into_iter()
         .map(|resource| {
             let (kind, name) = (resource.resource_type, resource.resource_name.clone());
-            (kind, name, wanted(resource))
+            (kind, name, wanted(resource, brokers))
         })
         .collect();
     let change = |resources| Change::IncrementalAlterConfigs { resources, mode };
@@ -35,8 +37,12 @@ pub async fn handle<D: Disk>(
     IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() }
 }
 
-fn wanted(resource: AlterConfigsResource) -> Result<AlterResource<ConfigChange>, Refusal> {
+fn wanted(
+    resource: AlterConfigsResource,
+    brokers: BrokerNames,
+) -> Result<AlterResource<ConfigChange>, Refusal> {
     let name = ResourceName::from_wire(resource.resource_type, &resource.resource_name)?;
+    let name = brokers.resource(name);
     let mut changes = Vec::with_capacity(resource.configs.len());
     for config in resource.configs {
         let op = ConfigOp::from_wire(config.config_operation)?;

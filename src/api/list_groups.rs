@@ -1,6 +1,7 @@
 //! ListGroups: all groups of this broker, from every coordinator partition, optionally by state
 //! (KIP-518) and type (KIP-848).
 
+use crate::api::brokers::tells_of;
 use crate::api::context::RequestContext;
 use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupFilter, GroupRequest};
 use crate::model::errors::KafkaCode;
@@ -18,7 +19,7 @@ pub async fn handle<D: Disk>(
     let filter = GroupFilter { states: request.states_filter, types: request.types_filter };
     let owners = coordinators::<GroupCoordinator>(&context.shard.borrow().image);
     let mut groups = Vec::new();
-    for owner in owners {
+    for owner in owners.into_iter().filter(|(_, core)| tells_of(&context, *core)) {
         let request = GroupRequest::List(filter.clone());
         match ask_coordinator(&context.shard, owner, request).await {
             GroupAnswer::List(listed) => groups.extend(listed.into_iter().map(|own| ListedGroup {

@@ -77,6 +77,10 @@ async fn find<D: Disk>(
     let current_leader_epoch = wanted.current_leader_epoch;
     let question = Question::ListOffset { partition, query, isolation, current_leader_epoch };
     match ask(&context.shard, core, question).await {
+        // Older clients do not know the code (KIP-207).
+        Reply::ListOffset(Err(KafkaCode::OffsetNotAvailable)) if context.version < 5 => {
+            Err(KafkaCode::LeaderNotAvailable)
+        }
         Reply::ListOffset(found) => found,
         other => unreachable!("an offset is answered by an offset, not by {other:?}"),
     }

@@ -2,10 +2,10 @@
 //! for them whether or not there can be any.
 
 use crate::api::answers::image;
+use crate::api::brokers::{self, BrokerNames};
 use crate::api::context::RequestContext;
 use crate::controller::image::TopicImage;
 use crate::controller::records::PartitionState;
-use crate::model::ids::BrokerId;
 use crate::protocol::messages::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
     OngoingPartitionReassignment, OngoingTopicReassignment,
@@ -18,13 +18,14 @@ pub async fn handle<D: Disk>(
     request: ListPartitionReassignmentsRequest,
 ) -> ListPartitionReassignmentsResponse {
     let image = image(&context);
+    let brokers = brokers::names(&context);
     let topics: Vec<OngoingTopicReassignment> = match request.topics {
-        None => image.topics().filter_map(|topic| ongoing(topic, |_| true)).collect(),
+        None => image.topics().filter_map(|topic| ongoing(topic, brokers, |_| true)).collect(),
         Some(wanted) => wanted
             .iter()
             .filter_map(|wanted| {
                 let topic = image.topic_by_name(&wanted.name)?;
-                ongoing(topic, |partition| wanted.partition_indexes.contains(&partition))
+                ongoing(topic, brokers, |index| wanted.partition_indexes.contains(&index))
             })
             .collect(),
     };
@@ -33,6 +34,7 @@ pub async fn handle<D: Disk>(
 
 fn ongoing(
     topic: &TopicImage,
+    brokers: BrokerNames,
     is_wanted: impl Fn(i32) -> bool,
 ) -> Option<OngoingTopicReassignment> {
     let moving = topic.partitions().filter(|(id, image)| {
@@ -40,17 +42,20 @@ fn ongoing(
         is_wanted(id.partition.0) && !(state.adding.is_empty() && state.removing.is_empty())
     });
     let partitions: Vec<OngoingPartitionReassignment> =
-        moving.map(|(id, image)| shown(id.partition.0, &image.state)).collect();
+        moving.map(|(id, image)| shown(id.partition.0, &image.state, brokers)).collect();
     let name = topic.name.to_string();
     (!partitions.is_empty()).then_some(OngoingTopicReassignment { name, partitions })
 }
 
-fn shown(partition_index: i32, state: &PartitionState) -> OngoingPartitionReassignment {
-    let numbers = |brokers: &[BrokerId]| brokers.iter().map(|broker| broker.0).collect();
+fn shown(
+    partition_index: i32,
+    state: &PartitionState,
+    brokers: BrokerNames,
+) -> OngoingPartitionReassignment {
     OngoingPartitionReassignment {
         partition_index,
-        replicas: state.replicas.iter().map(|replica| replica.broker.0).collect(),
-        adding_replicas: numbers(&state.adding),
-        removing_replicas: numbers(&state.removing),
+        replicas: brokers.replicas(state),
+        adding_replicas: brokers.numbers(state, &state.adding),
+        removing_replicas: brokers.numbers(state, &state.removing),
     }
 }

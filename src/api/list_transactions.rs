@@ -1,6 +1,7 @@
 //! ListTransactions: all transactional ids of this broker, from every coordinator partition, by
 //! state, producer id, age and a pattern of the id (KIP-664, KIP-994, KIP-1152).
 
+use crate::api::brokers::tells_of;
 use crate::api::context::RequestContext;
 use crate::coordinator::patterns;
 use crate::coordinator::transaction::calls::TransactionFilter;
@@ -45,7 +46,7 @@ pub async fn handle<D: Disk>(
         pattern,
     };
     let owners = coordinators::<TransactionCoordinator>(&context.shard.borrow().image);
-    for owner in owners {
+    for owner in owners.into_iter().filter(|(_, core)| tells_of(&context, *core)) {
         let request = TransactionRequest::List(filter.clone());
         match ask_transactions_of(&context.shard, owner, request).await {
             TransactionAnswer::List(listed) => {

@@ -3,13 +3,15 @@
 //! Unlike Kafka, a topic that is made on the way is in the very answer: a change of metadata is
 //! answered when every core has opened its partitions, so no client has to come again.
 
-use crate::api::answers::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, image, operations, this_broker};
+use crate::api::answers::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, image, operations};
+use crate::api::brokers::{self, BrokerNames, Reachable};
 use crate::api::context::RequestContext;
 use crate::controller::decide::{Change, ChangeReply, topic_name_fault};
 use crate::controller::image::{MetadataImage, PartitionImage, TopicImage};
+use crate::controller::records::PartitionState;
 use crate::model::base64url;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{BrokerId, TopicId};
+use crate::model::ids::{TopicId, TopicPartition};
 use crate::protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
@@ -37,8 +39,12 @@ pub async fn handle<D: Disk>(
         Some(topics) if topics.is_empty() && context.version < NULL_MEANS_ALL_SINCE => None,
         wanted => wanted,
     };
+    let names = brokers::names(&context);
     let topics = match wanted {
-        None => image(&context).topics().map(|topic| found(topic)).collect(),
+        None => {
+            let image = image(&context);
+            image.topics().map(|topic| found(&image, topic, names)).collect()
+        }
         Some(wanted) => {
             let refused = match may_create {
                 true => create_missing(&context, &wanted).await,
@@ -49,24 +55,25 @@ pub async fn handle<D: Disk>(
             let wanted = wanted
                 .into_iter()
                 .filter(|topic| seen.insert((topic.topic_id, topic.name.clone())));
-            wanted.map(|topic| find(&image, topic, &refused, context.version)).collect()
+            let finder = Finder { image: &image, refused: &refused, names };
+            wanted.map(|topic| finder.find(topic, context.version)).collect()
         }
     };
     let mut topics: Vec<MetadataResponseTopic> = topics;
     for topic in &mut topics {
         topic.topic_authorized_operations = operations(is_topic_asked, TOPIC_OPERATIONS);
     }
-    let broker = this_broker(&context);
+    let shown = |broker: Reachable| MetadataResponseBroker {
+        node_id: broker.id.0,
+        host: broker.endpoint.host,
+        port: i32::from(broker.endpoint.port),
+        rack: broker.rack,
+    };
     let cluster_id = context.shard.borrow().cluster_id;
     MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: broker.id.0,
-            host: broker.endpoint.host,
-            port: i32::from(broker.endpoint.port),
-            rack: broker.rack,
-        }],
+        brokers: brokers::brokers(&context).into_iter().map(shown).collect(),
         cluster_id: Some(base64url::encode_uuid(cluster_id)),
-        controller_id: broker.id.0,
+        controller_id: brokers::controller(&context).0,
         topics,
         cluster_authorized_operations: operations(is_cluster_asked, CLUSTER_OPERATIONS),
         ..MetadataResponse::default()
@@ -112,31 +119,36 @@ async fn create_missing<D: Disk>(
     refused
 }
 
-fn find(
-    image: &MetadataImage,
-    wanted: MetadataRequestTopic,
-    refused: &BTreeMap<String, KafkaCode>,
-    version: i16,
-) -> MetadataResponseTopic {
-    // Kafka's own client puts an empty name beside the id it asks for.
-    if wanted.topic_id != Uuid::nil() && version >= IDS_SINCE {
-        return match image.topic_by_id(&TopicId(wanted.topic_id)) {
-            Some(topic) => found(topic),
-            None => missing(KafkaCode::UnknownTopicId, None, wanted.topic_id, version),
+/// What topics are looked up in.
+struct Finder<'a> {
+    image: &'a MetadataImage,
+    /// Topics that were to be made on the way and were not.
+    refused: &'a BTreeMap<String, KafkaCode>,
+    names: BrokerNames,
+}
+
+impl Finder<'_> {
+    fn find(&self, wanted: MetadataRequestTopic, version: i16) -> MetadataResponseTopic {
+        // Kafka's own client puts an empty name beside the id it asks for.
+        if wanted.topic_id != Uuid::nil() && version >= IDS_SINCE {
+            return match self.image.topic_by_id(&TopicId(wanted.topic_id)) {
+                Some(topic) => found(self.image, topic, self.names),
+                None => missing(KafkaCode::UnknownTopicId, None, wanted.topic_id, version),
+            };
+        }
+        let Some(name) = wanted.name else {
+            return missing(KafkaCode::InvalidRequest, None, wanted.topic_id, version);
         };
+        if let Some(topic) = self.image.topic_by_name(&name) {
+            return found(self.image, topic, self.names);
+        }
+        let code = match (topic_name_fault(&name), self.refused.get(&name)) {
+            (Some(_), _) => KafkaCode::InvalidTopicException,
+            (None, Some(code)) => *code,
+            (None, None) => KafkaCode::UnknownTopicOrPartition,
+        };
+        missing(code, Some(name), Uuid::nil(), version)
     }
-    let Some(name) = wanted.name else {
-        return missing(KafkaCode::InvalidRequest, None, wanted.topic_id, version);
-    };
-    if let Some(topic) = image.topic_by_name(&name) {
-        return found(topic);
-    }
-    let code = match (topic_name_fault(&name), refused.get(&name)) {
-        (Some(_), _) => KafkaCode::InvalidTopicException,
-        (None, Some(code)) => *code,
-        (None, None) => KafkaCode::UnknownTopicOrPartition,
-    };
-    missing(code, Some(name), Uuid::nil(), version)
 }
 
 fn missing(
@@ -151,8 +163,11 @@ fn missing(
     MetadataResponseTopic { error_code, name, topic_id, ..MetadataResponseTopic::default() }
 }
 
-fn found(topic: &TopicImage) -> MetadataResponseTopic {
-    let partitions = topic.partitions().map(|(id, image)| partition(id.partition.0, image));
+fn found(image: &MetadataImage, topic: &TopicImage, names: BrokerNames) -> MetadataResponseTopic {
+    let shown = |(id, known): (TopicPartition, &PartitionImage)| {
+        partition(image, id.partition.0, &known.state, names)
+    };
+    let partitions = topic.partitions().map(shown);
     MetadataResponseTopic {
         name: Some(topic.name.to_string()),
         topic_id: topic.id.0,
@@ -162,8 +177,12 @@ fn found(topic: &TopicImage) -> MetadataResponseTopic {
     }
 }
 
-fn partition(partition_index: i32, image: &PartitionImage) -> MetadataResponsePartition {
-    let state = &image.state;
+fn partition(
+    image: &MetadataImage,
+    partition_index: i32,
+    state: &PartitionState,
+    names: BrokerNames,
+) -> MetadataResponsePartition {
     let error_code = match state.leader {
         Some(_) => KafkaCode::None.number(),
         None => KafkaCode::LeaderNotAvailable.number(),
@@ -171,22 +190,19 @@ fn partition(partition_index: i32, image: &PartitionImage) -> MetadataResponsePa
     MetadataResponsePartition {
         error_code,
         partition_index,
-        leader_id: state.leader.map_or(-1, |leader| leader.0),
+        leader_id: names.leader_number(state),
         leader_epoch: state.leader_epoch.0,
-        replica_nodes: state.replicas.iter().map(|replica| replica.broker.0).collect(),
-        isr_nodes: numbers(&state.isr),
-        offline_replicas: Vec::new(),
+        replica_nodes: names.replicas(state),
+        isr_nodes: names.numbers(state, &state.isr),
+        offline_replicas: brokers::offline_replicas(image, names, state),
     }
-}
-
-fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
-    brokers.iter().map(|broker| broker.0).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::controller::records::MetadataRecord;
+    use crate::model::ids::BrokerId;
     use std::sync::Arc;
 
     fn image() -> MetadataImage {
@@ -200,7 +216,9 @@ mod tests {
         let topic_id = Uuid::from_u128(id);
         let wanted = MetadataRequestTopic { topic_id, name: name.map(str::to_owned) };
         let refused = BTreeMap::from([("r".to_owned(), KafkaCode::InvalidReplicationFactor)]);
-        let topic = find(&image(), wanted, &refused, version);
+        let names = BrokerNames::new(BrokerId(1), 0);
+        let finder = Finder { image: &image(), refused: &refused, names };
+        let topic = finder.find(wanted, version);
         (topic.error_code, topic.name, topic.topic_id.as_u128())
     }
 

@@ -9,33 +9,39 @@
 //! A request that names a transactional id goes the same way by another door of the owning core,
 //! which sees to it that the transaction is open (shard/transactional.rs).
 
+use crate::api::brokers::BrokerView;
 use crate::api::dispatch::{self, CallError};
 use crate::controller::image::{MetadataImage, TopicImage};
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
+use crate::model::ids::{BrokerId, CoreId, PartitionId, TopicId, TopicPartition};
 use crate::model::limits::{PRODUCE_POOL_MAX, RECORD_ERRORS_PER_ANSWER_MAX};
+use crate::model::listeners::Endpoint;
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::compression::Compression;
 use crate::protocol::frame::ResponseHeader;
 use crate::protocol::messages::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use crate::protocol::part::Part;
 use crate::protocol::primitive::{DecodeError, Writer};
-use crate::protocol::produce_view::{ProducePartition, ProduceResult, write_produce_response};
+use crate::protocol::produce_view::{
+    ProducePartition, ProduceResult, ProduceTopic, write_produce_response,
+};
 use crate::protocol::record_batch::CheckedBatch;
 use crate::protocol::schema::Message;
 use crate::shard::connection::ConnectionId;
-use crate::shard::mesh::{Acks, AppendOutcome, AppendPart, ParkedKey, ShardMessage};
+use crate::shard::mesh::{Acks, AppendOrder, AppendOutcome, AppendPart, ShardMessage};
 use crate::shard::parked::{ParkedProduce, TopicName};
 use crate::shard::shard::{Finished, Shard, ShardRef};
+use crate::shard::stages::{Stage, Stamp};
 use crate::shard::transactional::TransactionalAppend;
 use crate::shard::verification::TransactionFlow;
 use crate::storage::disk::Disk;
 use crate::storage::record_rules::RecordFault;
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// First version that names topics by id (KIP-516).
@@ -44,6 +50,9 @@ const FIRST_WITH_IDS: i16 = 13;
 const FIRST_ABORTABLE: i16 = 11;
 /// First version that makes partitions part of the transaction (KIP-890).
 const FIRST_IMPLICIT: i16 = 12;
+
+/// First version that tells of the leader that a client missed (KIP-951).
+const FIRST_WITH_LEADERS: i16 = 10;
 
 /// First version whose clients know zstd (KIP-110).
 const FIRST_WITH_ZSTD: i16 = 7;
@@ -54,6 +63,7 @@ pub struct ProduceCall {
     pub version: i16,
     pub correlation_id: i32,
     pub body_at: usize,
+    pub stamp: Stamp,
 }
 
 /// What a request says for all of its batches.
@@ -63,11 +73,13 @@ struct Terms {
     acks: Option<Acks>,
     version: i16,
     has_transaction: bool,
+    /// This broker.
+    local: BrokerId,
 }
 
 /// Starts a produce: it is parked, and its parts are on their way when this returns.
 pub fn start<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, call: ProduceCall, frame: Bytes) {
-    let ProduceCall { version, correlation_id, body_at } = call;
+    let ProduceCall { version, correlation_id, body_at, stamp } = call;
     if version < *ProduceRequest::VERSIONS.start() {
         // Advertised, and closed as Kafka 4 does it (KIP-896).
         let error = DecodeError::UnsupportedVersion { api: ApiKey::Produce.name(), version };
@@ -79,6 +91,7 @@ pub fn start<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, call: ProduceCall, 
     }
     parked.slot = Some(dispatch::open_slot(shard, id));
     parked.correlation_id = correlation_id;
+    parked.stamp = stamp;
     shard.borrow_mut().start_produce(parked);
 }
 
@@ -98,22 +111,26 @@ impl<D: Disk> Shard<D> {
         let mut parts = std::mem::take(&mut self.part_buffer);
         let transaction: Option<Arc<str>> = parked.request.transactional_id().map(Arc::from);
         let version = parked.request.version();
-        let terms = Terms { acks, version, has_transaction: transaction.is_some() };
+        let (has_transaction, local) = (transaction.is_some(), self.image.local());
+        let terms = Terms { acks, version, has_transaction, local };
         sort(&self.image, &mut parked, terms, &mut parts);
         parked.deadline_us = self.now.deadline_us(timeout_ms);
         parked.outstanding = u32::try_from(parts.len()).expect("a frame holds fewer");
         parked.is_answered = false;
+        parked.stamp = self.stages.end(Stage::Parse, parked.stamp);
+        let stamp = parked.stamp;
         let key = self.produces.insert(parked);
         let acks = acks.unwrap_or(Acks::All);
+        let order = AppendOrder { origin: self.core, key, acks, stamp };
         match transaction {
             _ if parts.is_empty() => self.finished.push(Finished::Produce(key.index as usize)),
-            None => self.send_parts(key, acks, &mut parts),
-            Some(id) => self.send_transactional((key, acks), id, flow_of(version), &mut parts),
+            None => self.send_parts(order, &mut parts),
+            Some(id) => self.send_transactional(order, id, flow_of(version), &mut parts),
         }
         self.part_buffer = parts;
     }
 
-    fn send_parts(&mut self, key: ParkedKey, acks: Acks, parts: &mut Vec<(CoreId, AppendPart)>) {
+    fn send_parts(&mut self, order: AppendOrder, parts: &mut Vec<(CoreId, AppendPart)>) {
         let own = self.core;
         let mut remote: Vec<(CoreId, Vec<AppendPart>)> = Vec::new();
         let is_remote = |(core, _): &mut (CoreId, AppendPart)| *core != own;
@@ -124,37 +141,38 @@ impl<D: Disk> Shard<D> {
             }
         }
         for (core, parts) in remote {
-            self.send(core, ShardMessage::Append { origin: own, key, acks, parts });
+            self.stages.count_route();
+            self.send(core, ShardMessage::Append { order, parts });
         }
-        self.append_parts(own, key, acks, parts.drain(..).map(|(_, part)| part));
+        self.append_parts(order, parts.drain(..).map(|(_, part)| part));
     }
 }
 
 impl<D: Disk> Shard<D> {
     fn send_transactional(
         &mut self,
-        (key, acks): (ParkedKey, Acks),
+        order: AppendOrder,
         transactional_id: Arc<str>,
         flow: TransactionFlow,
         parts: &mut Vec<(CoreId, AppendPart)>,
     ) {
-        let origin = self.core;
-        let mut orders: Vec<(CoreId, TransactionalAppend)> = Vec::new();
+        let mut appends: Vec<(CoreId, TransactionalAppend)> = Vec::new();
         for (core, part) in parts.drain(..) {
-            if let Some((_, order)) = orders.iter_mut().find(|(other, _)| *other == core) {
-                order.parts.push(part);
+            if let Some((_, append)) = appends.iter_mut().find(|(other, _)| *other == core) {
+                append.parts.push(part);
                 continue;
             }
             let transactional_id = Arc::clone(&transactional_id);
             let parts = vec![part];
-            let order = TransactionalAppend { origin, key, acks, transactional_id, flow, parts };
-            orders.push((core, order));
+            appends.push((core, TransactionalAppend { order, transactional_id, flow, parts }));
         }
-        for (core, order) in orders {
-            match core == origin {
-                true => self.append_transactional(order),
-                false => self.send(core, ShardMessage::AppendTransactional(Box::new(order))),
+        for (core, append) in appends {
+            if core == self.core {
+                self.append_transactional(append);
+                continue;
             }
+            self.stages.count_route();
+            self.send(core, ShardMessage::AppendTransactional(Box::new(append)));
         }
     }
 }
@@ -220,6 +238,10 @@ fn accept(
         let message = format!("cannot append to internal topic {}", topic.name);
         return Err(AppendOutcome::refused(KafkaCode::InvalidTopicException, Some(message)));
     }
+    // Before the in-sync set is looked at: only a client that hears of it looks for the leader.
+    if known.state.leader != Some(terms.local) {
+        return Err(refused(KafkaCode::NotLeaderOrFollower));
+    }
     let count = |list: usize| u32::try_from(list).unwrap_or(u32::MAX);
     // Never more than there are replicas (KIP-966).
     let needed = topic.config.min_insync_replicas.min(count(known.state.replicas.len()));
@@ -267,18 +289,18 @@ pub fn find_topic(image: &MetadataImage, name: &TopicName) -> Result<TopicId, Ka
     }
 }
 
-/// The partition of a topic found before, and the core that owns it.
+/// The partition of a topic found before, and the core of this broker that leads it.
 ///
 /// # Errors
-/// The topic's own error, or UNKNOWN_TOPIC_OR_PARTITION for a partition it does not have.
-pub fn find_owner(
+/// The topic's own error, UNKNOWN_TOPIC_OR_PARTITION for a partition it does not have, or
+/// NOT_LEADER_OR_FOLLOWER.
+pub fn find_leader(
     image: &MetadataImage,
     topic: Result<TopicId, KafkaCode>,
     partition: i32,
 ) -> Result<(TopicPartition, CoreId), KafkaCode> {
     let id = TopicPartition { topic: topic?, partition: PartitionId(partition) };
-    let core = image.owner_of(&id).ok_or(KafkaCode::UnknownTopicOrPartition)?;
-    Ok((id, core))
+    Ok((id, image.leader_core(&id)?))
 }
 
 /// Answers a produce whose parts are all back or whose time is up.
@@ -286,14 +308,18 @@ pub fn finish<D: Disk>(shard: &ShardRef<D>, index: usize) {
     let mut shard = shard.borrow_mut();
     let Some((_, produce)) = shard.produces.at(index) else { return };
     let is_complete = produce.outstanding == 0;
+    let missed_at = produce.slot.filter(|_| has_missed_leader(produce));
+    let view = missed_at.and_then(|slot| BrokerView::of_connection(&mut shard, slot.connection));
+    let Some((_, produce)) = shard.produces.at(index) else { return };
     if !produce.is_answered {
         produce.is_answered = true;
         let slot = produce.slot.expect("set when it was parked");
         let has_answer = produce.request.acks() != 0;
         let has_failed = produce.outcomes.iter().flatten().any(|one| one.code != KafkaCode::None);
-        let encoded = if has_answer { encode(produce) } else { Ok(Vec::new()) };
+        let encoded = if has_answer { encode(produce, view.as_ref()) } else { Ok(Vec::new()) };
         let is_unanswerable = encoded.is_err();
-        shard.fill(slot, encoded.unwrap_or_default());
+        let settled = if is_complete { produce.stamp } else { Stamp::NONE };
+        shard.fill_settled(slot, encoded.unwrap_or_default(), settled);
         if is_unanswerable || (!has_answer && has_failed) {
             // Nobody reads an error after acks=0; a closed connection is how Kafka says it. A name
             // that is no UTF-8 may have become too long to be told back.
@@ -308,10 +334,16 @@ pub fn finish<D: Disk>(shard: &ShardRef<D>, index: usize) {
     }
 }
 
-fn encode(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
+/// Whether the answer has room for who leads now, and a reason to say it.
+fn has_missed_leader(produce: &ParkedProduce) -> bool {
+    produce.request.version() >= FIRST_WITH_LEADERS
+        && produce.outcomes.iter().flatten().any(|one| one.code == KafkaCode::NotLeaderOrFollower)
+}
+
+fn encode(produce: &ParkedProduce, view: Option<&BrokerView>) -> Result<Vec<Part>, CallError> {
     let has_words = produce.outcomes.iter().flatten().any(|outcome| outcome.message.is_some());
-    if has_words {
-        return encode_with_words(produce);
+    if has_words || view.is_some() {
+        return encode_with_words(produce, view);
     }
     let results = produce.outcomes.iter().map(|outcome| match outcome {
         None => ProduceResult::refused(KafkaCode::RequestTimedOut),
@@ -330,10 +362,15 @@ fn encode(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
     Ok(writer.finish()?.parts)
 }
 
-/// The answer with the texts that explain refusals (KIP-467).
-fn encode_with_words(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
+/// The answer with the texts that explain refusals (KIP-467) and the leaders that were missed
+/// (KIP-951).
+fn encode_with_words(
+    produce: &ParkedProduce,
+    view: Option<&BrokerView>,
+) -> Result<Vec<Part>, CallError> {
     let mut outcomes = produce.outcomes.iter();
     let mut named_max = RECORD_ERRORS_PER_ANSWER_MAX;
+    let mut nodes = BTreeMap::new();
     let responses = produce.request.topics().map(|topic| {
         let partitions = topic.partitions().map(|partition| partition.index).collect::<Vec<_>>();
         let answers = partitions.into_iter().zip(outcomes.by_ref());
@@ -342,15 +379,44 @@ fn encode_with_words(produce: &ParkedProduce) -> Result<Vec<Part>, CallError> {
             topic_id: topic.topic_id(),
             partition_responses: answers
                 .map(|(index, outcome)| {
-                    let answer = answer_of(index, outcome, named_max);
+                    let mut answer = answer_of(index, outcome, named_max);
                     named_max -= answer.record_errors.len();
+                    let missed = view
+                        .filter(|_| answer.error_code == KafkaCode::NotLeaderOrFollower.number());
+                    let found = missed.zip(missed.and_then(|view| topic_of(view, &topic)));
+                    if let Some((view, topic)) = found {
+                        let id = TopicPartition { topic, partition: PartitionId(index) };
+                        answer.current_leader = name_leader(view, &id, &mut nodes);
+                    }
                     answer
                 })
                 .collect(),
         }
     });
-    let response = ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() };
+    let responses = responses.collect();
+    let node_endpoints = nodes.into_values().collect();
+    let response = ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() };
     dispatch::encode(&response, produce.request.version(), produce.correlation_id)
+}
+
+fn topic_of(view: &BrokerView, topic: &ProduceTopic<'_>) -> Option<TopicId> {
+    match topic.topic_id() {
+        id if !id.is_nil() => Some(TopicId(id)),
+        _ => view.image().topic_by_name(&topic.name()).map(|topic| topic.id),
+    }
+}
+
+fn name_leader(
+    view: &BrokerView,
+    id: &TopicPartition,
+    nodes: &mut BTreeMap<i32, NodeEndpoint>,
+) -> LeaderIdAndEpoch {
+    let Some(leader) = view.leader(id) else { return LeaderIdAndEpoch::default() };
+    if let Some(node) = leader.node {
+        let (node_id, Endpoint { host, port }) = (node.id.0, node.endpoint);
+        nodes.insert(node_id, NodeEndpoint { node_id, host, port: port.into(), rack: node.rack });
+    }
+    LeaderIdAndEpoch { leader_id: leader.id, leader_epoch: leader.epoch }
 }
 
 /// One partition's answer, with `named_max` records named at most.
@@ -385,7 +451,6 @@ mod tests {
     use super::*;
     use crate::controller::image::OFFSETS_TOPIC;
     use crate::controller::records::{ConfigResource, MetadataRecord, PartitionState, Replica};
-    use crate::model::ids::BrokerId;
     use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
     use uuid::Uuid;
 
@@ -398,7 +463,8 @@ mod tests {
             |id| Replica { broker: BrokerId(id), core: CoreId(0), directory: Uuid::nil() };
         let isr = vec![BrokerId(1)];
         let replicas = vec![replica(1), replica(2)];
-        let state = PartitionState { replicas, isr, ..PartitionState::default() };
+        let leader = Some(BrokerId(1));
+        let state = PartitionState { replicas, isr, leader, ..PartitionState::default() };
         let id = TopicPartition { topic: TOPIC, partition: PartitionId(0) };
         image.apply(&MetadataRecord::Topic { id: TOPIC, name: name.to_owned() }).unwrap();
         image.apply(&MetadataRecord::Partition { id, state }).unwrap();
@@ -411,7 +477,9 @@ mod tests {
         builder.push(&NewRecord::default()).unwrap();
         let data = ProducePartition { index, records: builder.build().unwrap() };
         let topic = image.topic_by_id(&TOPIC).unwrap();
-        let accepted = accept(Ok(topic), data, Terms { acks, version: 13, has_transaction: false });
+        let local = image.local();
+        let terms = Terms { acks, version: 13, has_transaction: false, local };
+        let accepted = accept(Ok(topic), data, terms);
         accepted.map_or_else(|refused| refused.code, |_| KafkaCode::None)
     }
 

@@ -2,11 +2,13 @@
 //! more (KIP-932). Under the final epoch it also ends its session, and what it still holds is
 //! released.
 
+use crate::api::brokers::Reachable;
 use crate::api::context::RequestContext;
-use crate::api::share_requests::{self, Acknowledgement, PartAnswers};
+use crate::api::share_requests::{self, Acknowledgement, Leaders, PartAnswer, PartAnswers};
 use crate::model::errors::KafkaCode;
 use crate::protocol::messages::share_acknowledge::{
-    PartitionData, ShareAcknowledgeRequest, ShareAcknowledgeResponse, ShareAcknowledgeTopicResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionData, ShareAcknowledgeRequest,
+    ShareAcknowledgeResponse, ShareAcknowledgeTopicResponse,
 };
 use crate::shard::share_calls;
 use crate::shard::share_session::{
@@ -44,7 +46,7 @@ pub async fn handle<D: Disk>(
     if let Some(ended) = ended {
         share_calls::release(&context.shard, &ended).await;
     }
-    response(answers)
+    response(&context, answers)
 }
 
 fn turn<D: Disk>(
@@ -61,19 +63,36 @@ fn turn<D: Disk>(
     }
 }
 
-fn response(answers: PartAnswers) -> ShareAcknowledgeResponse {
+fn response<D: Disk>(
+    context: &RequestContext<D>,
+    answers: PartAnswers,
+) -> ShareAcknowledgeResponse {
+    let leaders = Leaders::of(context, &answers);
     let topics = answers.by_topic().into_iter();
     let responses = topics.map(|(topic_id, parts)| {
-        let parts = parts.into_iter();
-        let partitions = parts.map(|(partition_index, answer)| PartitionData {
+        let part = |(partition_index, answer): (i32, PartAnswer)| PartitionData {
             partition_index,
             error_code: answer.acknowledge_code.number(),
+            current_leader: leaders
+                .leader((topic_id, partition_index))
+                .map_or(LeaderIdAndEpoch::default(), |(leader_id, leader_epoch)| {
+                    LeaderIdAndEpoch { leader_id, leader_epoch }
+                }),
             ..PartitionData::default()
-        });
-        ShareAcknowledgeTopicResponse { topic_id, partitions: partitions.collect() }
+        };
+        let partitions = parts.into_iter().map(part).collect();
+        ShareAcknowledgeTopicResponse { topic_id, partitions }
     });
+    let responses = responses.collect();
+    let node = |node: Reachable| NodeEndpoint {
+        node_id: node.id.0,
+        host: node.endpoint.host,
+        port: i32::from(node.endpoint.port),
+        rack: node.rack,
+    };
     ShareAcknowledgeResponse {
-        responses: responses.collect(),
+        responses,
+        node_endpoints: leaders.into_nodes().map(node).collect(),
         ..ShareAcknowledgeResponse::default()
     }
 }

@@ -6,20 +6,21 @@
 //!
 //! `MinBytes` above 1 is judged by each core for its own partitions.
 
+use crate::api::brokers::Reachable;
 use crate::api::context::RequestContext;
-use crate::api::share_requests::{self, Acknowledgement, Parsed, PartAnswer, PartAnswers};
+use crate::api::share_requests::{self, Acknowledgement, Leaders, Parsed, PartAnswer, PartAnswers};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::{FETCH_BYTES_MAX, SHARE_FETCH_RECORDS_MAX};
 use crate::protocol::messages::share_fetch::{
-    AcquiredRecords, PartitionData, ShareFetchRequest, ShareFetchResponse,
-    ShareFetchableTopicResponse,
+    AcquiredRecords, LeaderIdAndEpoch, NodeEndpoint, PartitionData, ShareFetchRequest,
+    ShareFetchResponse, ShareFetchableTopicResponse,
 };
 use crate::shard::share_calls::{self, AcquireCall, ShareCall, ShareReply};
 use crate::shard::share_session::{
     EndedSession, NamedPartition, SHARE_EPOCH_FINAL, SHARE_EPOCH_INITIAL, ShareMember,
 };
-use crate::shard::share_table::ShareWatch;
+use crate::shard::share_watches::ShareWatch;
 use crate::shard::signal::yield_now;
 use crate::storage::disk::Disk;
 
@@ -140,9 +141,12 @@ impl Member<'_> {
             let (poll, signal) = shard.shares.open_poll(context.connection, deadline_us);
             (poll, signal, deadline_us)
         };
+        let mut begins_session = self.request.share_session_epoch == SHARE_EPOCH_INITIAL;
         loop {
             let is_last = context.shard.borrow().is_overdue(deadline_us);
-            let found = self.look(context, &resolved, (poll, is_last), answers).await;
+            let pass = Pass { poll, is_last, begins_session };
+            let found = self.look(context, &resolved, pass, answers).await;
+            begins_session = false;
             let is_gone = context.shard.borrow_mut().connection(context.connection).is_none();
             if is_gone {
                 let partitions = partitions.to_vec();
@@ -166,14 +170,14 @@ impl Member<'_> {
         &self,
         context: &RequestContext<D>,
         by_core: &ByCore,
-        (poll, is_last): (u64, bool),
+        pass: Pass,
         answers: &mut PartAnswers,
     ) -> Found {
         let at_least_0 = |value: i32| usize::try_from(value).unwrap_or(0);
         let (watch, bytes_max) = {
             let shard = context.shard.borrow();
             let place = context.connection.index;
-            let watch = ShareWatch { core: shard.core, place, poll };
+            let watch = ShareWatch { core: shard.core, place, poll: pass.poll };
             (watch, shard.config.fetch_bytes_max.min(FETCH_BYTES_MAX))
         };
         let mut bytes = at_least_0(self.request.max_bytes).min(bytes_max);
@@ -191,8 +195,9 @@ impl Member<'_> {
                 records_max: records,
                 batch_size: at_least_0(self.request.batch_size),
                 bytes_min: at_least_0(self.request.min_bytes).min(bytes_max),
-                is_last,
+                is_last: pass.is_last,
                 watch,
+                begins_session: pass.begins_session,
             });
             let ShareReply::Acquired(acquired) =
                 share_calls::call(&context.shard, *core, call).await
@@ -240,6 +245,15 @@ fn resolve<D: Disk>(
     by_core
 }
 
+/// One look at all cores.
+#[derive(Clone, Copy)]
+struct Pass {
+    poll: u64,
+    /// The request's time is up.
+    is_last: bool,
+    begins_session: bool,
+}
+
 /// What a pass over all cores came to.
 enum Found {
     Some,
@@ -254,19 +268,28 @@ fn response<D: Disk>(
     answers: PartAnswers,
 ) -> ShareFetchResponse {
     let lock_ms = context.shard.borrow().share_config(&of.group).record_lock_ms;
+    let leaders = Leaders::of(context, &answers);
     let mut responses: Vec<ShareFetchableTopicResponse> = Vec::new();
     for (topic_id, parts) in answers.by_topic() {
-        let partitions = parts.into_iter().map(|(index, answer)| data(index, answer)).collect();
+        let part = |(index, answer)| data(index, answer, leaders.leader((topic_id, index)));
+        let partitions = parts.into_iter().map(part).collect();
         responses.push(ShareFetchableTopicResponse { topic_id, partitions });
     }
+    let node = |node: Reachable| NodeEndpoint {
+        node_id: node.id.0,
+        host: node.endpoint.host,
+        port: i32::from(node.endpoint.port),
+        rack: node.rack,
+    };
     ShareFetchResponse {
         acquisition_lock_timeout_ms: i32::try_from(lock_ms).unwrap_or(i32::MAX),
         responses,
+        node_endpoints: leaders.into_nodes().map(node).collect(),
         ..ShareFetchResponse::default()
     }
 }
 
-fn data(partition_index: i32, answer: PartAnswer) -> PartitionData {
+fn data(partition_index: i32, answer: PartAnswer, leader: Option<(i32, i32)>) -> PartitionData {
     let wire = |offset: u64| i64::try_from(offset).expect("an offset of the log");
     let acquired = answer.ranges.iter().map(|range| AcquiredRecords {
         first_offset: wire(range.first),
@@ -277,8 +300,30 @@ fn data(partition_index: i32, answer: PartAnswer) -> PartitionData {
         partition_index,
         error_code: answer.code.number(),
         acknowledge_error_code: answer.acknowledge_code.number(),
+        current_leader: leader.map_or(LeaderIdAndEpoch::default(), |(leader_id, leader_epoch)| {
+            LeaderIdAndEpoch { leader_id, leader_epoch }
+        }),
         acquired_records: acquired.collect(),
         records: answer.records.into_iter().collect(),
         ..PartitionData::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::messages::share_acknowledge;
+
+    #[test]
+    fn beside_an_error_no_leader_is_named_but_one_that_is_known() {
+        let mut answers = PartAnswers::default();
+        answers.of((uuid::Uuid::nil(), 0)).code = KafkaCode::UnknownServerError;
+        let (_, mut parts) = answers.by_topic().remove(0);
+        let (index, answer) = parts.remove(0);
+        let told = data(index, answer, None);
+        // 0 would be a broker.
+        assert_eq!((told.current_leader.leader_id, told.current_leader.leader_epoch), (-1, -1));
+        let acknowledged = share_acknowledge::PartitionData::default();
+        assert_eq!(acknowledged.current_leader.leader_id, -1);
     }
 }

@@ -1,10 +1,11 @@
 //! What ShareFetch and ShareAcknowledge have in common: who asks, and what is acknowledged.
 
+use crate::api::brokers::{self, Reachable};
 use crate::api::context::RequestContext;
-use crate::api::produce::{find_owner, find_topic};
+use crate::api::produce::{find_leader, find_topic};
 use crate::coordinator::share::partition::{AckBatch, AckKind, AcquiredRange};
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, TopicPartition};
+use crate::model::ids::{CoreId, PartitionId, TopicId, TopicPartition};
 use crate::model::limits::GROUP_TEXT_BYTES_MAX;
 use crate::shard::parked::TopicName;
 use crate::shard::share_calls::{self, ShareCall, ShareReply};
@@ -132,16 +133,54 @@ impl PartAnswers {
     }
 }
 
+/// Where partitions went that are not led here: what a client needs to go on there (KIP-951).
+#[derive(Debug, Default)]
+pub struct Leaders {
+    known: BTreeMap<NamedPartition, (i32, i32)>,
+    nodes: BTreeMap<i32, Reachable>,
+}
+
+impl Leaders {
+    /// The leaders of those of an answer's partitions that another broker leads.
+    pub fn of<D: Disk>(context: &RequestContext<D>, answers: &PartAnswers) -> Leaders {
+        let mut leaders = Leaders::default();
+        let moved = |code| matches!(code, KafkaCode::NotLeaderOrFollower);
+        let moved = |part: &PartAnswer| moved(part.code) || moved(part.acknowledge_code);
+        for ((topic, index), _) in answers.parts.iter().filter(|(_, part)| moved(part)) {
+            let id = TopicPartition { topic: TopicId(*topic), partition: PartitionId(*index) };
+            let epoch = {
+                let image = &context.shard.borrow().image;
+                image.leader_epoch(&id).filter(|_| image.leader_core(&id).is_err())
+            };
+            if let Some((epoch, leader)) = epoch.zip(brokers::leading(context, &id)) {
+                leaders.known.insert((*topic, *index), (leader.id.0, epoch.0));
+                leaders.nodes.insert(leader.id.0, leader);
+            }
+        }
+        leaders
+    }
+
+    /// The partition's leader and its epoch; `None` where nothing is to be told.
+    pub fn leader(&self, named: NamedPartition) -> Option<(i32, i32)> {
+        self.known.get(&named).copied()
+    }
+
+    /// The brokers among them, each once.
+    pub fn into_nodes(self) -> impl Iterator<Item = Reachable> {
+        self.nodes.into_values()
+    }
+}
+
 /// The partition and its core.
 ///
 /// # Errors
-/// UNKNOWN_TOPIC_ID and UNKNOWN_TOPIC_OR_PARTITION.
+/// UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION and NOT_LEADER_OR_FOLLOWER.
 pub fn owner<D: Disk>(
     context: &RequestContext<D>,
     (topic, partition): NamedPartition,
 ) -> Result<(TopicPartition, CoreId), KafkaCode> {
     let shard = context.shard.borrow();
-    find_owner(&shard.image, find_topic(&shard.image, &TopicName::Id(topic)), partition)
+    find_leader(&shard.image, find_topic(&shard.image, &TopicName::Id(topic)), partition)
 }
 
 /// Brings acknowledgements to the partitions' cores, and their outcomes into the answer.

@@ -1,5 +1,7 @@
 //! What can be typed: sub-commands and flags, with the words that `--help` and completions show.
 
+use crate::cli::cluster::ClusterCommand;
+use crate::cli::dev_cluster::DevClusterOptions;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -63,6 +65,10 @@ const TXN_EXAMPLES: &str = "Examples:
   highwater txn describe payments      its producer and partitions
   highwater txn abort payments         end it, and fence its producer";
 
+const LATENCY_EXAMPLES: &str = "Examples:
+  highwater latency                      p50, p99, p99.9 and longest of each stage
+  highwater latency -o json              the same in nanoseconds";
+
 const TXN_LIST_EXAMPLES: &str = "Examples:
   highwater txn list
   highwater txn list --state Ongoing --longer-than-ms 60000
@@ -99,6 +105,16 @@ const DUMP_EXAMPLES: &str = "Examples:
 const EXPLAIN_EXAMPLES: &str = "Examples:
   highwater explain E0008
   highwater explain list   every code with its title";
+
+const DEV_CLUSTER_EXAMPLES: &str = "Examples:
+  highwater dev-cluster 3                          127.0.0.1:9092, 9093 and 9094
+  highwater dev-cluster 3 --port 19092 --dir /tmp/trial
+  highwater dev-cluster 5 --override min.insync.replicas=1";
+
+const CLUSTER_EXAMPLES: &str = "Examples:
+  highwater cluster status      who decides, who follows, who is missing
+  highwater cluster remove 3    take a broken broker's vote away
+  highwater cluster add 4       give another one a vote";
 
 const COMPLETIONS_EXAMPLES: &str = "Examples:
   highwater completions bash > ~/.local/share/bash-completion/completions/highwater
@@ -138,6 +154,27 @@ pub(crate) struct StartOptions {
     /// One configuration key, stronger than file and environment; may be repeated
     #[arg(long = "override", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+    /// What the broker is tuned for: the key highwater.profile
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+}
+
+/// What a broker is tuned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    Default,
+    /// Cores spin: for processors that are kept for the broker alone
+    Latency,
+}
+
+impl Profile {
+    /// As `highwater.profile` has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Profile::Default => "default",
+            Profile::Latency => "latency",
+        }
+    }
 }
 
 /// The sub-commands.
@@ -158,9 +195,18 @@ pub(crate) enum Command {
     /// Print the records of a topic
     #[command(after_help = CONSUME_EXAMPLES)]
     Consume(ConsumeOptions),
+    /// Show where the time of requests goes, stage by stage on each core
+    #[command(after_help = LATENCY_EXAMPLES)]
+    Latency(LatencyOptions),
     /// Look into segment files; needs no broker
     #[command(subcommand, after_help = LOG_EXAMPLES)]
     Log(LogCommand),
+    /// Who votes about the metadata: show, change, and recover
+    #[command(subcommand, after_help = CLUSTER_EXAMPLES)]
+    Cluster(ClusterCommand),
+    /// Start several brokers on this machine that form a cluster, and break them
+    #[command(after_help = DEV_CLUSTER_EXAMPLES)]
+    DevCluster(DevClusterOptions),
     /// Explain an error code that the broker printed, such as E0003
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain {
@@ -179,6 +225,23 @@ pub(crate) struct Target {
     #[arg(short, long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     #[arg(env = "HIGHWATER_BOOTSTRAP")]
     pub bootstrap: String,
+}
+
+/// Flags of `latency`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LatencyOptions {
+    /// Columns for people, or one JSON document
+    #[arg(short, long, value_enum, default_value_t = OutputForm::Table)]
+    pub output: OutputForm,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OutputForm {
+    Table,
+    Json,
 }
 
 /// What can be done with topics.

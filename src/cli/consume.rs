@@ -4,6 +4,7 @@ use crate::cli::args::ConsumeOptions;
 use crate::cli::error::{CliError, check};
 use crate::cli::leaders::Leaders;
 use crate::cli::offsets;
+use crate::cli::output;
 use crate::cli::record_format;
 use crate::protocol::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use crate::protocol::record::Record;
@@ -31,7 +32,7 @@ pub(crate) fn run(options: &ConsumeOptions) -> Result<(), CliError> {
     let mut leaders = Leaders::find(&options.target.bootstrap, &options.topic, false)?;
     let mut positions = positions(&mut leaders, options)?;
     let mut left = options.count.unwrap_or(u64::MAX);
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(output::writer());
     while left > 0 {
         if !options.follow {
             positions.retain(|position| position.next < position.end);

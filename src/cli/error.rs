@@ -29,8 +29,14 @@ pub(crate) enum CliError {
     NoTopic { topic: String },
     #[error("topic {topic} has no partition {partition}; it has {count}, from 0")]
     NoPartition { topic: String, partition: i32, count: usize },
+    #[error("partition {topic}/{partition} has no leader")]
+    NoLeader { topic: String, partition: i32 },
     #[error("{damaged} of {batches} batches are damaged")]
     Damaged { damaged: u64, batches: u64 },
+    #[error("broker {id} is not {wanted} of the metadata quorum")]
+    NotInQuorum { id: i32, wanted: &'static str },
+    #[error(transparent)]
+    Offline(#[from] crate::runtime::offline::OfflineError),
     #[error("{0}")]
     Start(#[from] crate::cli::start::StartFailure),
 }
@@ -41,15 +47,28 @@ impl CliError {
         match self {
             CliError::Usage { .. } => EXIT_USAGE,
             CliError::Damaged { .. } => 65,
-            CliError::Unreachable { .. } => 69,
+            CliError::Unreachable { .. } | CliError::NoLeader { .. } => 69,
             CliError::Broken { .. } | CliError::File { .. } => 74,
             CliError::Start(failure) => failure.exit_code(),
+            CliError::Offline(error) => error.exit_code(),
             CliError::NotServed { .. }
             | CliError::Answer { .. }
             | CliError::Request { .. }
             | CliError::Refused { .. }
             | CliError::NoTopic { .. }
+            | CliError::NotInQuorum { .. }
             | CliError::NoPartition { .. } => 1,
+        }
+    }
+
+    /// True when a partition's leader is missing or on its way to another broker.
+    pub(crate) fn is_of_leader(&self) -> bool {
+        match self {
+            CliError::NoLeader { .. } | CliError::Unreachable { .. } | CliError::Broken { .. } => {
+                true
+            }
+            CliError::Refused { code, .. } => code.is_retriable(),
+            _ => false,
         }
     }
 
@@ -62,7 +81,16 @@ impl CliError {
             CliError::NoTopic { topic } => {
                 Some(format!("make it with `highwater topic create {topic}`"))
             }
+            CliError::NoLeader { topic, .. } => Some(format!(
+                "`highwater topic describe {topic}` names its replicas: start one that was in sync"
+            )),
             CliError::Start(failure) => failure.way_out(),
+            CliError::Offline(error) => error.fix(),
+            CliError::NotInQuorum { .. } => Some(
+                "`highwater cluster status` shows who is; a broker with \
+                 controller.quorum.bootstrap.servers becomes an observer by being started"
+                    .to_owned(),
+            ),
             CliError::Damaged { .. } => Some(
                 "see `highwater explain E0010`; the lines marked DAMAGED name file and position"
                     .to_owned(),

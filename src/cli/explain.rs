@@ -16,6 +16,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("E0008", include_str!("errors/E0008.md")),
     ("E0009", include_str!("errors/E0009.md")),
     ("E0010", include_str!("errors/E0010.md")),
+    ("E0011", include_str!("errors/E0011.md")),
 ];
 
 /// Prints one page, or the list of all.

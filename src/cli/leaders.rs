@@ -92,17 +92,21 @@ impl Leaders {
     }
 
     /// The connection to a partition's leader; opened on first use.
+    ///
+    /// # Errors
+    /// It has no leader now, or that does not answer.
     pub(crate) fn client(&mut self, partition: i32) -> Result<&mut Client, CliError> {
-        let leader = self
-            .topic
-            .partitions
-            .iter()
+        let mut partitions = self.topic.partitions.iter();
+        let leader = partitions
             .find(|known| known.partition_index == partition)
             .map_or(-1, |known| known.leader_id);
-        let address = self.addresses.get(&leader).cloned().unwrap_or_default();
+        let Some(address) = self.addresses.get(&leader) else {
+            let topic = self.topic.name.clone().unwrap_or_default();
+            return Err(CliError::NoLeader { topic, partition });
+        };
         match self.clients.entry(leader) {
             Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(Client::connect(&address)?)),
+            Entry::Vacant(place) => Ok(place.insert(Client::connect(address)?)),
         }
     }
 }

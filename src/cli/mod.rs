@@ -1,17 +1,21 @@
 //! The command line: starting a broker, and talking to one as any Kafka client would.
 //!
-//! Every sub-command that needs a broker speaks the Kafka protocol to it; none has a private door,
-//! so they work against any Kafka-compatible broker too.
+//! Every sub-command that needs a broker speaks the Kafka protocol to it, so it works against any
+//! Kafka-compatible broker too. `latency` alone asks for what Kafka does not have.
 
-#![allow(clippy::print_stdout, reason = "this is where the broker speaks to people")]
-
+#[macro_use]
+mod output; // print! and println! for readers that may go away
 mod args; // what can be typed
 pub mod config_source; // files, environment and flags become settings
+mod cluster; // voters, brokers, and data directories of those that do not run
 mod client; // one blocking connection to a broker
 mod consume; // records to the terminal
+mod dev_cluster; // several brokers on one machine, to be broken
 mod error; // what went wrong, and the exit code that says so
+mod host_check; // what this host could do better, in one line
 mod group; // consumer groups: state, lag, offsets
 mod explain; // one page per operator error
+mod latency; // where the time of requests goes, stage by stage
 mod leaders; // which broker leads which partition
 mod log_dump; // segment files, batch by batch, with their checksums
 mod offsets; // first, end and by time
@@ -66,11 +70,14 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Some(Command::Txn(command)) => txn::run(&command),
         Some(Command::Produce(options)) => produce::run(&options),
         Some(Command::Consume(options)) => consume::run(&options),
+        Some(Command::Latency(options)) => latency::run(&options),
         Some(Command::Log(command)) => log_dump::run(&command),
+        Some(Command::Cluster(command)) => cluster::run(&command),
+        Some(Command::DevCluster(options)) => dev_cluster::run(&options),
         Some(Command::Explain { code }) => explain::run(&code),
         Some(Command::Completions { shell }) => {
             let mut command = Args::command();
-            clap_complete::generate(shell, &mut command, "highwater", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut command, "highwater", &mut output::writer());
             Ok(())
         }
     }

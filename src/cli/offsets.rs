@@ -31,17 +31,22 @@ pub(crate) fn at(
     Ok(found.offset)
 }
 
-/// First and end offset of every partition, in partition order.
+/// First and end offset of every partition, in partition order; `None` where nobody can tell,
+/// because the partition has no leader or that is not reached.
 pub(crate) fn first_and_last(
     leaders: &mut Leaders,
     topic: &str,
-) -> Result<Vec<(i64, i64)>, CliError> {
+) -> Result<Vec<Option<(i64, i64)>>, CliError> {
     let partitions: Vec<i32> =
         leaders.topic.partitions.iter().map(|partition| partition.partition_index).collect();
-    let mut ends = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        let first = at(leaders, topic, partition, EARLIEST)?;
-        ends.push((first, at(leaders, topic, partition, LATEST)?));
-    }
-    Ok(ends)
+    let ends = partitions.into_iter().map(|partition| {
+        let first = at(leaders, topic, partition, EARLIEST);
+        let ends = first.and_then(|first| Ok((first, at(leaders, topic, partition, LATEST)?)));
+        match ends {
+            Ok(ends) => Ok(Some(ends)),
+            Err(error) if error.is_of_leader() => Ok(None),
+            Err(error) => Err(error),
+        }
+    });
+    ends.collect()
 }

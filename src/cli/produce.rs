@@ -8,6 +8,7 @@ use crate::protocol::compression::Compression;
 use crate::protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
+use crate::protocol::partitioner;
 use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord, RecordHeader};
 use crate::protocol::records::Records;
 use std::io::{self, BufRead, Write};
@@ -90,7 +91,7 @@ impl Sender<'_> {
             return usize::try_from(partition).expect("Leaders::require has looked");
         }
         if let Some(key) = key {
-            return murmur2(key) as usize % count;
+            return partitioner::partition_of(key, count);
         }
         self.turn = (self.turn + 1) % count;
         self.turn
@@ -171,47 +172,9 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Hash that Kafka's default partitioner takes of a key (murmur2, sign bit cleared), so that a key
-/// goes to the same partition whoever produces it.
-fn murmur2(key: &[u8]) -> u32 {
-    const SEED: u32 = 0x9747_b28c;
-    const M: u32 = 0x5bd1_e995;
-    const R: u32 = 24;
-    let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
-    let mut hash = SEED ^ length;
-    let mut chunks = key.chunks_exact(4);
-    for chunk in &mut chunks {
-        let mut k = u32::from_le_bytes(chunk.try_into().expect("chunks of four"));
-        k = k.wrapping_mul(M);
-        k ^= k >> R;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    let rest = chunks.remainder();
-    if !rest.is_empty() {
-        for (place, byte) in rest.iter().enumerate() {
-            hash ^= u32::from(*byte) << (8 * place);
-        }
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^= hash >> 15;
-    hash & 0x7fff_ffff
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_hash_as_kafkas_partitioner_hashes_them() {
-        // From UtilsTest of Apache Kafka, sign bit cleared.
-        for (key, hash) in
-            [("21", -973_932_308), ("foobar", -790_332_482), ("abc", 479_470_107_i32)]
-        {
-            assert_eq!(murmur2(key.as_bytes()), hash.cast_unsigned() & 0x7fff_ffff, "{key}");
-        }
-    }
 
     #[test]
     fn a_line_is_split_at_the_first_separator_and_kept_whole_without_one() {

@@ -2,9 +2,11 @@
 
 use crate::cli::args::StartOptions;
 use crate::cli::config_source::{self, SourceError};
-use crate::model::broker_config::{BrokerConfig, BrokerConfigError, ConfigWarning};
+use crate::cli::host_check;
+use crate::model::broker_config::{BrokerConfig, BrokerConfigError, ConfigWarning, Spin};
 use crate::runtime::start::{self, EXIT_CONFIGURATION, EXIT_IO, Facts, StartError};
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
@@ -50,35 +52,60 @@ impl StartFailure {
 /// Whatever keeps it from starting.
 pub(crate) fn run(options: &StartOptions) -> Result<(), StartFailure> {
     log_to_stderr();
+    let profile = options.profile.map(|profile| format!("highwater.profile={}", profile.name()));
+    let overrides: Vec<String> = profile.into_iter().chain(options.overrides.clone()).collect();
     let settings =
-        config_source::settings(options.config.as_deref(), std::env::vars(), &options.overrides)?;
+        config_source::settings(options.config.as_deref(), std::env::vars(), &overrides)?;
     let (config, warnings) =
         BrokerConfig::from_settings(&settings).map_err(StartFailure::Config)?;
     warnings.iter().for_each(warn);
     let config = Arc::new(config);
-    start::run(Arc::clone(&config), |facts| println!("{}", banner(facts, &config)))?;
+    let is_up = |facts: &Facts| {
+        announce!("{}", banner(facts, &config));
+        host_check::start(tuning_profile(&config), &facts.data_dir);
+    };
+    start::run(Arc::clone(&config), is_up)?;
     Ok(())
 }
 
-fn log_to_stderr() {
+pub(crate) fn log_to_stderr() {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
     let is_terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(is_terminal)
         .with_writer(std::io::stderr)
+        // A standard error that is closed must not end the broker.
+        .log_internal_errors(false)
         .init();
+}
+
+/// What this broker asks of its host, as `tuning` calls it.
+fn tuning_profile(config: &BrokerConfig) -> &'static str {
+    match config.spin {
+        Spin::Never => "throughput",
+        Spin::WhereKept | Spin::Forced => "latency",
+    }
 }
 
 fn warn(warning: &ConfigWarning) {
     tracing::warn!("{warning}");
 }
 
+/// `PLAINTEXT on 127.0.0.1:9092, its cores on 9093 9094`.
+fn listening(((name, address), core_ports): (&(String, SocketAddr), &Vec<u16>)) -> String {
+    let ports: Vec<String> = core_ports.iter().map(u16::to_string).collect();
+    match ports.is_empty() {
+        true => format!("{name} on {address}"),
+        false => format!("{name} on {address}, its cores on {}", ports.join(" ")),
+    }
+}
+
 /// What a person wants to know once the broker is up.
 fn banner(facts: &Facts, config: &BrokerConfig) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let addresses: Vec<String> =
-        facts.addresses.iter().map(|(name, address)| format!("{name} on {address}")).collect();
+        facts.addresses.iter().zip(&facts.core_ports).map(listening).collect();
     let connect = facts.addresses.first().map_or_else(String::new, |(_, address)| {
         let host = if address.ip().is_unspecified() {
             "127.0.0.1".into()
@@ -93,21 +120,37 @@ fn banner(facts: &Facts, config: &BrokerConfig) -> String {
         _ => "flush: acks=all waits for stable storage, acks=1 for the page cache",
     };
     let cores = format!("{:?} of {:?}", facts.cores.cores, facts.cores.available);
+    let spinning = if config.spin == Spin::Never { "" } else { ", spinning" };
     let chosen = if facts.cores.cores.len() < facts.cores.available.len() {
         " (highwater.cores chooses how many)".to_owned()
     } else {
         String::new()
     };
     let took_ms = facts.started_in.as_millis();
-    format!(
-        "highwater {version} is up after {took_ms} ms
-  listening   {}
-  cores       {cores}{chosen}
-  data        {} ({state}), cluster {}, node {}
-  durability  {durability}
+    let (role, uses) = match config.cluster.roles.broker {
+        true => (
+            "",
+            format!(
+                "durability  {durability}
   try         highwater topic create orders --bootstrap {connect}
               echo 'hello' | highwater produce orders --bootstrap {connect}
-  clients     bootstrap.servers={connect}",
+  clients     bootstrap.servers={connect}"
+            ),
+        ),
+        false => (
+            " as a controller",
+            format!(
+                "try         highwater cluster status --bootstrap {connect}
+  brokers     controller.quorum.bootstrap.servers={connect}"
+            ),
+        ),
+    };
+    format!(
+        "highwater {version} is up{role} after {took_ms} ms
+  listening   {}
+  cores       {cores}{chosen}{spinning}
+  data        {} ({state}), cluster {}, node {}
+  {uses}",
         addresses.join(", "),
         facts.data_dir.display(),
         crate::model::base64url::encode_uuid(facts.cluster_id),

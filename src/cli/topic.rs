@@ -139,8 +139,7 @@ fn describe(name: &str, is_json: bool, target: &Target) -> Result<(), CliError> 
     let configs = overrides(&mut Client::connect(&target.bootstrap)?, name)?;
     if is_json {
         let mut value = topic_json(&leaders.topic);
-        let offsets: Vec<_> = ends.iter().map(|(first, last)| json!([first, last])).collect();
-        value["offsets"] = json!(offsets);
+        value["offsets"] = json!(ends);
         value["config"] = configs.iter().cloned().collect::<serde_json::Map<_, _>>().into();
         println!("{value}");
         return Ok(());
@@ -151,15 +150,17 @@ fn describe(name: &str, is_json: bool, target: &Target) -> Result<(), CliError> 
     }
     let mut table =
         Table::new(&["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "FIRST", "END"]);
-    for (partition, (first, end)) in leaders.topic.partitions.iter().zip(&ends) {
+    let shown = |offset: Option<i64>| offset.map_or_else(|| "-".to_owned(), |it| it.to_string());
+    for (partition, ends) in leaders.topic.partitions.iter().zip(&ends) {
+        let leader = partition.leader_id;
         table.row(vec![
             partition.partition_index.to_string(),
-            partition.leader_id.to_string(),
+            if leader < 0 { "none".to_owned() } else { leader.to_string() },
             partition.leader_epoch.to_string(),
             format!("{:?}", partition.replica_nodes),
             format!("{:?}", partition.isr_nodes),
-            first.to_string(),
-            end.to_string(),
+            shown(ends.map(|(first, _)| first)),
+            shown(ends.map(|(_, end)| end)),
         ]);
     }
     print!("{}", table.render());

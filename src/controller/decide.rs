@@ -6,21 +6,30 @@
 //!
 //! Error codes and texts are those of Apache Kafka 4.1's controller, since tools match on them.
 
+mod brokers;
 mod configs;
+mod draft;
+mod elections;
+mod isr;
 mod placement;
+mod reassignments;
 mod topic_name;
 mod topics;
+mod transition;
 
+pub use brokers::{BrokerStanding, Heartbeat, NewBroker};
 pub use configs::{AlterResource, ConfigChange, ConfigOp, ResourceName};
-pub use placement::check_replicas;
+pub use elections::{ElectionKind, NamedPartitions, PartitionOutcomes};
+pub use isr::IsrChange;
+pub use reassignments::{FactorChange, NamedMoves};
 pub use topic_name::fault as topic_name_fault;
 pub use topics::{Assignment, NewPartitions, NewTopic, TopicRef};
 
 use crate::controller::image::{ConfigMap, MetadataImage};
-use crate::controller::records::MetadataRecord;
+use crate::controller::records::{MetadataRecord, PartitionState};
 use crate::model::broker_config::BrokerConfig;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{BrokerId, ProducerId, TopicId};
+use crate::model::ids::{BrokerEpoch, BrokerId, ProducerId, TopicId, TopicPartition};
 use crate::model::limits::PRODUCER_ID_BLOCK;
 use uuid::Uuid;
 
@@ -53,13 +62,50 @@ pub enum Change {
         mode: Mode,
     },
     AllocateProducerIds,
-    /// The broker starts with this many cores: what lived on others must move.
-    FitCores {
-        cores: u16,
-    },
-    /// The first change of a fresh log.
+    /// The first change of a new cluster's log.
     FoundCluster {
         id: Uuid,
+    },
+    /// A broker that nobody else has a say in starts: founds its cluster or comes back to it,
+    /// registered and at once in use.
+    OpenAlone {
+        cluster: Uuid,
+        broker: Box<NewBroker>,
+    },
+    RegisterBroker {
+        broker: Box<NewBroker>,
+        /// The process that has this id now was heard of within a session's time.
+        has_session: bool,
+    },
+    Heartbeat(Heartbeat),
+    /// Brokers that were not heard of for a session's time, or whose process has ended, by the
+    /// epochs of their registrations.
+    FenceAbsent {
+        brokers: Vec<(BrokerId, BrokerEpoch)>,
+    },
+    UnregisterBroker {
+        id: BrokerId,
+    },
+    /// A leader changes who is in sync.
+    AlterIsr {
+        leader: (BrokerId, BrokerEpoch),
+        changes: Vec<IsrChange>,
+    },
+    /// A broker's replicas of these partitions are damaged.
+    LoseReplicas {
+        broker: (BrokerId, BrokerEpoch),
+        partitions: Vec<TopicPartition>,
+    },
+    ElectLeaders {
+        kind: ElectionKind,
+        /// `None` is all there are.
+        partitions: Option<NamedPartitions>,
+    },
+    /// Preferred replicas lead again where too many of them do not.
+    BalanceLeaders,
+    AlterReassignments {
+        topics: NamedMoves,
+        factor: FactorChange,
     },
 }
 
@@ -80,9 +126,22 @@ pub enum ChangeReply {
     Partitions(Vec<(String, Result<(), Refusal>)>),
     Configs(Vec<(ResourceName, Result<(), Refusal>)>),
     ProducerIds(Result<ProducerIdBlock, Refusal>),
+    Registered(Result<BrokerEpoch, Refusal>),
+    Standing(Result<BrokerStanding, Refusal>),
+    /// The states that hold now, where the leader may ask at all.
+    AlteredIsr(Result<IsrOutcomes, Refusal>),
+    /// Whether each is out of the in-sync set, where the broker may ask at all.
+    Lost(Result<LossOutcomes, Refusal>),
+    ByPartition(PartitionOutcomes),
     /// Of changes that have nothing to tell.
     Done(Result<(), Refusal>),
 }
+
+/// What became of changes of in-sync sets.
+pub type IsrOutcomes = Vec<(TopicPartition, Result<PartitionState, KafkaCode>)>;
+
+/// What became of damaged replicas: EligibleLeadersNotAvailable says that nobody else is in sync.
+pub type LossOutcomes = Vec<(TopicPartition, Result<(), KafkaCode>)>;
 
 /// What became of one topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,20 +183,8 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// A broker that may hold replicas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveBroker {
-    pub id: BrokerId,
-    /// Shards it runs, at least 1.
-    pub cores: u16,
-    /// Identity of its data directory.
-    pub directory: Uuid,
-}
-
 /// What a decision may know beside the image, handed in by the caller.
 pub struct Context<'a> {
-    /// Sorted by id, never empty; the deciding broker is among them.
-    pub brokers: &'a [LiveBroker],
     pub config: &'a BrokerConfig,
     /// The only source of chance: topic ids and where placement starts.
     pub random: &'a dyn Fn() -> Uuid,
@@ -153,33 +200,42 @@ pub struct Decision {
 
 /// Decides one request. Never fails as a whole: each item is answered.
 pub fn decide(image: &MetadataImage, request: Change, context: &Context<'_>) -> Decision {
-    assert!(!context.brokers.is_empty(), "the broker that decides is alive");
-    assert!(context.brokers.iter().all(|broker| broker.cores > 0));
-    let (decision, mode) = match request {
-        Change::CreateTopics { topics, mode } => (topics::create(image, topics, context), mode),
-        Change::AutoCreateTopics { names } => {
-            (topics::auto_create(image, names, context), Mode::Apply)
+    match request {
+        Change::CreateTopics { topics, mode } => {
+            topics::create(image, topics, context).in_mode(mode)
         }
+        Change::AutoCreateTopics { names } => topics::auto_create(image, names, context),
         Change::DeleteTopics { topics } => {
-            (topics::delete(image, topics, context.config.delete_topics), Mode::Apply)
+            topics::delete(image, topics, context.config.delete_topics)
         }
         Change::CreatePartitions { topics, mode } => {
-            (topics::create_partitions(image, topics, context), mode)
+            topics::create_partitions(image, topics, context).in_mode(mode)
         }
         Change::IncrementalAlterConfigs { resources, mode } => {
-            (configs::alter_incrementally(image, resources), mode)
+            let decision = configs::alter_incrementally(image, resources);
+            elections::after_configs(image, decision).in_mode(mode)
         }
-        Change::AlterConfigs { resources, mode } => (configs::replace(image, resources), mode),
-        Change::AllocateProducerIds => (allocate_producer_ids(image), Mode::Apply),
-        Change::FitCores { cores } => {
-            let records = placement::reassign_cores(image, cores);
-            (Decision { records, reply: ChangeReply::Done(Ok(())) }, Mode::Apply)
+        Change::AlterConfigs { resources, mode } => {
+            elections::after_configs(image, configs::replace(image, resources)).in_mode(mode)
         }
-        Change::FoundCluster { id } => (found_cluster(image, id), Mode::Apply),
-    };
-    match mode {
-        Mode::Apply => decision,
-        Mode::ValidateOnly => decision.without_effect(),
+        Change::AllocateProducerIds => allocate_producer_ids(image),
+        Change::FoundCluster { id } => found_cluster(image, id),
+        Change::OpenAlone { cluster, broker } => brokers::open_alone(image, cluster, *broker),
+        Change::RegisterBroker { broker, has_session } => {
+            brokers::register(image, *broker, has_session)
+        }
+        Change::Heartbeat(beat) => brokers::heartbeat(image, &beat),
+        Change::FenceAbsent { brokers } => brokers::fence(image, &brokers),
+        Change::UnregisterBroker { id } => brokers::unregister(image, id),
+        Change::AlterIsr { leader, changes } => isr::alter(image, leader, changes),
+        Change::LoseReplicas { broker, partitions } => isr::lose(image, broker, partitions),
+        Change::ElectLeaders { kind, partitions } => elections::elect(image, kind, partitions),
+        Change::BalanceLeaders => {
+            elections::balance(image, context.config.cluster.rebalance.percentage_max)
+        }
+        Change::AlterReassignments { topics, factor } => {
+            reassignments::alter(image, topics, factor)
+        }
     }
 }
 
@@ -202,7 +258,10 @@ fn allocate_producer_ids(image: &MetadataImage) -> Decision {
 }
 
 impl Decision {
-    fn without_effect(mut self) -> Decision {
+    fn in_mode(mut self, mode: Mode) -> Decision {
+        if mode == Mode::Apply {
+            return self;
+        }
         self.records.clear();
         if let ChangeReply::Topics(answers) = &mut self.reply {
             for created in answers.iter_mut().filter_map(|answer| answer.result.as_mut().ok()) {
@@ -214,10 +273,10 @@ impl Decision {
 }
 
 impl ChangeReply {
-    /// The answer when the decision could not be logged: nothing of it holds.
+    /// The answer when the decision was not logged, as far as is known here.
     #[must_use]
-    pub fn failed(mut self) -> ChangeReply {
-        let refusal = || Refusal::from(KafkaCode::KafkaStorageError);
+    pub fn failed(mut self, code: KafkaCode) -> ChangeReply {
+        let refusal = || Refusal::from(code);
         match &mut self {
             ChangeReply::Topics(answers) => {
                 for answer in answers.iter_mut().filter(|answer| answer.result.is_ok()) {
@@ -240,6 +299,16 @@ impl ChangeReply {
                 }
             }
             ChangeReply::ProducerIds(result) => *result = Err(refusal()),
+            ChangeReply::Registered(result) => *result = Err(refusal()),
+            ChangeReply::Standing(result) => *result = Err(refusal()),
+            ChangeReply::AlteredIsr(result) => *result = Err(refusal()),
+            ChangeReply::Lost(result) => *result = Err(refusal()),
+            ChangeReply::ByPartition(topics) => {
+                let results = topics.iter_mut().flat_map(|(_, results)| results);
+                for (_, result) in results.filter(|(_, result)| result.is_ok()) {
+                    *result = Err(refusal());
+                }
+            }
             ChangeReply::Done(result) => *result = Err(refusal()),
         }
         self

@@ -8,10 +8,15 @@
 //! - `load` counts each replica of each partition once, on its broker and core.
 //! - A topic's `config` is its overrides resolved against the current broker defaults.
 
+mod brokers;
+
+pub use brokers::BrokerImage;
+
 use crate::controller::records::{ConfigResource, MetadataRecord, PartitionState};
 use crate::model::config_keys::{ConfigValue, broker_key};
+use crate::model::errors::KafkaCode;
 use crate::model::ids::{
-    BrokerId, CoreId, LeaderEpoch, PartitionId, ProducerId, TopicId, TopicPartition,
+    BrokerEpoch, BrokerId, CoreId, LeaderEpoch, PartitionId, ProducerId, TopicId, TopicPartition,
 };
 use crate::model::topic_config::{TopicConfig, TopicDefaults};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +49,10 @@ pub struct MetadataImage {
     /// Of brokers and groups.
     configs: Arc<BTreeMap<ConfigResource, ConfigMap>>,
     defaults: Arc<TopicDefaults>,
+    /// Brokers and controllers.
+    nodes: Arc<BTreeMap<BrokerId, Arc<BrokerImage>>>,
+    /// Levels of features in force, by name.
+    features: Arc<BTreeMap<String, i16>>,
     next_producer_id: ProducerId,
     load: Arc<BTreeMap<(BrokerId, CoreId), usize>>,
     partition_count: usize,
@@ -90,6 +99,12 @@ pub enum ApplyError {
     ProducerIdsBack { now: i64, next: i64 },
     #[error("the cluster id changes")]
     ClusterIdChanges,
+    #[error("broker {id} is registered with epoch {next} after {now}", id = .id.0)]
+    BrokerEpochBack { id: BrokerId, now: i64, next: i64 },
+    #[error("broker {id} is not registered with epoch {epoch}", id = .id.0, epoch = .epoch.0)]
+    NoBroker { id: BrokerId, epoch: BrokerEpoch },
+    #[error("the position in the metadata goes back from {now} to {next}")]
+    EndBack { now: u64, next: u64 },
 }
 
 impl MetadataImage {
@@ -104,6 +119,8 @@ impl MetadataImage {
             collisions: Arc::default(),
             configs: Arc::default(),
             defaults: Arc::default(),
+            nodes: Arc::default(),
+            features: Arc::default(),
             next_producer_id: ProducerId(0),
             load: Arc::default(),
             partition_count: 0,
@@ -150,6 +167,17 @@ impl MetadataImage {
     /// The core of this broker that owns the partition's log; `None` where no replica is here.
     pub fn owner_of(&self, id: &TopicPartition) -> Option<CoreId> {
         self.partition(id)?.state.core_on(self.local)
+    }
+
+    /// The core of this broker that leads the partition.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION, or NOT_LEADER_OR_FOLLOWER where another broker leads or none.
+    pub fn leader_core(&self, id: &TopicPartition) -> Result<CoreId, KafkaCode> {
+        let partition = self.partition(id).ok_or(KafkaCode::UnknownTopicOrPartition)?;
+        let is_led_here = partition.state.leader == Some(self.local);
+        let core = partition.state.core_on(self.local).filter(|_| is_led_here);
+        core.ok_or(KafkaCode::NotLeaderOrFollower)
     }
 
     pub fn leader_epoch(&self, id: &TopicPartition) -> Option<LeaderEpoch> {
@@ -225,7 +253,8 @@ impl MetadataImage {
         self.next_producer_id
     }
 
-    /// One past the offset of the last record applied.
+    /// One past the position of the last record applied, counted in records since the cluster was
+    /// founded; a snapshot keeps it, so it means the same on every broker.
     pub fn end(&self) -> u64 {
         self.end
     }
@@ -251,6 +280,13 @@ impl MetadataImage {
                 }
                 self.next_producer_id = *next;
             }
+            MetadataRecord::RegisterBroker(registration) => self.register(registration)?,
+            MetadataRecord::BrokerState { id, epoch, availability } => {
+                self.set_availability(*id, *epoch, *availability)?;
+            }
+            MetadataRecord::UnregisterBroker { id, epoch } => self.unregister(*id, *epoch)?,
+            MetadataRecord::Feature { name, level } => self.set_feature(name, *level),
+            MetadataRecord::SnapshotEnd { end } => return self.move_end(*end),
         }
         self.end += 1;
         assert!(self.names.len() == self.topics.len());
@@ -261,6 +297,7 @@ impl MetadataImage {
     pub fn to_records(&self) -> Vec<MetadataRecord> {
         let mut records: Vec<MetadataRecord> =
             self.cluster_id.map(MetadataRecord::ClusterId).into_iter().collect();
+        self.push_brokers(&mut records);
         for (resource, values) in self.configs.iter() {
             push_configs(&mut records, resource, values);
         }
@@ -274,6 +311,7 @@ impl MetadataImage {
         if self.next_producer_id.0 > 0 {
             records.push(MetadataRecord::ProducerIds { next: self.next_producer_id });
         }
+        records.push(MetadataRecord::SnapshotEnd { end: self.end });
         records
     }
 
@@ -481,105 +519,4 @@ fn unified(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::controller::records::Replica;
-
-    const LOCAL: BrokerId = BrokerId(1);
-
-    fn id(n: u128) -> TopicId {
-        TopicId(Uuid::from_u128(n))
-    }
-
-    fn topic(n: u128, name: &str) -> MetadataRecord {
-        MetadataRecord::Topic { id: id(n), name: name.to_owned() }
-    }
-
-    fn partition(n: u128, partition: i32, core: u16) -> MetadataRecord {
-        let replica = Replica { broker: LOCAL, core: CoreId(core), directory: Uuid::nil() };
-        let state = PartitionState { replicas: vec![replica], ..PartitionState::default() };
-        let id = TopicPartition { topic: id(n), partition: PartitionId(partition) };
-        MetadataRecord::Partition { id, state }
-    }
-
-    fn config(resource: ConfigResource, key: &str, value: Option<&str>) -> MetadataRecord {
-        MetadataRecord::Config { resource, key: key.to_owned(), value: value.map(str::to_owned) }
-    }
-
-    fn image(records: &[MetadataRecord]) -> MetadataImage {
-        let static_config = ConfigMap::from([("log.retention.hours".into(), "1".into())]);
-        let mut image = MetadataImage::new(LOCAL, Arc::new(static_config));
-        for record in records {
-            image.apply(record).unwrap();
-        }
-        image
-    }
-
-    #[test]
-    fn a_snapshot_gives_the_same_image() {
-        let records = [
-            MetadataRecord::ClusterId(Uuid::from_u128(9)),
-            topic(1, "a.b"),
-            config(ConfigResource::Topic(id(1)), "segment.bytes", Some("2097152")),
-            partition(1, 0, 1),
-            partition(1, 1, 0),
-            topic(2, "b"),
-            partition(2, 0, 1),
-            config(ConfigResource::AllBrokers, "log.retention.ms", Some("5")),
-            MetadataRecord::ProducerIds { next: ProducerId(2000) },
-        ];
-        let first = image(&records);
-        let again = image(&first.to_records());
-        assert_eq!(format!("{first:?}"), format!("{again:?}"));
-        assert_eq!(again.partition_count(), 3);
-        assert_eq!(again.load(LOCAL, CoreId(1)), 2);
-    }
-
-    #[test]
-    fn a_topic_takes_broker_defaults_as_they_change_and_keeps_its_overrides() {
-        let mut image = image(&[topic(1, "a"), topic(2, "b")]);
-        let own = ConfigResource::Topic(id(2));
-        image.apply(&config(own, "retention.ms", Some("7"))).unwrap();
-        let retention =
-            |image: &MetadataImage, name| image.topic_by_name(name).unwrap().config.retention_ms;
-        assert_eq!(retention(&image, "a"), Some(3_600_000));
-        for (resource, value, expected) in [
-            (ConfigResource::AllBrokers, Some("10"), 10),
-            (ConfigResource::Broker(LOCAL), Some("20"), 20),
-            (ConfigResource::Broker(BrokerId(2)), Some("30"), 20),
-            (ConfigResource::Broker(LOCAL), None, 10),
-            (ConfigResource::AllBrokers, None, 3_600_000),
-        ] {
-            image.apply(&config(resource.clone(), "log.retention.ms", value)).unwrap();
-            assert_eq!(retention(&image, "a"), Some(expected), "{resource:?} {value:?}");
-            assert_eq!(retention(&image, "b"), Some(7));
-        }
-    }
-
-    #[test]
-    fn a_removed_topic_leaves_nothing_behind() {
-        let mut image = image(&[topic(1, "a.b"), partition(1, 0, 0)]);
-        let shared = image.clone();
-        assert_eq!(image.colliding_topic("a_b"), Some("a.b"));
-        image.apply(&MetadataRecord::RemoveTopic { id: id(1) }).unwrap();
-        assert_eq!(image.topic_count() + image.partition_count(), 0);
-        assert_eq!(image.colliding_topic("a_b"), None);
-        assert_eq!(image.load(LOCAL, CoreId(0)), 0);
-        assert!(shared.topic_by_name("a.b").is_some(), "a clone does not change");
-    }
-
-    #[test]
-    fn records_that_do_not_follow_are_refused() {
-        let mut image = image(&[topic(1, "a")]);
-        let gap = TopicPartition { topic: id(1), partition: PartitionId(2) };
-        for (record, error) in [
-            (topic(1, "b"), ApplyError::TopicExists { id: id(1) }),
-            (topic(2, "a"), ApplyError::NameTaken { name: "a".into() }),
-            (partition(3, 0, 0), ApplyError::NoTopic { id: id(3) }),
-            (partition(1, 2, 0), ApplyError::PartitionGap { id: gap, expected: 0 }),
-            (MetadataRecord::RemoveTopic { id: id(3) }, ApplyError::NoTopic { id: id(3) }),
-        ] {
-            assert_eq!(image.apply(&record), Err(error));
-        }
-    }
-}
+mod tests;

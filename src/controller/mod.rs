@@ -6,4 +6,6 @@
 pub mod decide;
 pub mod image;
 pub mod metadata_log;
+pub mod quorum;
 pub mod records;
+pub mod sessions;

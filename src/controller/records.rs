@@ -1,4 +1,4 @@
-//! The facts the metadata log holds: topics, partitions, configurations, producer ids.
+//! The facts the metadata log holds: brokers, topics, partitions, configurations, producer ids.
 //!
 //! Why records and not requests: replaying them must give the same image on every broker, whatever
 //! defaults or versions it runs, so a record states the outcome of a decision and never its wish.
@@ -16,10 +16,15 @@
 //! Invariant: decode(encode(r)) == r for every record; bytes that are no record are an error,
 //! never a panic and never an allocation beyond their own length.
 
+mod brokers;
+
+pub use brokers::{Availability, BrokerEndpoint, BrokerRegistration, FeatureRange};
+
 use crate::model::ids::{
-    BrokerId, CoreId, LeaderEpoch, PartitionId, ProducerId, TopicId, TopicPartition,
+    BrokerEpoch, BrokerId, CoreId, LeaderEpoch, PartitionId, ProducerId, TopicId, TopicPartition,
 };
 use bytes::{Buf, BufMut};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// One fact. Order matters: a topic comes before its configuration and partitions.
@@ -49,6 +54,29 @@ pub enum MetadataRecord {
     /// Producer ids below `next` have been handed out (KIP-730).
     ProducerIds {
         next: ProducerId,
+    },
+    /// A broker process has come up: fenced until a [`MetadataRecord::BrokerState`] says otherwise
+    /// (KIP-631).
+    RegisterBroker(Arc<BrokerRegistration>),
+    /// What a registered broker may be used for from here on.
+    BrokerState {
+        id: BrokerId,
+        epoch: BrokerEpoch,
+        availability: Availability,
+    },
+    /// The broker is gone for good.
+    UnregisterBroker {
+        id: BrokerId,
+        epoch: BrokerEpoch,
+    },
+    /// A feature is in force at this level; 0 switches it off (KIP-584).
+    Feature {
+        name: String,
+        level: i16,
+    },
+    /// The last record of a snapshot: how many records it stands for.
+    SnapshotEnd {
+        end: u64,
     },
 }
 
@@ -125,6 +153,11 @@ const KIND_PARTITION: u8 = 3;
 const KIND_REMOVE_TOPIC: u8 = 4;
 const KIND_CONFIG: u8 = 5;
 const KIND_PRODUCER_IDS: u8 = 6;
+const KIND_REGISTER_BROKER: u8 = 7;
+const KIND_BROKER_STATE: u8 = 8;
+const KIND_UNREGISTER_BROKER: u8 = 9;
+const KIND_FEATURE: u8 = 10;
+const KIND_SNAPSHOT_END: u8 = 11;
 
 const RESOURCE_TOPIC: u8 = 0;
 const RESOURCE_BROKER: u8 = 1;
@@ -173,6 +206,11 @@ impl MetadataRecord {
             MetadataRecord::RemoveTopic { .. } => KIND_REMOVE_TOPIC,
             MetadataRecord::Config { .. } => KIND_CONFIG,
             MetadataRecord::ProducerIds { .. } => KIND_PRODUCER_IDS,
+            MetadataRecord::RegisterBroker(_) => KIND_REGISTER_BROKER,
+            MetadataRecord::BrokerState { .. } => KIND_BROKER_STATE,
+            MetadataRecord::UnregisterBroker { .. } => KIND_UNREGISTER_BROKER,
+            MetadataRecord::Feature { .. } => KIND_FEATURE,
+            MetadataRecord::SnapshotEnd { .. } => KIND_SNAPSHOT_END,
         }
     }
 
@@ -196,6 +234,21 @@ impl MetadataRecord {
                 put_text(out, value.as_deref().unwrap_or_default());
             }
             MetadataRecord::ProducerIds { next } => out.put_i64(next.0),
+            MetadataRecord::RegisterBroker(registration) => registration.encode(out),
+            MetadataRecord::BrokerState { id, epoch, availability } => {
+                out.put_i32(id.0);
+                out.put_i64(epoch.0);
+                out.put_u8(availability.number());
+            }
+            MetadataRecord::UnregisterBroker { id, epoch } => {
+                out.put_i32(id.0);
+                out.put_i64(epoch.0);
+            }
+            MetadataRecord::Feature { name, level } => {
+                put_text(out, name);
+                out.put_i16(*level);
+            }
+            MetadataRecord::SnapshotEnd { end } => out.put_u64(*end),
         }
     }
 }
@@ -226,6 +279,25 @@ fn decode_body(kind: u8, version: u8, body: &mut &[u8]) -> Result<MetadataRecord
             },
         },
         KIND_PRODUCER_IDS => MetadataRecord::ProducerIds { next: ProducerId(read_i64(body)?) },
+        KIND_REGISTER_BROKER => {
+            MetadataRecord::RegisterBroker(Arc::new(BrokerRegistration::decode(body)?))
+        }
+        KIND_BROKER_STATE => MetadataRecord::BrokerState {
+            id: BrokerId(read_not_negative(body, "broker")?),
+            epoch: BrokerEpoch(read_i64(body)?),
+            availability: Availability::decode(body)?,
+        },
+        KIND_UNREGISTER_BROKER => MetadataRecord::UnregisterBroker {
+            id: BrokerId(read_not_negative(body, "broker")?),
+            epoch: BrokerEpoch(read_i64(body)?),
+        },
+        KIND_FEATURE => MetadataRecord::Feature { name: read_text(body)?, level: read_i16(body)? },
+        KIND_SNAPSHOT_END => {
+            let end = read_i64(body)?;
+            let field = "position in the metadata";
+            let bad = |_| RecordError::BadValue { field, value: end };
+            MetadataRecord::SnapshotEnd { end: u64::try_from(end).map_err(bad)? }
+        }
         _ => return Err(RecordError::UnknownKind { kind, version }),
     })
 }
@@ -363,6 +435,11 @@ fn read_u16(bytes: &mut &[u8]) -> Result<u16, RecordError> {
     Ok(bytes.get_u16())
 }
 
+fn read_i16(bytes: &mut &[u8]) -> Result<i16, RecordError> {
+    need(bytes, 2)?;
+    Ok(bytes.get_i16())
+}
+
 fn read_i32(bytes: &mut &[u8]) -> Result<i32, RecordError> {
     need(bytes, 4)?;
     Ok(bytes.get_i32())
@@ -410,120 +487,4 @@ fn read_brokers(bytes: &mut &[u8]) -> Result<Vec<BrokerId>, RecordError> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn brokers() -> impl Strategy<Value = Vec<BrokerId>> {
-        prop::collection::vec((0..i32::MAX).prop_map(BrokerId), 0..4)
-    }
-
-    fn maybe_broker() -> impl Strategy<Value = Option<BrokerId>> {
-        prop::option::of((0..i32::MAX).prop_map(BrokerId))
-    }
-
-    fn topic_id() -> impl Strategy<Value = TopicId> {
-        any::<u128>().prop_map(|id| TopicId(Uuid::from_u128(id)))
-    }
-
-    fn state() -> impl Strategy<Value = PartitionState> {
-        let replica =
-            (0..i32::MAX, any::<u16>(), any::<u128>()).prop_map(|(broker, core, dir)| Replica {
-                broker: BrokerId(broker),
-                core: CoreId(core),
-                directory: Uuid::from_u128(dir),
-            });
-        let sets = (brokers(), brokers(), brokers(), brokers());
-        let epochs = (0..i32::MAX, 0..i32::MAX, any::<bool>());
-        (prop::collection::vec(replica, 1..4), sets, maybe_broker(), maybe_broker(), epochs)
-            .prop_map(|(replicas, sets, leader, last_known_leader, epochs)| PartitionState {
-                replicas,
-                isr: sets.0,
-                elr: sets.1,
-                last_known_leader,
-                leader,
-                leader_epoch: LeaderEpoch(epochs.0),
-                partition_epoch: epochs.1,
-                recovery: match epochs.2 {
-                    true => LeaderRecovery::Recovering,
-                    false => LeaderRecovery::Recovered,
-                },
-                adding: sets.2,
-                removing: sets.3,
-            })
-    }
-
-    pub(crate) fn record() -> impl Strategy<Value = MetadataRecord> {
-        let resource = prop_oneof![
-            topic_id().prop_map(ConfigResource::Topic),
-            (0..i32::MAX).prop_map(|id| ConfigResource::Broker(BrokerId(id))),
-            Just(ConfigResource::AllBrokers),
-            ".{0,9}".prop_map(ConfigResource::Group),
-        ];
-        prop_oneof![
-            any::<u128>().prop_map(|id| MetadataRecord::ClusterId(Uuid::from_u128(id))),
-            (topic_id(), ".{0,20}").prop_map(|(id, name)| MetadataRecord::Topic { id, name }),
-            (topic_id(), 0..i32::MAX, state()).prop_map(|(topic, partition, state)| {
-                let id = TopicPartition { topic, partition: PartitionId(partition) };
-                MetadataRecord::Partition { id, state }
-            }),
-            topic_id().prop_map(|id| MetadataRecord::RemoveTopic { id }),
-            (resource, ".{0,9}", prop::option::of(".{0,9}"))
-                .prop_map(|(resource, key, value)| MetadataRecord::Config { resource, key, value }),
-            any::<i64>().prop_map(|id| MetadataRecord::ProducerIds { next: ProducerId(id) }),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn a_record_reads_back_as_it_was_written(record in record()) {
-            let mut bytes = Vec::new();
-            record.encode(&mut bytes);
-            let mut rest = bytes.as_slice();
-            prop_assert_eq!(MetadataRecord::decode(&mut rest), Ok(record));
-            prop_assert!(rest.is_empty());
-        }
-
-        #[test]
-        fn any_bytes_are_a_record_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut rest = bytes.as_slice();
-            if let Ok(record) = MetadataRecord::decode(&mut rest) {
-                let mut again = Vec::new();
-                record.encode(&mut again);
-                prop_assert!(again.len() <= bytes.len() + HEADER_BYTES);
-            }
-        }
-
-        #[test]
-        fn a_cut_record_is_short(record in record(), cut in 0.0..1.0f64) {
-            let mut bytes = Vec::new();
-            record.encode(&mut bytes);
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a part of a length, neither negative nor longer"
-            )]
-            let keep = (bytes.len() as f64 * cut) as usize;
-            let decoded = MetadataRecord::decode(&mut &bytes[..keep]);
-            prop_assert!(matches!(decoded, Err(RecordError::Short { .. })), "{:?}", decoded);
-        }
-    }
-
-    #[test]
-    fn a_kind_or_version_of_the_future_is_named() {
-        let decoded = MetadataRecord::decode(&mut [99u8, 0, 0, 0, 0, 0].as_slice());
-        assert_eq!(decoded, Err(RecordError::UnknownKind { kind: 99, version: 0 }));
-        let decoded = MetadataRecord::decode(&mut [2u8, 7, 0, 0, 0, 0].as_slice());
-        assert_eq!(decoded, Err(RecordError::UnknownKind { kind: 2, version: 7 }));
-    }
-
-    #[test]
-    fn a_count_of_four_billion_replicas_is_refused_before_anything_is_allocated() {
-        let mut body = vec![0u8; 20];
-        body.extend_from_slice(&u32::MAX.to_be_bytes());
-        let mut bytes = vec![KIND_PARTITION, VERSION, 0, 0, 0, 24];
-        bytes.extend_from_slice(&body);
-        let decoded = MetadataRecord::decode(&mut bytes.as_slice());
-        assert!(matches!(decoded, Err(RecordError::Short { .. })), "{decoded:?}");
-    }
-}
+pub(crate) mod tests;

@@ -8,7 +8,11 @@
 //!   flags. A broken value is refused even where a later one overrides it.
 //! - An unknown key never stops a start; a value out of range always does.
 
+mod cluster;
+mod listening;
+
 use crate::model::base64url;
+use crate::model::cluster_config::{ClusterConfig, Roles};
 use crate::model::config_keys::{
     ConfigError, ConfigKey, ConfigValue, Effect, FOREIGN_FAMILIES, Fault, broker_key, list_items,
     nearest_broker_key,
@@ -17,7 +21,7 @@ use crate::model::group_bounds::{CONSUMER_TIMEOUTS, SHARE_TIMEOUTS, TimeoutKeys,
 use crate::model::group_config::{GroupConfig, MigrationPolicy, assignor_names};
 use crate::model::ids::BrokerId;
 use crate::model::limits::{FRAME_BYTES_MAX, GROUP_MEMBERS_MAX, SHARE_GROUP_MEMBERS_MAX};
-use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
+use crate::model::listeners::{Endpoint, ListenerFault, Listeners};
 use crate::model::share_config::ShareConfig;
 use crate::model::transaction_config::TransactionConfig;
 use std::collections::BTreeMap;
@@ -60,6 +64,10 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// Where to listen, and what clients are told.
     pub listeners: Listeners,
+    /// `highwater.listeners.per.core` with `highwater.listeners.per.core.first.port`: how far above
+    /// a listener's port its first core's own port lies; `None` where cores share ports only.
+    pub first_core_port: Option<u16>,
+    pub cluster: ClusterConfig,
     /// The one data directory.
     pub data_dir: PathBuf,
     /// `highwater.cluster.id`: identity of a cluster that does not exist yet.
@@ -68,6 +76,8 @@ pub struct BrokerConfig {
     pub cores: Option<u16>,
     /// `highwater.core.list`: processors by number; empty leaves it to the runtime.
     pub core_list: Vec<usize>,
+    /// `highwater.profile` and `highwater.spin.force`.
+    pub spin: Spin,
     /// `num.partitions`, from 1.
     pub partitions: i32,
     /// `default.replication.factor`, from 1.
@@ -96,6 +106,17 @@ pub struct BrokerConfig {
     pub retention_check_ms: u64,
     /// Every known key that somebody set, as text; secrets included.
     pub values: BTreeMap<String, String>,
+}
+
+/// Whether cores that have nothing to do go on looking for work instead of sleeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spin {
+    #[default]
+    Never,
+    /// On processors that are kept for this process; on others the start is refused.
+    WhereKept,
+    /// On any processors.
+    Forced,
 }
 
 /// Something to tell the operator once, at start.
@@ -315,11 +336,13 @@ impl Reader {
         let data_dir = self.data_dir();
         let cluster_id = self.cluster_id();
         let core_list = self.core_list();
-        self.check_roles();
         self.check_timeouts(&CONSUMER_TIMEOUTS, CONSUMER_RULE);
         self.check_timeouts(&SHARE_TIMEOUTS, SHARE_RULE);
         self.check_share_rules();
-        let listeners = self.listeners();
+        let roles = self.roles();
+        let listeners = self.listeners(roles);
+        let first_core_port = self.first_core_port(node_id, roles);
+        let cluster = self.cluster(node_id, roles, &listeners);
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
@@ -327,10 +350,13 @@ impl Reader {
             node_id,
             rack: self.text("broker.rack"),
             listeners,
+            first_core_port,
+            cluster,
             data_dir,
             cluster_id,
-            cores: self.number("highwater.cores").map(narrow),
+            cores: self.cores(roles, &core_list),
             core_list,
+            spin: self.spin(),
             partitions: self.default_number("num.partitions"),
             replication_factor: self.default_number("default.replication.factor"),
             auto_create_topics: self.bool("auto.create.topics.enable"),
@@ -359,6 +385,14 @@ impl Reader {
             values: self.values(),
         };
         Ok((config, self.warnings))
+    }
+
+    fn spin(&self) -> Spin {
+        match self.text("highwater.profile").as_deref() {
+            Some("latency") if self.bool("highwater.spin.force") => Spin::Forced,
+            Some("latency") => Spin::WhereKept,
+            _ => Spin::Never,
+        }
     }
 
     fn internal_topic(&self, keys: &InternalTopicKeys) -> InternalTopic {
@@ -509,6 +543,12 @@ impl Reader {
         Some(id.to_owned())
     }
 
+    /// A process that is nothing but a controller works on one core: the quorum is on the first.
+    fn cores(&self, roles: Roles, core_list: &[usize]) -> Option<u16> {
+        let needs_one = !roles.broker && core_list.is_empty();
+        self.number("highwater.cores").map(narrow).or(needs_one.then_some(1))
+    }
+
     fn core_list(&mut self) -> Vec<usize> {
         let Some(setting) = self.settings.get("highwater.core.list").cloned() else {
             return Vec::new();
@@ -520,56 +560,9 @@ impl Reader {
         })
     }
 
-    fn check_roles(&mut self) {
-        let Some(setting) = self.settings.get("process.roles").cloned() else { return };
-        let mut roles = list_items(&setting.value);
-        if !setting.value.trim().is_empty() && !roles.any(|role| role == "broker") {
-            self.refuse(&setting, "a process without the broker role is not supported");
-        }
-    }
-
-    fn listeners(&mut self) -> Listeners {
-        let map = self.text("listener.security.protocol.map").unwrap_or_default();
-        let controllers = self.text("controller.listener.names").unwrap_or_default();
-        let is_derived = !self.settings.contains_key("listeners")
-            && self.settings.contains_key("advertised.listeners");
-        let source = if is_derived { "advertised.listeners" } else { "listeners" };
-        let text = self.text(source).unwrap_or_default();
-        let parsed = match is_derived {
-            true => Listeners::everywhere(&text, &map, &controllers),
-            false => Listeners::parse(&text, &map, &controllers),
-        };
-        let mut listeners = match parsed {
-            Ok(listeners) => listeners,
-            Err(fault) => {
-                self.refuse_listener(source, fault);
-                return Listeners::default();
-            }
-        };
-        if is_derived {
-            let listed: Vec<String> = listeners.iter().map(Listener::to_string).collect();
-            let listeners = listed.join(",");
-            self.warnings.push(ConfigWarning::ListenersFromAdvertised { listeners });
-        }
-        if let Some(advertised) = self.text("advertised.listeners")
-            && let Err(fault) = listeners.advertise(&advertised, &controllers)
-        {
-            self.refuse_listener("advertised.listeners", fault);
-        }
-        listeners
-    }
-
     fn refuse(&mut self, setting: &Setting, rule: &'static str) {
         let setting = setting.clone();
         self.errors.push(BrokerConfigError::Rule { setting, rule });
-    }
-
-    /// The map's own faults are laid at the map's door.
-    fn refuse_listener(&mut self, name: &str, fault: ListenerFault) {
-        let name = if fault.is_of_map() { "listener.security.protocol.map" } else { name };
-        let setting = self.settings.get(name).or_else(|| self.settings.get("listeners")).cloned();
-        let setting = setting.expect("the defaults are legal, so somebody set one of them");
-        self.errors.push(BrokerConfigError::Listener { setting, fault });
     }
 
     fn values(&self) -> BTreeMap<String, String> {

@@ -11,7 +11,7 @@ mod broker;
 mod group;
 mod topic;
 
-pub use broker::{BROKER_KEYS, FOREIGN_FAMILIES};
+pub use broker::{BROKER_KEYS, FOREIGN_FAMILIES, RACK_SELECTOR};
 pub use group::GROUP_KEYS;
 pub use topic::TOPIC_KEYS;
 

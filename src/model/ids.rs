@@ -63,6 +63,11 @@ pub struct PartitionId(pub i32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BrokerId(pub i32);
 
+/// Generation of a broker's registration: the position of the record that registered it in the
+/// metadata, so a later registration of any broker has a larger one (KIP-631).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BrokerEpoch(pub i64);
+
 /// A shard of this process: the index of its pinned core among the broker's, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CoreId(pub u16);

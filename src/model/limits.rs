@@ -20,8 +20,61 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 /// Bytes of answers that may wait for a client's socket before its reading rests.
 pub const CONNECTION_UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Shards of one broker: the top of what `highwater.cores` may say.
+pub const CORES_MAX: i64 = 1024;
+
+/// How far apart the ids lie under which clients see the cores of one broker, where each core has a
+/// port of its own (`highwater.listeners.per.core`); `node.id` is below it then.
+pub const CORE_ID_STRIDE: i32 = 1_000_000;
+const _: () = assert!(CORES_MAX < (i32::MAX / CORE_ID_STRIDE) as i64);
+
+/// One Produce or Fetch in so many is timed stage by stage on each core.
+pub const STAGE_SAMPLE_EVERY: u32 = 16;
+
+/// How long a core of `highwater.profile=latency` looks for work before it sleeps, in milliseconds;
+/// longer than the pause between two ticks of an idle core, so that it never does.
+pub const SPIN_BEFORE_PARK_MS: u64 = 1000;
+
 /// Messages that may wait from one core to another.
 pub const MESH_QUEUE_LEN: usize = 4096;
+
+/// Batches of one push to a follower, in bytes; a single batch may be larger.
+pub const PUSH_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes pushed to one follower of one partition that it has not taken yet; it gets no more then.
+pub const PUSH_BYTES_IN_FLIGHT_MAX: usize = 4 * 1024 * 1024;
+const _: () = assert!(PUSH_BYTES_MAX <= PUSH_BYTES_IN_FLIGHT_MAX);
+
+/// How long a follower waits for the answer to its Open before it asks again, in milliseconds.
+pub const REPLICA_OPEN_RETRY_MS: u64 = 250;
+
+/// Attempts that a follower makes at the next tick, without that pause, while its leader has not
+/// heard that it leads.
+pub const REPLICA_EARLY_OPENS: u32 = 5;
+
+/// How long a leader waits for any progress of what it pushed before it has the follower open
+/// anew, in milliseconds.
+pub const PUSH_SILENCE_MS: u64 = 3000;
+
+/// Pause before a change of the in-sync replicas that was refused is proposed again, in
+/// milliseconds.
+pub const ISR_PROPOSAL_RETRY_MS: u64 = 500;
+
+/// Replicas of one partition.
+pub const REPLICAS_MAX: usize = 64;
+
+/// Largest offset that another broker's replica may name: appends go on from what it names, and the
+/// wire ends at `i64::MAX`. A million records a second reach it in 146,000 years.
+pub const REPLICA_OFFSET_MAX: u64 = 1 << 62;
+
+/// Listeners that a broker may register.
+pub const BROKER_LISTENERS_MAX: usize = 64;
+
+/// Features that a broker may register.
+pub const BROKER_FEATURES_MAX: usize = 256;
+
+/// Bytes of one name in a broker's registration: of a listener, a host, a rack or a feature.
+pub const BROKER_TEXT_BYTES_MAX: usize = 255;
 
 /// Partitions of the whole broker.
 pub const PARTITIONS_MAX: usize = 200_000;
@@ -31,6 +84,82 @@ pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
 
 /// Largest frame of the metadata log in bytes: one decision's records.
 pub const METADATA_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest snapshot of the metadata in bytes; it travels as one message.
+pub const METADATA_SNAPSHOT_BYTES_MAX: usize = 80 * 1024 * 1024;
+const _: () = assert!(METADATA_SNAPSHOT_BYTES_MAX < FRAME_BYTES_MAX);
+
+/// Records of one frame of a snapshot.
+pub const SNAPSHOT_FRAME_RECORDS: usize = 1024;
+
+/// Voters and learners of the metadata quorum: the brokers of a cluster.
+pub const QUORUM_MEMBERS_MAX: usize = 200;
+
+/// The quorum's unit of time, in milliseconds.
+pub const QUORUM_TICK_MS: u64 = 50;
+
+/// Ticks between two heartbeats of a leader.
+pub const QUORUM_HEARTBEAT_TICKS: usize = 4;
+
+/// Ticks without a leader after which a voter asks for votes; up to twice as many, by chance.
+pub const QUORUM_ELECTION_TICKS: usize = 20;
+const _: () = assert!(QUORUM_HEARTBEAT_TICKS * 3 < QUORUM_ELECTION_TICKS);
+
+/// Time between two voters' early campaigns, by their order, in milliseconds: when the leader's
+/// process has ended, nobody waits for the ticks above, and no two ask at once.
+pub const QUORUM_STAGGER_MS: u64 = 60;
+
+/// Early campaigns of one voter, before it goes by ticks again.
+pub const QUORUM_EARLY_CAMPAIGNS: u32 = 6;
+
+/// Entries of the quorum's log that an observer may lack when it is given a vote.
+pub const VOTER_LAG_MAX: u64 = 64;
+
+/// Silence after which a member of the quorum does not count when voters change, in milliseconds.
+pub const VOTER_SILENCE_MS: i64 = 2000;
+
+/// Pause between two looks at whether a change of voters can be made or has been, in milliseconds.
+pub const VOTER_RETRY_MS: u64 = 20;
+
+/// How long a voter's removal may take, in milliseconds; a request to add one says by itself.
+pub const VOTER_REMOVAL_MS: u64 = 10_000;
+
+/// Pause between two brokers that are asked who the active controller is, in milliseconds.
+pub const LOOKUP_MS: u64 = 500;
+
+/// Ticks after which a snapshot that was sent and not acknowledged is sent again.
+pub const QUORUM_SNAPSHOT_TICKS: u32 = 200;
+
+/// Bytes of entries in one message of the quorum; a larger entry travels alone.
+pub const QUORUM_APPEND_BYTES: u64 = 1024 * 1024;
+
+/// Messages with entries that may be on their way to one member.
+pub const QUORUM_APPENDS_UNANSWERED: usize = 64;
+
+/// Bytes of decisions that may wait for a majority.
+pub const QUORUM_UNCOMMITTED_BYTES: u64 = 256 * 1024 * 1024;
+const _: () = assert!(QUORUM_UNCOMMITTED_BYTES > METADATA_FRAME_BYTES_MAX as u64);
+
+/// Bytes of committed entries that are applied in one go.
+pub const QUORUM_READY_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Quiet time after which the commit index is written down by itself, in milliseconds.
+pub const QUORUM_COMMIT_WRITE_MS: u64 = 1000;
+
+/// Pause before a member of the quorum whose disk is full looks for room again, in milliseconds.
+pub const QUORUM_ROOM_RETRY_MS: u64 = 500;
+
+/// The same of a log that is being cut.
+pub const CUT_ROOM_RETRY_MS: u64 = 500;
+
+/// Entries after which the metadata is written as a snapshot.
+pub const QUORUM_SNAPSHOT_ENTRIES: u64 = 10_000;
+
+/// Bytes of the quorum's log after which the metadata is written as a snapshot.
+pub const QUORUM_SNAPSHOT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Entries of the quorum's log that stay for slow members when a snapshot covers them.
+pub const QUORUM_ENTRIES_KEPT: u64 = 1000;
 
 /// Producer ids that a core takes from the controller at a time (KIP-730).
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -71,6 +200,12 @@ pub const HOST_FILES_MIN: u64 = 256;
 
 /// Stored bytes from here on go to the socket without passing through our memory.
 pub const LEND_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes of a segment that are asked for before a reader that goes on asks for them.
+pub const READ_AHEAD_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Read-aheads that a core has under way; beyond it a reader waits for the disk itself.
+pub const READ_AHEADS_MAX: usize = 32;
 
 /// Read buffers that a core keeps to use again.
 pub const READ_BUFFERS_MAX: usize = 32;
@@ -174,16 +309,27 @@ pub const SHARE_READS_PER_CALL: usize = 16;
 /// Records that one share fetch may acquire, whatever it asks for.
 pub const SHARE_FETCH_RECORDS_MAX: usize = SHARE_IN_FLIGHT_MAX;
 
+/// How long those who wait for records of a share partition leave the first look to the one who has
+/// waited longest, in milliseconds: some way to another core and back on a busy host.
+pub const SHARE_TURN_MS: u64 = 10;
+
 /// Pause before a share partition's state that could not be written is written again, in
 /// milliseconds.
 pub const SHARE_WRITE_RETRY_MS: u64 = 100;
 
-/// How long a share partition's state is asked for while its coordinator is being loaded, in
-/// milliseconds.
+/// How long a share partition's state is asked for while its coordinator is being loaded, moves or
+/// is not reached, in milliseconds.
 pub const SHARE_STATE_WAIT_MS: u64 = 5000;
 
-/// Pause before a share coordinator that is being loaded is asked again, in milliseconds.
-pub const SHARE_STATE_PAUSE_MS: u64 = 5;
+/// The same where a member's fetch waits for it, in milliseconds; it tries again when that is over.
+pub const SHARE_OPEN_WAIT_MS: u64 = 500;
+
+/// First pause before a share coordinator that is being loaded is asked again, in milliseconds;
+/// each further one is twice as long.
+pub const SHARE_STATE_PAUSE_MS_MIN: u64 = 5;
+
+/// Longest of these pauses, in milliseconds.
+pub const SHARE_STATE_PAUSE_MS_MAX: u64 = 100;
 
 /// Groups whose deadlines a coordinator looks at in one turn.
 pub const GROUPS_WOKEN_PER_TURN: usize = 64;
@@ -248,3 +394,55 @@ pub const VERIFICATION_MS_MAX: u64 = 1000;
 
 /// Pause before a coordinator that could not tell is asked again, in milliseconds.
 pub const VERIFICATION_PAUSE_MS: u64 = 2;
+
+/// Calls to one broker that a core has under way at a time; each has a connection of its own.
+pub const PEER_CALLS_MAX: usize = 16;
+
+/// How long a connection to another broker may take to be made and welcomed, in milliseconds.
+pub const PEER_CONNECT_MS: u64 = 3000;
+
+/// Bytes that wait for a connection to another broker to come up.
+pub const PEER_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes that a connection to another broker has accepted and its socket has not; beyond it the
+/// connection is given up, because the other side has stopped reading.
+pub const PEER_UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Shortest pause before a broker that was not reached is tried again, in milliseconds; it doubles
+/// with each failure.
+pub const PEER_RETRY_MS_MIN: u64 = 50;
+
+/// Longest pause before a broker that was not reached is tried again, in milliseconds.
+pub const PEER_RETRY_MS_MAX: u64 = 1000;
+
+/// Connections in a row that a broker's host must refuse, after one that was up was closed, before
+/// the broker's process counts as ended.
+pub const PEER_REFUSALS_GONE: u32 = 4;
+
+/// Pause between two such attempts, in milliseconds.
+pub const PEER_PROBE_MS: u64 = 40;
+
+/// Attempts after which a broker whose host neither refuses nor welcomes is no more looked at.
+pub const PEER_PROBES_MAX: u32 = 50;
+const _: () = assert!(PEER_PROBES_MAX > PEER_REFUSALS_GONE);
+
+/// Refusals of other brokers that are remembered, so that each is logged once.
+pub const PEER_REFUSALS_MAX: usize = 64;
+
+/// Pause between two looks at what replicas wait for, in milliseconds.
+pub const REPLICA_TICK_MS: u64 = 50;
+
+/// Leaders that one round of balancing moves.
+pub const ELECTIONS_PER_ROUND_MAX: usize = 1000;
+
+/// Partitions whose in-sync sets one request to the controller changes at most.
+pub const ISR_PROPOSALS_MAX: usize = 1000;
+
+/// Pause before a broker that is not in use yet asks the controller again, in milliseconds.
+pub const JOIN_RETRY_MS: u64 = 50;
+
+/// Pause between two looks of the active controller at who is silent, in milliseconds.
+pub const CONTROLLER_TICK_MS: u64 = 100;
+
+/// How long a broker that stops waits for others to lead what it leads, in milliseconds.
+pub const LEAVE_MS_MAX: u64 = 10_000;

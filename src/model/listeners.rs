@@ -1,9 +1,11 @@
 //! Where the broker listens, and where clients are told to find it.
 //!
 //! Syntax and rules are Kafka's: `NAME://host:port,...`, names mapped to security protocols by
-//! `listener.security.protocol.map`. Listeners of the controller are left out: it is built in.
+//! `listener.security.protocol.map`. A process that is broker and controller has listeners of both
+//! kinds, which serve different requests; one with one role has those of its kind only.
 
 use crate::model::config_keys::list_items;
+use crate::model::ids::CoreId;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,11 +24,17 @@ pub struct Listener {
     pub name: String,
     /// Empty is every interface; port 0 lets the kernel choose.
     pub bind: Endpoint,
+    /// Among `controller.listener.names`: for other processes of the cluster, not for clients.
+    pub is_controllers: bool,
     /// What clients are told; `None` is the address each of them reached.
     pub advertised: Option<Endpoint>,
+    /// The port at which each core alone is reached, by core; empty unless
+    /// `highwater.listeners.per.core` is set and the ports are open.
+    pub core_ports: Vec<u16>,
 }
 
-/// The broker's listeners, at least one, of different names and ports.
+/// The process's listeners, at least one, of different names and ports; those of the controller
+/// behind the others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listeners {
     listeners: Vec<Listener>,
@@ -59,10 +67,29 @@ pub enum ListenerFault {
     NotBuilt { name: String, protocol: String },
     #[error("{name} is advertised, but not among the listeners")]
     NotListening { name: String },
+    #[error("{name} is not among the listeners")]
+    NoSuchListener { name: String },
+    #[error(
+        "{name} is not among controller.listener.names, and a controller has no other listeners: set both, as in listeners=CONTROLLER://:9093 and controller.listener.names=CONTROLLER"
+    )]
+    NotControllers { name: String },
+    #[error(
+        "{name} is in controller.listener.names, and process.roles=broker has no controller: leave it out of listeners"
+    )]
+    Controllers { name: String },
     #[error(
         "{host} cannot be advertised: no client can connect to it; name an address or host name that clients reach, or leave advertised.listeners out"
     )]
     Unreachable { host: String },
+}
+
+/// Why the cores cannot have ports of their own (`highwater.listeners.per.core`).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CorePortFault {
+    #[error("core {core} of listener {listener} would have port {port}, beyond 65535")]
+    Range { listener: String, core: u16, port: u32 },
+    #[error("core {core} of listener {listener} would have port {port}, which is given to another")]
+    Taken { listener: String, core: u16, port: u16 },
 }
 
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
@@ -79,7 +106,7 @@ impl Listeners {
     pub fn parse(text: &str, map: &str, controllers: &str) -> Result<Listeners, ListenerFault> {
         let protocols = parse_map(map)?;
         let mut listeners: Vec<Listener> = Vec::new();
-        for (name, bind) in parse_endpoints(text, controllers)? {
+        for (name, bind) in parse_endpoints(text)? {
             check_protocol(&name, &protocols)?;
             if listeners.iter().any(|known| known.name == name) {
                 return Err(ListenerFault::NameTwice { name });
@@ -87,11 +114,45 @@ impl Listeners {
             if bind.port != 0 && listeners.iter().any(|known| known.bind.port == bind.port) {
                 return Err(ListenerFault::PortTwice { port: bind.port });
             }
-            listeners.push(Listener { name, bind, advertised: None });
+            let is_controllers = is_one_of(controllers, &name);
+            let (advertised, core_ports) = (None, Vec::new());
+            listeners.push(Listener { name, bind, is_controllers, advertised, core_ports });
         }
-        match listeners.is_empty() {
-            true => Err(ListenerFault::NoListener),
-            false => Ok(Listeners { listeners }),
+        listeners.sort_by_key(|listener| listener.is_controllers);
+        match listeners.first() {
+            Some(first) if !first.is_controllers => Ok(Listeners { listeners }),
+            Some(_) | None => Err(ListenerFault::NoListener),
+        }
+    }
+
+    /// Listeners of a process that is nothing but a controller: those that `controllers` names, and
+    /// no others.
+    pub fn of_controller(
+        text: &str,
+        map: &str,
+        controllers: &str,
+    ) -> Result<Listeners, ListenerFault> {
+        let mut listeners = Listeners::parse(text, map, "")?;
+        for listener in &mut listeners.listeners {
+            listener.is_controllers = is_one_of(controllers, &listener.name);
+            if !listener.is_controllers {
+                return Err(ListenerFault::NotControllers { name: listener.name.clone() });
+            }
+        }
+        let mut names = list_items(controllers).map(str::to_ascii_uppercase);
+        let is_missing = |name: &String| listeners.iter().all(|known| known.name != *name);
+        match names.find(is_missing) {
+            Some(name) => Err(ListenerFault::NoSuchListener { name }),
+            None => Ok(listeners),
+        }
+    }
+
+    /// Refuses listeners of a controller where there is none.
+    pub fn check_without_controller(text: &str, controllers: &str) -> Result<(), ListenerFault> {
+        let all = parse_endpoints(text)?;
+        match all.into_iter().find(|(name, _)| is_one_of(controllers, name)) {
+            Some((name, _)) => Err(ListenerFault::Controllers { name }),
+            None => Ok(()),
         }
     }
 
@@ -109,9 +170,10 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Takes what clients shall be told, by listener name.
+    /// Takes what clients shall be told, by listener name; of controllers that are elsewhere it may
+    /// speak, too.
     pub fn advertise(&mut self, text: &str, controllers: &str) -> Result<(), ListenerFault> {
-        for (name, endpoint) in parse_endpoints(text, controllers)? {
+        for (name, endpoint) in parse_endpoints(text)? {
             let is_nowhere = endpoint.host.is_empty()
                 || endpoint.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
             if is_nowhere {
@@ -120,6 +182,7 @@ impl Listeners {
             }
             match self.listeners.iter_mut().find(|listener| listener.name == name) {
                 Some(listener) => listener.advertised = Some(endpoint),
+                None if is_one_of(controllers, &name) => {}
                 None => return Err(ListenerFault::NotListening { name }),
             }
         }
@@ -130,11 +193,84 @@ impl Listeners {
         self.listeners.iter()
     }
 
+    /// Listeners as they are once their sockets are bound: each with its port, and its cores'.
+    pub fn opened(&self, ports: Vec<(u16, Vec<u16>)>) -> Listeners {
+        assert_eq!(ports.len(), self.listeners.len());
+        let mut opened = self.clone();
+        for (listener, (port, core_ports)) in opened.listeners.iter_mut().zip(ports) {
+            listener.bind.port = port;
+            listener.core_ports = core_ports;
+        }
+        opened
+    }
+
     /// What a client that reached us at `local` is told.
     pub fn advertised(&self, local: SocketAddr) -> Endpoint {
-        self.at(local).and_then(|listener| listener.advertised.clone()).unwrap_or_else(|| {
-            Endpoint { host: local.ip().to_canonical().to_string(), port: local.port() }
+        let listener = self.at(local);
+        listener.and_then(|listener| listener.advertised.clone()).unwrap_or_else(|| Endpoint {
+            host: local.ip().to_canonical().to_string(),
+            port: listener.map_or(local.port(), |listener| listener.bind.port),
         })
+    }
+
+    /// Where a client that reached us at `local` finds one core alone; `None` where no core has a
+    /// port of its own.
+    pub fn advertised_core(&self, local: SocketAddr, core: CoreId) -> Option<Endpoint> {
+        let listener = self.at(local)?;
+        let bound = *listener.core_ports.get(core.index())?;
+        match &listener.advertised {
+            None => Some(Endpoint { host: self.advertised(local).host, port: bound }),
+            Some(shown) => {
+                let distance = bound.wrapping_sub(listener.bind.port);
+                let port = shown.port.wrapping_add(distance);
+                Some(Endpoint { host: shown.host.clone(), port })
+            }
+        }
+    }
+
+    /// Whether `local` is a listener of the controller.
+    pub fn is_controllers(&self, local: SocketAddr) -> bool {
+        self.at(local).or(self.listeners.first()).is_some_and(|listener| listener.is_controllers)
+    }
+
+    /// The core whose own port a client reached at `local`; `None` for the shared port.
+    pub fn core_at(&self, local: SocketAddr) -> Option<CoreId> {
+        let ports = &self.at(local)?.core_ports;
+        let index = ports.iter().position(|port| *port == local.port())?;
+        Some(CoreId(u16::try_from(index).expect("cores are numbered by u16")))
+    }
+
+    /// The port of each core at each listener: the listener's own, `first` and the core's number
+    /// added up. 0 where the kernel chooses, and none at listeners of the controller.
+    ///
+    /// # Errors
+    /// A port above 65535, or one that something else has.
+    pub fn plan_core_ports(&self, first: u16, cores: u16) -> Result<Vec<Vec<u16>>, CorePortFault> {
+        let mut taken: Vec<u16> = self.listeners.iter().map(|known| known.bind.port).collect();
+        let mut planned = Vec::with_capacity(self.listeners.len());
+        for listener in &self.listeners {
+            let mut ports = Vec::with_capacity(usize::from(cores));
+            let cores = if listener.is_controllers { 0 } else { cores };
+            for core in 0..cores {
+                let name = || listener.name.clone();
+                let of = |base: u16| {
+                    let port = u32::from(base) + u32::from(first) + u32::from(core);
+                    let fault = || CorePortFault::Range { listener: name(), core, port };
+                    u16::try_from(port).map_err(|_| fault())
+                };
+                if let Some(shown) = &listener.advertised {
+                    of(shown.port)?;
+                }
+                let port = if listener.bind.port == 0 { 0 } else { of(listener.bind.port)? };
+                if port != 0 && taken.contains(&port) {
+                    return Err(CorePortFault::Taken { listener: name(), core, port });
+                }
+                taken.push(port);
+                ports.push(port);
+            }
+            planned.push(ports);
+        }
+        Ok(planned)
     }
 
     /// Name of the listener that a client reached at `local`.
@@ -145,7 +281,9 @@ impl Listeners {
     }
 
     fn at(&self, local: SocketAddr) -> Option<&Listener> {
-        self.listeners.iter().find(|listener| listener.bind.port == local.port())
+        let port = local.port();
+        let is_at = |known: &&Listener| known.bind.port == port || known.core_ports.contains(&port);
+        self.listeners.iter().find(is_at)
     }
 }
 
@@ -164,21 +302,13 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// `NAME://host:port,...` without the controllers' own.
-fn parse_endpoints(
-    text: &str,
-    controllers: &str,
-) -> Result<Vec<(String, Endpoint)>, ListenerFault> {
-    let mut endpoints = Vec::new();
-    for item in list_items(text) {
-        let (name, endpoint) = parse_endpoint(item)?;
-        let is_controllers =
-            list_items(controllers).any(|controller| controller.eq_ignore_ascii_case(&name));
-        if !is_controllers {
-            endpoints.push((name, endpoint));
-        }
-    }
-    Ok(endpoints)
+fn is_one_of(names: &str, name: &str) -> bool {
+    list_items(names).any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// `NAME://host:port,...`
+fn parse_endpoints(text: &str) -> Result<Vec<(String, Endpoint)>, ListenerFault> {
+    list_items(text).map(parse_endpoint).collect()
 }
 
 fn parse_endpoint(item: &str) -> Result<(String, Endpoint), ListenerFault> {

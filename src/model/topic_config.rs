@@ -10,6 +10,7 @@
 use crate::model::config_keys::{
     ConfigError, ConfigKey, ConfigValue, Synonym, TOPIC_KEYS, list_items, topic_key,
 };
+use crate::model::ids::{BrokerId, PartitionId};
 use std::collections::BTreeMap;
 
 /// What `acks=all` and coordinator writes wait for (`highwater.durability`).
@@ -68,6 +69,40 @@ pub enum RecordsCheck {
     All,
 }
 
+/// Replicas whose catching up is throttled (KIP-73).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ThrottledReplicas {
+    #[default]
+    None,
+    All,
+    Some(Vec<(PartitionId, BrokerId)>),
+}
+
+impl ThrottledReplicas {
+    /// Whether a broker's replica of a partition is among them.
+    pub fn has(&self, partition: PartitionId, broker: BrokerId) -> bool {
+        match self {
+            ThrottledReplicas::None => false,
+            ThrottledReplicas::All => true,
+            ThrottledReplicas::Some(replicas) => replicas.contains(&(partition, broker)),
+        }
+    }
+
+    /// Reads what the key's kind has checked: `partition:broker,...`, or `*` for all.
+    fn read(text: &str) -> ThrottledReplicas {
+        let pair = |item: &str| {
+            let (partition, broker) = item.split_once(':')?;
+            Some((PartitionId(partition.parse().ok()?), BrokerId(broker.parse().ok()?)))
+        };
+        let replicas: Vec<_> = list_items(text).filter_map(pair).collect();
+        match (text.trim(), replicas.is_empty()) {
+            ("*", _) => ThrottledReplicas::All,
+            (_, true) => ThrottledReplicas::None,
+            (_, false) => ThrottledReplicas::Some(replicas),
+        }
+    }
+}
+
 /// One topic's configuration. One per topic and core, replaced as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicConfig {
@@ -78,8 +113,12 @@ pub struct TopicConfig {
     pub durability: Durability,
     /// Milliseconds a dropped segment's file stays on disk.
     pub file_delete_delay_ms: i64,
+    /// Throttled where they follow.
+    pub follower_throttled: ThrottledReplicas,
     /// Bytes of log between two entries of the offset index.
     pub index_interval_bytes: u32,
+    /// Throttled where they lead.
+    pub leader_throttled: ThrottledReplicas,
     /// Milliseconds after which a record must be compacted (KIP-354).
     pub max_compaction_lag_ms: i64,
     /// Largest batch as sent, in bytes.
@@ -108,6 +147,8 @@ pub struct TopicConfig {
     pub segment_jitter_ms: i64,
     /// Age at which a segment is closed, in milliseconds.
     pub segment_ms: i64,
+    /// A replica that may lack records may lead where nobody else is left.
+    pub unclean_leader_election: bool,
 }
 
 /// Defaults of topic keys as the broker's own configuration sets them; the rest is the table's.
@@ -197,6 +238,12 @@ impl<'a> Values<'a> {
             },
             file_delete_delay_ms: self.number("file.delete.delay.ms"),
             index_interval_bytes: self.size("index.interval.bytes"),
+            follower_throttled: ThrottledReplicas::read(
+                self.text("follower.replication.throttled.replicas"),
+            ),
+            leader_throttled: ThrottledReplicas::read(
+                self.text("leader.replication.throttled.replicas"),
+            ),
             max_compaction_lag_ms: self.number("max.compaction.lag.ms"),
             max_message_bytes: self.size("max.message.bytes"),
             timestamp_after_max_ms: self.number("message.timestamp.after.max.ms"),
@@ -218,6 +265,7 @@ impl<'a> Values<'a> {
             segment_index_bytes: self.size("segment.index.bytes"),
             segment_jitter_ms: self.number("segment.jitter.ms"),
             segment_ms: self.number("segment.ms"),
+            unclean_leader_election: self.flag("unclean.leader.election.enable"),
         }
     }
 
@@ -296,6 +344,15 @@ impl<'a> Values<'a> {
         }
     }
 
+    fn flag(&self, name: &str) -> bool {
+        match self.value(name) {
+            ConfigValue::Bool(is_on) => is_on,
+            ConfigValue::Number(_) | ConfigValue::Text(_) | ConfigValue::Double(_) => {
+                panic!("{name} is a flag in the table")
+            }
+        }
+    }
+
     fn size(&self, name: &str) -> u32 {
         u32::try_from(self.number(name)).expect("the table bounds sizes to 0..=i32::MAX")
     }
@@ -312,6 +369,18 @@ mod tests {
         });
         let (config, errors) = TopicConfig::resolve(&overrides, &defaults);
         (config, errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn throttled_replicas_are_pairs_or_all() {
+        let key = "leader.replication.throttled.replicas";
+        let has = |text, partition, broker| {
+            let (config, errors) = resolve(&[(key, text)], &[]);
+            assert_eq!(errors, Vec::<String>::new());
+            config.leader_throttled.has(PartitionId(partition), BrokerId(broker))
+        };
+        assert!(has("*", 3, 1) && !has("", 0, 1));
+        assert!(has("0:1,1:2", 1, 2) && !has("0:1,1:2", 1, 1));
     }
 
     #[test]

@@ -1,7 +1,11 @@
-//! The API keys of Apache Kafka 4.1: number, name, and the first flexible version.
+//! The API keys of Apache Kafka 4.1, and ours: number, name, and the first flexible version.
 //!
 //! Why the flexible version sits here and not with the messages: the header of a request must be
 //! read before it is known whether we have a message for it.
+
+/// Numbers from here on are ours: Kafka counts up from 0, and refuses what it does not know by
+/// closing the connection.
+pub const OWN_KEYS_FROM: i16 = 20_000;
 
 /// A `flexible_from` no version reaches.
 pub const NEVER_FLEXIBLE: i16 = i16::MAX;
@@ -135,9 +139,16 @@ api_keys! {
     DescribeShareGroupOffsets = 90, 0;
     AlterShareGroupOffsets = 91, 0;
     DeleteShareGroupOffsets = 92, 0;
+    DescribeLatency = 20_000, 0;
+    DescribeBrokers = 20_001, 0;
 }
 
 impl ApiKey {
+    /// True for an API that Kafka does not have.
+    pub const fn is_own(self) -> bool {
+        self.number() >= OWN_KEYS_FROM
+    }
+
     /// Whether `version` of this API uses compact lengths and tagged fields.
     pub const fn is_flexible(self, version: i16) -> bool {
         version >= self.flexible_from()

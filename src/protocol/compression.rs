@@ -8,7 +8,7 @@
 //! - What is compressed here is read by Kafka's Java client and librdkafka: snappy in xerial
 //!   frames of 32 KiB, lz4 in independent blocks of 64 KiB.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 /// How the records of a batch are compressed; the low three bits of its attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -123,9 +123,7 @@ pub fn decompress(
             read_bounded(flate2::read::MultiGzDecoder::new(input), output_bytes_max)
         }
         Compression::Snappy => decompress_snappy(input, output_bytes_max),
-        Compression::Lz4 => {
-            read_bounded(lz4_flex::frame::FrameDecoder::new(input), output_bytes_max)
-        }
+        Compression::Lz4 => decompress_lz4(input, output_bytes_max),
         Compression::Zstd => zstd::stream::read::Decoder::new(input)
             .and_then(|decoder| read_bounded(decoder, output_bytes_max)),
     };
@@ -156,12 +154,32 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// How many times its size lz4's output usually is at most.
+const LZ4_RATIO_USUAL: usize = 4;
+
 /// Reads one byte more than allowed at most, so that the caller sees the excess.
 fn read_bounded(reader: impl Read, output_bytes_max: usize) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(output_bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     let mut output = Vec::new();
     reader.take(limit).read_to_end(&mut output)?;
     Ok(output)
+}
+
+/// Takes whole blocks out of the decoder, with room made ahead: a reader that asks for small pieces
+/// into a vector that grows copies each byte once more.
+fn decompress_lz4(input: &[u8], output_bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
+    let guess = input.len().saturating_mul(LZ4_RATIO_USUAL).min(output_bytes_max);
+    let mut output = Vec::with_capacity(guess);
+    loop {
+        let block = decoder.fill_buf()?;
+        let len = block.len();
+        output.extend_from_slice(block);
+        if len == 0 || output.len() > output_bytes_max {
+            return Ok(output);
+        }
+        decoder.consume(len);
+    }
 }
 
 fn compress_gzip(level: Option<i32>, input: &[u8]) -> io::Result<Vec<u8>> {

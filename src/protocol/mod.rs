@@ -9,6 +9,8 @@ pub mod fetch_view;
 pub mod frame;
 pub mod messages;
 pub mod part;
+pub mod partitioner;
+pub mod peer;
 pub mod primitive;
 pub mod produce_view;
 pub mod record;

@@ -16,6 +16,7 @@
 use bytes::{Bytes, BytesMut};
 use zerocopy::IntoBytes;
 
+use crate::model::ids::{LeaderEpoch, Offset};
 use crate::model::limits::DECOMPRESSED_BYTES_MAX;
 use crate::protocol::compression::{Compression, compress, decompress};
 use crate::protocol::part::FileRange;
@@ -271,6 +272,33 @@ pub fn emptied(header: &BatchHeader) -> Result<Bytes, BuildError> {
     };
     let empty = fields.seal(&[]).ok_or(BuildError::TooLarge)?;
     Ok(Bytes::copy_from_slice(empty.as_bytes()))
+}
+
+/// A batch without records that stands for `offsets` offsets from `base_offset` on: what a replica
+/// keeps where its leader's compaction left nothing.
+///
+/// # Errors
+/// More offsets than an int32 counts, or none.
+pub fn without_records(
+    base_offset: Offset,
+    offsets: u64,
+    epoch: LeaderEpoch,
+) -> Result<Bytes, BuildError> {
+    let last = offsets.checked_sub(1).and_then(|last| i32::try_from(last).ok());
+    let fields = HeaderFields {
+        base_offset: base_offset.to_wire(),
+        leader_epoch: epoch.0,
+        attributes: 0,
+        last_offset_delta: last.ok_or(BuildError::TooLarge)?,
+        base_timestamp: -1,
+        max_timestamp: -1,
+        producer_id: NO_PRODUCER,
+        producer_epoch: -1,
+        base_sequence: -1,
+        record_count: 0,
+    };
+    let header = fields.seal(&[]).ok_or(BuildError::TooLarge)?;
+    Ok(Bytes::copy_from_slice(header.as_bytes()))
 }
 
 /// Builds one batch: for tools, load generation and coordinators, and for compaction.

@@ -16,15 +16,28 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
-    /// Both clocks, read now.
+    /// Nanoseconds of the monotonic clock, read now; never 0.
     #[allow(clippy::disallowed_methods, reason = "the one place that may")]
-    pub fn now(&self) -> Now {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    pub fn now_ns(&self) -> u64 {
         let elapsed = self.start.elapsed() + Duration::from_secs(1);
-        Now {
-            monotonic_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Both clocks, read now.
+    pub fn now(&self) -> Now {
+        self.now_and_ns().0
+    }
+
+    /// Both clocks, and the very reading of the monotonic one in nanoseconds.
+    #[allow(clippy::disallowed_methods, reason = "the one place that may")]
+    pub fn now_and_ns(&self) -> (Now, u64) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let monotonic_ns = self.now_ns();
+        let now = Now {
+            monotonic_us: monotonic_ns / 1000,
             wall_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
-        }
+        };
+        (now, monotonic_ns)
     }
 }
 
@@ -38,6 +51,7 @@ mod tests {
         let (earlier, later) = (clock.now(), clock.now());
         assert!(earlier.monotonic_us >= 1_000_000);
         assert!(later.monotonic_us >= earlier.monotonic_us);
+        assert!(clock.now_ns() / 1000 >= later.monotonic_us, "they are one clock");
         assert!(later.wall_ms > 1_600_000_000_000);
     }
 }

@@ -32,6 +32,18 @@ pub enum CoreError {
     TooMany { shards: usize, available: usize, list: String },
     #[error("highwater.cores is {shards}, highwater.core.list names {cores} processors")]
     Disagree { shards: usize, cores: usize },
+    #[error(
+        "highwater.profile=latency spins, and processors {cores} are not kept for this process: \
+         they are neither isolated (/sys/devices/system/cpu/isolated) nor in a cpuset partition"
+    )]
+    Shared { cores: String },
+    #[error("highwater.profile=latency spins, and {process} is pinned to processor {core}")]
+    Occupied { core: usize, process: String },
+    #[error(
+        "highwater.profile=latency spins, and the cgroup's cpu.max pays for {quota} of {shards} \
+         spinning cores"
+    )]
+    Throttled { quota: usize, shards: usize },
 }
 
 impl CoreError {
@@ -42,6 +54,17 @@ impl CoreError {
             CoreError::Twice { .. } => "name each processor once",
             CoreError::TooMany { .. } => "set highwater.cores to that number or less",
             CoreError::Disagree { .. } => "leave one of the two keys out",
+            CoreError::Shared { .. } => {
+                "boot with isolcpus= or make a cpuset partition, and name its processors in \
+                 highwater.core.list; or spin all the same with highwater.spin.force=true"
+            }
+            CoreError::Occupied { .. } => {
+                "move one of the two with highwater.core.list, or spin all the same with \
+                 highwater.spin.force=true"
+            }
+            CoreError::Throttled { .. } => {
+                "raise cpu.max, or set highwater.cores to that number or less"
+            }
         }
     }
 }
@@ -61,7 +84,7 @@ fn choose(
     shards: Option<usize>,
     cores: &[usize],
 ) -> Result<CorePlan, CoreError> {
-    let list = || available.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let list = || list_text(&available);
     for (index, core) in cores.iter().enumerate() {
         if !available.contains(core) {
             return Err(CoreError::NotAvailable { core: *core, available: list() });
@@ -85,6 +108,11 @@ fn choose(
         cores.to_vec()
     };
     Ok(CorePlan { cores: chosen, available, quota })
+}
+
+/// Numbers with commas between them.
+pub(super) fn list_text(cores: &[usize]) -> String {
+    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Whole processors, at least 1, that the tightest `cpu.max` above this process pays for

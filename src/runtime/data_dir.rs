@@ -11,6 +11,7 @@
 
 use super::reserve;
 use crate::model::base64url::{decode_uuid, encode_uuid};
+use crate::model::cluster_config::{Voter, parse_voters};
 use crate::model::ids::BrokerId;
 use crate::model::limits::RESERVE_FILE_BYTES;
 use rustix::fs::FlockOperation;
@@ -24,6 +25,8 @@ const VERSION: u32 = 1;
 
 const META_FILE: &str = "meta.properties";
 const LOCK_FILE: &str = ".lock";
+/// Voters of a quorum that does not exist yet, `none` to join one, `self` to be one.
+const VOTERS_KEY: &str = "initial.voters";
 
 /// The directory is this process's own while this lives.
 #[derive(Debug)]
@@ -32,9 +35,31 @@ pub struct DataDir {
     pub cluster_id: Uuid,
     pub directory_id: Uuid,
     pub node_id: BrokerId,
+    /// The voters that it was formatted with.
+    pub voters: Vec<Voter>,
     /// True when this start created it.
     pub is_new: bool,
     _lock: File,
+}
+
+/// Who keeps the metadata of a broker whose directory is formatted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Founding {
+    /// Others, who are there already.
+    Joins,
+    /// It alone.
+    Alone,
+    /// It and others, from their first start on.
+    With(Vec<Voter>),
+}
+
+/// The identity that a directory shall have; what is left out is drawn by chance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    pub node_id: BrokerId,
+    pub cluster_id: Option<Uuid>,
+    pub directory_id: Option<Uuid>,
+    pub founding: Founding,
 }
 
 /// Why the directory cannot be used.
@@ -52,6 +77,10 @@ pub enum DataDirError {
     ForeignCluster { path: PathBuf, found: Uuid, configured: Uuid },
     #[error("data directory {path} belongs to node.id {found}, configured is {configured}")]
     ForeignNode { path: PathBuf, found: i32, configured: i32 },
+    #[error("data directory {path} is not formatted: no broker has used it")]
+    NotFormatted { path: PathBuf },
+    #[error("data directory {path} is formatted already, with {key}={found}")]
+    Formatted { path: PathBuf, key: &'static str, found: String },
     #[error("{path} has {line:?}, which no version of this program writes")]
     Malformed { path: PathBuf, line: String },
     #[error("data directory {path} has {free_bytes} bytes free, needed are {needed_bytes}")]
@@ -74,6 +103,10 @@ impl DataDirError {
             DataDirError::ForeignNode { found, .. } => {
                 format!("set node.id={found}, or log.dirs to this node's directory")
             }
+            DataDirError::NotFormatted { .. } => "name the data directory of a broker".into(),
+            DataDirError::Formatted { .. } => {
+                "name an empty directory, or leave this one as it is".into()
+            }
             DataDirError::Malformed { path, .. } => {
                 format!("restore {} from a backup", path.display())
             }
@@ -93,6 +126,8 @@ impl DataDirError {
             DataDirError::Locked { .. }
             | DataDirError::Newer { .. }
             | DataDirError::ForeignCluster { .. }
+            | DataDirError::NotFormatted { .. }
+            | DataDirError::Formatted { .. }
             | DataDirError::ForeignNode { .. } => false,
         }
     }
@@ -108,26 +143,85 @@ impl DataDir {
     ) -> Result<DataDir, DataDirError> {
         fs::create_dir_all(path).map_err(|source| io_error("create", path, source))?;
         let lock = take_lock(path)?;
-        let meta_path = path.join(META_FILE);
-        let stored = match fs::read_to_string(&meta_path) {
-            Ok(text) => Some(Meta::parse(&text, &meta_path)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io_error("read", &meta_path, error)),
-        };
+        let stored = Meta::read(path)?;
         let is_new = stored.is_none();
         let meta = match stored {
             Some(meta) => meta.checked(path, node_id, cluster_id)?,
-            None => Meta::create(path, node_id, cluster_id)?,
+            None => Meta::new(node_id, cluster_id).write(path)?,
         };
         hold_reserve(path)?;
-        Ok(DataDir {
+        Ok(DataDir::of(path, meta, is_new, lock))
+    }
+
+    /// Takes the directory of a broker that does not run, whichever broker's it is.
+    pub fn reopen(path: &Path) -> Result<DataDir, DataDirError> {
+        let not_formatted = || DataDirError::NotFormatted { path: path.to_path_buf() };
+        if !path.join(META_FILE).exists() {
+            return Err(not_formatted());
+        }
+        let lock = take_lock(path)?;
+        let meta = Meta::read(path)?.ok_or_else(not_formatted)?;
+        let node_id = BrokerId(meta.node_id);
+        let meta = meta.checked(path, node_id, None)?;
+        Ok(DataDir::of(path, meta, false, lock))
+    }
+
+    /// Gives an empty directory its identity, once `prepare` has laid down what belongs to it. One
+    /// that has this identity already stays as it is.
+    ///
+    /// # Errors
+    /// It has another identity, or what `prepare` fails with.
+    pub fn format<E: From<DataDirError>>(
+        path: &Path,
+        wanted: &Format,
+        prepare: impl FnOnce() -> Result<(), E>,
+    ) -> Result<DataDir, E> {
+        fs::create_dir_all(path).map_err(|source| io_error("create", path, source))?;
+        let lock = take_lock(path)?;
+        if let Some(meta) = Meta::read(path)? {
+            meta.check_format(path, wanted)?;
+            return Ok(DataDir::of(path, meta, false, lock));
+        }
+        prepare()?;
+        let mut meta = Meta::new(wanted.node_id, wanted.cluster_id);
+        meta.directory_id = wanted.directory_id.unwrap_or(meta.directory_id);
+        meta.founding = Some(wanted.founding.clone());
+        let meta = meta.write(path)?;
+        Ok(DataDir::of(path, meta, true, lock))
+    }
+
+    fn of(path: &Path, meta: Meta, is_new: bool, lock: File) -> DataDir {
+        DataDir {
             path: path.to_path_buf(),
             cluster_id: meta.cluster_id,
             directory_id: meta.directory_id,
-            node_id,
+            node_id: BrokerId(meta.node_id),
+            voters: match meta.founding {
+                Some(Founding::With(voters)) => voters,
+                Some(Founding::Joins | Founding::Alone) | None => Vec::new(),
+            },
             is_new,
             _lock: lock,
-        })
+        }
+    }
+}
+
+impl Founding {
+    fn parse(text: &str) -> Option<Founding> {
+        match text {
+            "none" => Some(Founding::Joins),
+            "self" => Some(Founding::Alone),
+            list => parse_voters(list).map(Founding::With),
+        }
+    }
+
+    fn text(&self) -> String {
+        let voter = |voter: &Voter| format!("{}@{}", voter.id.0, voter.endpoint);
+        match self {
+            Founding::Joins => "none".to_owned(),
+            Founding::Alone => "self".to_owned(),
+            Founding::With(voters) => voters.iter().map(voter).collect::<Vec<_>>().join(","),
+        }
     }
 }
 
@@ -137,14 +231,55 @@ struct Meta {
     cluster_id: Uuid,
     directory_id: Uuid,
     node_id: i32,
+    /// `None` where the first start made it.
+    founding: Option<Founding>,
 }
 
 impl Meta {
+    fn new(node_id: BrokerId, cluster_id: Option<Uuid>) -> Meta {
+        Meta {
+            version: VERSION,
+            cluster_id: cluster_id.unwrap_or_else(Uuid::new_v4),
+            directory_id: Uuid::new_v4(),
+            node_id: node_id.0,
+            founding: None,
+        }
+    }
+
+    fn read(dir: &Path) -> Result<Option<Meta>, DataDirError> {
+        let path = dir.join(META_FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Meta::parse(&text, &path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("read", &path, error)),
+        }
+    }
+
+    fn check_format(&self, dir: &Path, wanted: &Format) -> Result<(), DataDirError> {
+        let founding = self.founding.as_ref().map_or_else(String::new, Founding::text);
+        let wanted_founding = wanted.founding.text();
+        let cluster = (self.cluster_id, wanted.cluster_id.unwrap_or(self.cluster_id));
+        let directory = (self.directory_id, wanted.directory_id.unwrap_or(self.directory_id));
+        let pairs = [
+            ("node.id", self.node_id.to_string(), wanted.node_id.0.to_string()),
+            ("cluster.id", encode_uuid(cluster.0), encode_uuid(cluster.1)),
+            ("directory.id", encode_uuid(directory.0), encode_uuid(directory.1)),
+            (VOTERS_KEY, founding, wanted_founding),
+        ];
+        match pairs.into_iter().find(|(_, found, wanted)| found != wanted) {
+            None => Ok(()),
+            Some((key, found, _)) => {
+                Err(DataDirError::Formatted { path: dir.to_path_buf(), key, found })
+            }
+        }
+    }
+
     fn parse(text: &str, path: &Path) -> Result<Meta, DataDirError> {
         let malformed =
             |line: &str| DataDirError::Malformed { path: path.to_path_buf(), line: line.into() };
         let nil = Uuid::nil();
-        let mut meta = Meta { version: 0, cluster_id: nil, directory_id: nil, node_id: -1 };
+        let mut meta =
+            Meta { version: 0, cluster_id: nil, directory_id: nil, node_id: -1, founding: None };
         for line in text.lines().map(str::trim) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -156,6 +291,10 @@ impl Meta {
                 "node.id" => meta.node_id = value.trim().parse().map_err(|_| malformed(line))?,
                 "cluster.id" => meta.cluster_id = id()?,
                 "directory.id" => meta.directory_id = id()?,
+                VOTERS_KEY => {
+                    let founding = Founding::parse(value.trim()).ok_or_else(|| malformed(line));
+                    meta.founding = Some(founding?);
+                }
                 _ => {} // A later program of the same version may note more.
             }
         }
@@ -185,21 +324,17 @@ impl Meta {
         Ok(self)
     }
 
-    fn create(
-        dir: &Path,
-        node_id: BrokerId,
-        cluster_id: Option<Uuid>,
-    ) -> Result<Meta, DataDirError> {
-        let cluster_id = cluster_id.unwrap_or_else(Uuid::new_v4);
-        let directory_id = Uuid::new_v4();
-        let meta = Meta { version: VERSION, cluster_id, directory_id, node_id: node_id.0 };
-        let text = format!(
+    fn write(self, dir: &Path) -> Result<Meta, DataDirError> {
+        let mut text = format!(
             "version={}\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
-            meta.version,
-            encode_uuid(cluster_id),
-            meta.node_id,
-            encode_uuid(directory_id)
+            self.version,
+            encode_uuid(self.cluster_id),
+            self.node_id,
+            encode_uuid(self.directory_id)
         );
+        if let Some(founding) = &self.founding {
+            text.push_str(&format!("{VOTERS_KEY}={}\n", founding.text()));
+        }
         let (temporary, path) = (dir.join("meta.properties.tmp"), dir.join(META_FILE));
         let written = File::create(&temporary)
             .and_then(|mut file| {
@@ -209,7 +344,7 @@ impl Meta {
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| File::open(dir)?.sync_all());
         written.map_err(|source| io_error("write", &path, source))?;
-        Ok(meta)
+        Ok(self)
     }
 }
 

@@ -8,7 +8,7 @@
 //! - fdatasync always goes through the ring and never holds the core.
 //! - What is in the page cache is lent where it may be: the kernel sends such a range by itself.
 //! - Reads try the page cache without waiting (`RWF_NOWAIT`); what is not there comes through the
-//!   ring.
+//!   ring. What a reader will want next is read ahead, so that it is lent and not copied.
 //! - Names, folders and everything else that may wait runs on glommio's blocking pool, whose
 //!   threads are not pinned to the cores of the shards.
 //!
@@ -19,7 +19,7 @@
 use super::direct;
 use super::page_cache;
 use super::read_pool::ReadPool;
-use crate::model::limits::DIRECT_WRITE_BYTES_MIN;
+use crate::model::limits::{DIRECT_WRITE_BYTES_MIN, READ_AHEADS_MAX};
 use crate::protocol::part::FileRange;
 use crate::storage::disk::{DirEntry, Disk, DiskError, OpenMode, Space};
 use bytes::{Bytes, BytesMut};
@@ -30,6 +30,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -46,6 +47,8 @@ const ZEROS_BYTES: usize = 1024 * 1024;
 pub struct LocalDisk {
     data_dir: Rc<Path>,
     read_pool: Rc<ReadPool>,
+    /// Read-aheads under way.
+    aheads: Rc<Cell<usize>>,
 }
 
 /// An open file; the last clone closes it through the ring.
@@ -74,10 +77,18 @@ impl AsFd for LocalFile {
     }
 }
 
+impl LocalFile {
+    /// The same file as others may hold it; `None` when descriptors have run out.
+    fn shared(&self) -> Option<Arc<OwnedFd>> {
+        let own = || rustix::io::fcntl_dupfd_cloexec(self.as_fd(), 0).ok().map(Arc::new);
+        self.inner.lent.get_or_init(own).clone()
+    }
+}
+
 impl LocalDisk {
     /// A disk whose room is that of the file system below `data_dir`.
     pub fn new(data_dir: &Path) -> LocalDisk {
-        LocalDisk { data_dir: Rc::from(data_dir), read_pool: Rc::default() }
+        LocalDisk { data_dir: Rc::from(data_dir), read_pool: Rc::default(), aheads: Rc::default() }
     }
 }
 
@@ -145,9 +156,29 @@ impl Disk for LocalDisk {
             return None;
         }
         // Out of descriptors: the caller reads instead.
-        let own = || rustix::io::fcntl_dupfd_cloexec(file.as_fd(), 0).ok().map(Arc::new);
-        let file = Arc::clone(file.inner.lent.get_or_init(own).as_ref()?);
+        let file = file.shared()?;
         Some(FileRange { file, position, len })
+    }
+
+    fn read_ahead(&self, file: &LocalFile, position: u64, len: usize) {
+        let under_way = self.aheads.get();
+        if under_way >= READ_AHEADS_MAX || page_cache::holds(file.as_fd(), position, len) {
+            return;
+        }
+        let Some(file) = file.shared() else { return };
+        let aheads = Rc::clone(&self.aheads);
+        aheads.set(under_way + 1);
+        // The kernel submits the reads within the call, and waits where the device's queue is full.
+        let ask = move || {
+            let len = NonZeroU64::new(len as u64);
+            rustix::fs::fadvise(&file, position, len, rustix::fs::Advice::WillNeed)
+        };
+        glommio::spawn_local(async move {
+            // A file system that cannot leaves the reader where it was.
+            let _ = glommio::executor().spawn_blocking(ask).await;
+            aheads.set(aheads.get() - 1);
+        })
+        .detach();
     }
 
     async fn write_at(

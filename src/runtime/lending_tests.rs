@@ -9,9 +9,11 @@ use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
 use crate::protocol::record_batch::CheckedBatch;
 use crate::storage::append_check::{AppendContext, AppendOrigin};
 use crate::storage::checkpoint::RecoveryPoint;
+use crate::storage::disk::Disk;
 use crate::storage::partition_log::{OpenLog, PartitionLog, ReadPlan};
 use crate::storage::tail_cache::TailArena;
 use bytes::Bytes;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +27,8 @@ async fn open(disk: &LocalDisk, dir: &Path, end: u64) -> PartitionLog<LocalDisk>
         recovery_offset: trusted,
         log_start: Offset::ZERO,
         producers_from: trusted,
-        has_snapshot: false,
+        high_watermark: trusted,
+        ..RecoveryPoint::default()
     };
     let open = OpenLog {
         dir: dir.to_path_buf(),
@@ -59,30 +62,74 @@ async fn fill(disk: &LocalDisk, log: &mut PartitionLog<LocalDisk>) {
     log.trim_tail(&arena);
 }
 
+/// What one read brought.
+struct Read {
+    /// Batches from the front, all as they were written.
+    batches: u64,
+    bytes: usize,
+    was_lent: bool,
+}
+
+async fn read_once(disk: &LocalDisk, log: &PartitionLog<LocalDisk>, next: u64) -> Read {
+    let plan = log.read(Offset::new(next), FETCH_BYTES, log.log_end(), true);
+    let ReadPlan::File(read) = plan else { panic!("offset {next} is in a file") };
+    let (mut bytes, was_lent) = match read.execute(disk).await.unwrap() {
+        Part::Memory(bytes) => (bytes, false),
+        Part::File(range) => {
+            let mut bytes = vec![0; range.len];
+            rustix::io::pread(&range.file, &mut bytes, range.position).unwrap();
+            (Bytes::from(bytes), true)
+        }
+    };
+    assert!(bytes.len() <= FETCH_BYTES);
+    let mut done = Read { batches: 0, bytes: bytes.len(), was_lent };
+    while !bytes.is_empty() {
+        let found = CheckedBatch::check_first(&mut bytes).unwrap();
+        let index = next + done.batches;
+        assert_eq!(found.header().base_offset(), i64::try_from(index).unwrap());
+        assert_eq!(found.payload(), batch(index).payload());
+        done.batches += 1;
+    }
+    done
+}
+
 /// Reads everything in order; how many answers were lent.
 async fn read_all(disk: &LocalDisk, log: &PartitionLog<LocalDisk>) -> usize {
     let (mut next, mut lent) = (0, 0);
     while next < BATCHES {
-        let plan = log.read(Offset::new(next), FETCH_BYTES, log.log_end(), true);
-        let ReadPlan::File(read) = plan else { panic!("offset {next} is in a file") };
-        let mut bytes = match read.execute(disk).await.unwrap() {
-            Part::Memory(bytes) => bytes,
-            Part::File(range) => {
-                lent += 1;
-                let mut bytes = vec![0; range.len];
-                rustix::io::pread(&range.file, &mut bytes, range.position).unwrap();
-                Bytes::from(bytes)
-            }
-        };
-        assert!(bytes.len() <= FETCH_BYTES);
-        while !bytes.is_empty() {
-            let found = CheckedBatch::check_first(&mut bytes).unwrap();
-            assert_eq!(found.header().base_offset(), i64::try_from(next).unwrap());
-            assert_eq!(found.payload(), batch(next).payload());
-            next += 1;
-        }
+        let read = read_once(disk, log, next).await;
+        next += read.batches;
+        lent += usize::from(read.was_lent);
     }
     lent
+}
+
+#[test]
+fn what_a_reader_will_want_next_is_read_ahead_and_lent() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_path_buf();
+    crate::runtime::tests::on_executor(move || async move {
+        let disk = LocalDisk::new(&dir);
+        let mut log = open(&disk, &dir, 0).await;
+        fill(&disk, &mut log).await;
+        let file = std::fs::File::open(dir.join("00000000000000000000.log")).unwrap();
+        // The first read finds the reader's place; from then on it is one that goes on.
+        let first = read_once(&disk, &log, 0).await;
+        super::page_cache::evict(file.as_fd()).unwrap();
+        let second = read_once(&disk, &log, first.batches).await;
+        let position = (first.bytes + second.bytes) as u64;
+        let ahead = || super::page_cache::holds(file.as_fd(), position, FETCH_BYTES);
+        for _ in 0..60_000 {
+            if ahead() {
+                break;
+            }
+            // Through the pool that reads ahead, and behind it.
+            disk.list(&dir).await.unwrap();
+        }
+        assert!(ahead(), "nothing was read ahead");
+        let third = read_once(&disk, &log, first.batches + second.batches).await;
+        assert!(third.was_lent);
+    });
 }
 
 #[test]

@@ -192,6 +192,7 @@ mod tests {
 
     /// Floods the other core, checks what comes from it, returns the most that waited here.
     async fn flood(ends: MeshEnds<u64>) -> usize {
+        let _awake = crate::runtime::awake::keep();
         let (mesh, mut incoming) = ends.connect().await;
         let mesh = Rc::new(mesh);
         let other = mesh.others()[0];

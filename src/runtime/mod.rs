@@ -1,13 +1,19 @@
 //! The driver that serves: the only user of glommio, of threads, of unsafe, of clocks and sockets.
 
+mod awake;
 pub mod clock;
+mod congestion;
 pub mod cores;
 pub mod data_dir;
 mod direct;
 pub mod disk;
+pub mod exclusive;
+mod lookout;
 mod mesh;
+pub mod offline;
 mod page_cache;
 mod peer;
+mod peer_links;
 pub mod probe;
 mod read_pool;
 mod reserve;
@@ -28,6 +34,10 @@ pub(crate) mod tests {
         F: Future<Output = ()> + 'static,
     {
         let builder = LocalExecutorBuilder::new(Placement::Unbound).io_memory(64 * 1024);
-        builder.spawn(make).unwrap().join().unwrap();
+        let run = || async {
+            let _awake = super::awake::keep();
+            make().await;
+        };
+        builder.spawn(run).unwrap().join().unwrap();
     }
 }

@@ -17,8 +17,8 @@ use bytes::{Bytes, BytesMut};
 use futures::io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags};
-use std::cell::{Cell, Ref, RefCell, RefMut};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -107,6 +107,8 @@ pub(super) struct Peer {
     unsent_bytes: Cell<usize>,
     is_closing: Cell<bool>,
     is_broken: Cell<bool>,
+    /// The socket was seen to have bytes: the next receive need not ask the ring.
+    has_bytes: Cell<bool>,
     /// When bytes last came or went, in monotonic microseconds.
     pub(super) active_us: Cell<u64>,
     /// Raised when unsent bytes become few, or all are gone, or the socket breaks.
@@ -132,6 +134,7 @@ impl Peer {
             unsent_bytes: Cell::new(0),
             is_closing: Cell::new(false),
             is_broken: Cell::new(false),
+            has_bytes: Cell::new(false),
             active_us: Cell::new(now_us),
             room: Signal::default(),
         }
@@ -140,6 +143,15 @@ impl Peer {
     /// Bytes that wait for the socket.
     pub(super) fn unsent_bytes(&self) -> usize {
         if self.is_broken.get() { 0 } else { self.unsent_bytes.get() }
+    }
+
+    /// Whether a receive would find something now: bytes, the end, or an error. The next one then
+    /// takes it straight from the socket.
+    pub(super) fn look(&self) -> bool {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let found = self.on_socket(|socket| rustix::net::recv(socket, &mut [0; 1], flags));
+        self.has_bytes.set(!matches!(found, Err(Errno::AGAIN | Errno::INTR)));
+        self.has_bytes.get()
     }
 
     /// Receives what the socket has into `inbox`; 0 = the client has closed.
@@ -206,7 +218,16 @@ impl Peer {
         // size come through below.
         let target =
             unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), len) };
-        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, target);
+        let at_hand = self.has_bytes.take().then(|| {
+            self.on_socket(|socket| rustix::net::recv(socket, &mut *target, RecvFlags::DONTWAIT))
+        });
+        let polled = match at_hand {
+            Some(Ok((_, received))) => Poll::Ready(Ok(received)),
+            // The ring is asked as ever; it tells of an error too.
+            Some(Err(_)) | None => {
+                Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, target)
+            }
+        };
         if let Poll::Ready(Ok(received)) = &polled {
             assert!(*received <= len);
             // SAFETY: recv has written that many bytes behind the old length.
@@ -230,12 +251,25 @@ impl Peer {
         if self.unsent.borrow().is_empty() { Sent::All } else { Sent::NeedsWriter }
     }
 
-    /// Hands as much to the socket as it takes without waiting.
+    /// Calls what needs the socket and not the stream around it.
+    // The one place for it: glommio's stream owns a descriptor and lends none.
     #[allow(unsafe_code, reason = "glommio's stream has no borrow of its descriptor")]
-    fn send_now(&self) {
+    fn on_socket<T>(&self, call: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
         let stream = self.stream.borrow();
         // SAFETY: the stream owns the descriptor and outlives this borrow.
-        let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+        call(unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) })
+    }
+
+    /// Hands as much to the socket as it takes without waiting.
+    fn send_now(&self) {
+        if self.on_socket(|socket| self.send_to(socket)).is_err() {
+            self.break_off();
+        }
+    }
+
+    /// # Errors
+    /// The socket is broken, or a file is shorter than it was.
+    fn send_to(&self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
         let mut unsent = self.unsent.borrow_mut();
         while let Some(first) = unsent.front() {
             let (offered, result) = match first {
@@ -243,25 +277,20 @@ impl Peer {
                 Part::File(range) => (range.len, send_file(socket, range)),
             };
             match result {
-                Ok(0) if offered > 0 => return self.give_up(unsent, stream), // The file was cut.
+                Ok(0) if offered > 0 => return Err(Errno::IO), // The file was cut.
                 Ok(sent) => {
                     self.unsent_bytes.set(self.unsent_bytes.get() - sent);
                     drop_front(&mut unsent, sent);
                     if sent < offered {
-                        return; // The socket is full: asking again would only say so.
+                        return Ok(()); // The socket is full: asking again would only say so.
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
-                Err(_) => return self.give_up(unsent, stream),
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
-    }
-
-    fn give_up(&self, unsent: RefMut<'_, VecDeque<Part>>, stream: Ref<'_, TcpStream>) {
-        drop(unsent);
-        drop(stream);
-        self.break_off();
+        Ok(())
     }
 
     /// Sends the rest as the socket takes it; ends when nothing waits any more.
@@ -312,17 +341,14 @@ impl Peer {
         self.room.raise();
     }
 
-    #[allow(unsafe_code, reason = "see SAFETY below")]
     fn shut_down(&self, how: Shutdown) {
-        let stream = self.stream.borrow();
-        // SAFETY: the stream owns the descriptor and outlives this borrow.
-        let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
         let how = match how {
             Shutdown::Read => rustix::net::Shutdown::Read,
             Shutdown::Write => rustix::net::Shutdown::Write,
             Shutdown::Both => rustix::net::Shutdown::Both,
         };
-        let _ = rustix::net::shutdown(socket, how); // Not connected any more: closed all the same.
+        // Not connected any more: closed all the same.
+        let _ = self.on_socket(|socket| rustix::net::shutdown(socket, how));
     }
 }
 

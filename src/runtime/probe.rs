@@ -3,7 +3,8 @@
 //! glommio panics, or prints a text that misleads, where any of these is missing. Each check here
 //! ends in one sentence with the value found and the value needed, and in one fix.
 
-use crate::model::limits::{HOST_FILES_MIN, HOST_MEMLOCK_BYTES_MIN};
+use crate::model::limits::HOST_FILES_MIN;
+use crate::model::rings::{RING_SIZES, ring_size};
 use io_uring::{IoUring, Probe, opcode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
@@ -11,22 +12,6 @@ use std::io;
 
 /// Entries of the probe's own ring.
 const PROBE_ENTRIES: u32 = 8;
-
-/// Ring depths tried, deepest first, and the registered memory that goes with each, in bytes.
-///
-/// Depth is cheap and saves wake-ups: when as many completions as a ring is deep arrive in one
-/// turn, glommio preempts the tasks that they woke.
-const RING_SIZES: [(usize, usize); 4] =
-    [(1024, 256 * 1024), (256, 256 * 1024), (128, 128 * 1024), (64, 64 * 1024)];
-
-/// Rings that one glommio executor opens.
-const RINGS_PER_EXECUTOR: u64 = 3;
-
-/// Locked bytes per entry of a ring's depth: 64 submitted, two completions of 16, an index.
-const LOCKED_BYTES_PER_ENTRY: u64 = 64 + 2 * 16 + 4;
-
-/// Locked bytes of a ring besides its entries, rounding to pages included.
-const LOCKED_BYTES_PER_RING: u64 = 8 * 1024;
 
 /// What the broker found and settled on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,22 +106,13 @@ fn raise(resource: Resource) -> Option<u64> {
 
 /// The deepest rings and largest registered memory that the locked memory has room for.
 fn fit(memlock_bytes: Option<u64>, executors: usize) -> Result<(usize, usize, bool), ProbeError> {
-    assert!(executors > 0);
-    let (deepest, most_memory) = RING_SIZES[0];
-    let Some(limit) = memlock_bytes else { return Ok((deepest, most_memory, false)) };
-    let need = |depth: usize, memory: usize| {
-        let ring = depth as u64 * LOCKED_BYTES_PER_ENTRY + LOCKED_BYTES_PER_RING + memory as u64;
-        ring * RINGS_PER_EXECUTOR * executors as u64
-    };
-    for (depth, memory) in RING_SIZES {
-        // Half is left to others of the same user: the kernel counts per user, not per process.
-        if limit >= HOST_MEMLOCK_BYTES_MIN && need(depth, memory) <= limit / 2 {
-            return Ok((depth, memory, depth != deepest));
+    match ring_size(memlock_bytes, executors) {
+        Ok(size) => Ok((size.depth, size.io_memory_bytes, size != RING_SIZES[0])),
+        Err(needed_bytes) => {
+            let memlock_bytes = memlock_bytes.unwrap_or(u64::MAX);
+            Err(ProbeError::MemlockTooLow { memlock_bytes, needed_bytes, executors })
         }
     }
-    let (depth, memory) = RING_SIZES[RING_SIZES.len() - 1];
-    let needed_bytes = (need(depth, memory) * 2).max(HOST_MEMLOCK_BYTES_MIN);
-    Err(ProbeError::MemlockTooLow { memlock_bytes: limit, needed_bytes, executors })
 }
 
 /// Opens a real ring and asks for the operations that the executor and the disk use.

@@ -17,8 +17,10 @@
 
 use super::clock::Clock;
 use super::disk::LocalDisk;
+use super::lookout::{self, Lookout};
 use super::mesh::{Incoming, Mesh};
 use super::peer::{Inbox, Peer, Sent};
+use super::peer_links::{self, PeerLinks};
 use super::sockets::{Accepted, Acceptor};
 use crate::api::dispatch::{self, ReadState};
 use crate::model::ids::CoreId;
@@ -26,9 +28,11 @@ use crate::model::limits::{CONNECTION_UNSENT_BYTES_MAX, READ_BUFFER_BYTES};
 use crate::protocol::part::Part;
 use crate::shard::connection::ConnectionId;
 use crate::shard::mesh::ShardMessage;
+use crate::shard::peers::LinkCommand;
 use crate::shard::routing;
 use crate::shard::shard::ShardRef;
 use crate::shard::signal::Signal;
+use crate::shard::stages::Stamp;
 use bytes::BytesMut;
 use futures::future::{LocalBoxFuture, select};
 use glommio::Task;
@@ -58,19 +62,22 @@ pub(super) type LocalShard = ShardRef<LocalDisk>;
 
 /// Everything of one core that its tasks share.
 pub(super) struct Driver {
-    shard: LocalShard,
-    clock: Clock,
+    pub(super) shard: LocalShard,
+    pub(super) clock: Clock,
     mesh: Mesh<ShardMessage>,
     /// By the index of the connection's id.
     peers: RefCell<Vec<Option<Rc<Peer>>>>,
+    /// Connections to other brokers.
+    pub(super) links: PeerLinks,
     /// Readers that wait for the mesh.
     held: RefCell<Vec<Rc<Peer>>>,
     /// Received into by all connections in turn.
-    shared: RefCell<BytesMut>,
+    pub(super) shared: RefCell<BytesMut>,
     /// The outbox of the last drain, kept for its capacity.
     leaving: RefCell<Leaving>,
     /// Dropping them closes the listening sockets.
     accepting: RefCell<Vec<Task<()>>>,
+    pub(super) lookout: Lookout,
     is_stopping: Cell<bool>,
     /// Events since the start; the ticker compares.
     events: Cell<u64>,
@@ -83,6 +90,7 @@ struct Leaving {
     ready: Vec<ConnectionId>,
     close: Vec<ConnectionId>,
     mesh: Vec<(CoreId, ShardMessage)>,
+    links: Vec<LinkCommand>,
     tasks: Vec<LocalBoxFuture<'static, ()>>,
 }
 
@@ -91,6 +99,7 @@ impl Leaving {
         self.ready.is_empty()
             && self.close.is_empty()
             && self.mesh.is_empty()
+            && self.links.is_empty()
             && self.tasks.is_empty()
     }
 }
@@ -103,10 +112,12 @@ impl Driver {
             clock,
             mesh,
             peers: RefCell::default(),
+            links: PeerLinks::default(),
             held: RefCell::default(),
             shared: RefCell::new(BytesMut::with_capacity(READ_BUFFER_BYTES)),
             leaving: RefCell::default(),
             accepting: RefCell::default(),
+            lookout: Lookout::default(),
             is_stopping: Cell::new(false),
             events: Cell::new(0),
             is_idle: Cell::new(false),
@@ -159,12 +170,14 @@ impl Driver {
     }
 
     /// The time, for whatever comes next.
-    fn on_event(&self) {
-        self.shard.borrow_mut().set_now(self.clock.now());
+    pub(super) fn on_event(&self) -> Stamp {
+        let (now, ns) = self.clock.now_and_ns();
+        self.shard.borrow_mut().set_now(now);
         self.events.set(self.events.get().wrapping_add(1));
         if self.is_idle.replace(false) {
             self.awake.raise();
         }
+        Stamp::at(ns)
     }
 
     /// Carries out everything in the outbox, including what that leads to.
@@ -177,11 +190,13 @@ impl Driver {
                 std::mem::swap(&mut leaving.ready, &mut outbox.ready);
                 std::mem::swap(&mut leaving.close, &mut outbox.close);
                 std::mem::swap(&mut leaving.mesh, &mut outbox.mesh);
+                std::mem::swap(&mut leaving.links, &mut outbox.links);
                 std::mem::swap(&mut leaving.tasks, &mut outbox.tasks);
             }
             let is_done = leaving.is_empty();
             self.mesh.send(leaving.mesh.drain(..));
             leaving.tasks.drain(..).for_each(spawn);
+            leaving.links.drain(..).for_each(|command| self.carry_out(command));
             for id in leaving.ready.drain(..) {
                 let parts = self.shard.borrow_mut().take_output(id);
                 self.send(id, parts);
@@ -198,10 +213,26 @@ impl Driver {
         }
     }
 
+    fn carry_out(self: &Rc<Driver>, command: LinkCommand) {
+        match command {
+            LinkCommand::Open { link, address } => {
+                spawn(peer_links::run(Rc::clone(self), link, address));
+            }
+            LinkCommand::Send { link, parts } => {
+                if let Some((peer, Sent::NeedsWriter)) = self.links.send(link, parts) {
+                    spawn(async move { peer.write_rest(UNSENT_BYTES_LOW).await });
+                }
+            }
+            LinkCommand::Close { link } => self.links.close(link),
+        }
+    }
+
     fn send(self: &Rc<Driver>, id: ConnectionId, parts: Vec<Part>) {
         let Some(peer) = self.peer(id) else { return };
         peer.active_us.set(self.shard.borrow().now.monotonic_us);
-        match peer.send(parts) {
+        let sent = peer.send(parts);
+        self.shard.borrow_mut().on_sent(id);
+        match sent {
             Sent::All | Sent::Queued => {}
             Sent::NeedsWriter => spawn(async move { peer.write_rest(UNSENT_BYTES_LOW).await }),
         }
@@ -313,6 +344,8 @@ async fn serve_connection(driver: Rc<Driver>, accepted: Accepted) {
         tracing::debug!(peer = %accepted.peer, %error, "connection lost");
         peer.break_off();
     }
+    // The answer that closes it may not have been handed over yet.
+    driver.drain();
     while peer.unsent_bytes() > 0 {
         peer.room.wait().await;
     }
@@ -323,6 +356,7 @@ async fn serve_connection(driver: Rc<Driver>, accepted: Accepted) {
 /// Hands frames to the shard as fast as it takes them; ends when the connection does.
 async fn read_frames(driver: &Rc<Driver>, peer: &Rc<Peer>) -> std::io::Result<()> {
     let mut inbox = Inbox::default();
+    let mut is_part_of_a_frame = false;
     loop {
         while peer.unsent_bytes() > CONNECTION_UNSENT_BYTES_MAX {
             peer.room.wait().await;
@@ -331,21 +365,35 @@ async fn read_frames(driver: &Rc<Driver>, peer: &Rc<Peer>) -> std::io::Result<()
             driver.held.borrow_mut().push(Rc::clone(peer));
             peer.room.wait().await;
         }
+        lookout::look(driver, peer).await;
         if peer.receive(&driver.shared, &mut inbox).await? == 0 {
             return Ok(());
+        }
+        let received = driver.on_event();
+        driver.lookout.on_received(peer.id, driver.shard.borrow().now.monotonic_us);
+        if !is_part_of_a_frame {
+            driver.shard.borrow_mut().on_received(peer.id, received);
         }
         if driver.is_stopping.get() {
             // The process ends soon; until then the connection stays for the answers still due.
             return std::future::pending().await;
         }
+        let unread = inbox.bytes.len();
+        peer.active_us.set(driver.shard.borrow().now.monotonic_us);
         loop {
-            driver.on_event();
-            peer.active_us.set(driver.shard.borrow().now.monotonic_us);
             match dispatch::on_bytes(&driver.shard, peer.id, &mut inbox.bytes) {
                 ReadState::NeedMore => break,
-                ReadState::Paused(resume) => resume.wait().await,
+                ReadState::Paused(resume) => {
+                    resume.wait().await;
+                    driver.on_event();
+                    peer.active_us.set(driver.shard.borrow().now.monotonic_us);
+                }
                 ReadState::Closed => return Ok(()),
             }
+        }
+        is_part_of_a_frame = !inbox.bytes.is_empty();
+        if is_part_of_a_frame && inbox.bytes.len() < unread {
+            driver.shard.borrow_mut().on_received(peer.id, received);
         }
         inbox.unpin();
     }

@@ -5,6 +5,7 @@
 //! SO_REUSEPORT would let a second broker of the same user share the port in silence: a first bind
 //! without it finds that out.
 
+use super::congestion;
 use glommio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -62,7 +63,7 @@ const BIND_TRIES: u32 = 100;
 const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// One bound socket per core for `address`; port 0 takes a free port, the same for all.
-pub(super) fn bind_all(address: SocketAddr, cores: usize) -> Result<Vec<Socket>, ListenError> {
+pub(super) fn bind_all(address: SocketAddr, cores: u16) -> Result<Vec<Socket>, ListenError> {
     let explain = |source| ListenError::of(address, source);
     let first = bind_patiently(address).map_err(explain)?;
     let bound = first.local_addr().map_err(explain)?;
@@ -101,6 +102,7 @@ fn bind(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     if is_shared {
         rustix::net::sockopt::set_socket_reuseport(&socket, true)?;
+        congestion::begin_unpaced(&socket);
     }
     socket.bind(&address.into())?;
     Ok(socket)
@@ -109,6 +111,8 @@ fn bind(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
 /// The sockets of one core; only usable on its executor.
 pub(super) struct Acceptor {
     listener: TcpListener,
+    /// Congestion control of connections from other hosts, where it is not the listener's.
+    congestion: Option<String>,
 }
 
 /// A connection just accepted.
@@ -122,9 +126,10 @@ impl Acceptor {
     /// Takes over a socket bound by [`bind_all`].
     #[allow(unsafe_code, reason = "see SAFETY below")]
     pub(super) fn new(socket: Socket) -> Acceptor {
+        let congestion = congestion::for_other_hosts(&socket);
         // SAFETY: the descriptor was just given up by its owner, so the listener is its only one.
         let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        Acceptor { listener }
+        Acceptor { listener, congestion }
     }
 
     /// The next connection; no system call on it waits, sendfile included. One that is gone again
@@ -137,8 +142,9 @@ impl Acceptor {
         // SAFETY: the stream owns the descriptor and outlives this borrow.
         let descriptor = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
         rustix::io::ioctl_fionbio(descriptor, true)?;
-        let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-        Ok(Accepted { stream, local: unmapped(local), peer: unmapped(peer) })
+        let (local, peer) = (unmapped(stream.local_addr()?), unmapped(stream.peer_addr()?));
+        congestion::settle(descriptor, (local, peer), self.congestion.as_deref());
+        Ok(Accepted { stream, local, peer })
     }
 }
 

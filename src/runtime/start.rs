@@ -8,10 +8,12 @@
 //! `STOP_ANSWERS_MS`; every core drains and syncs. A second signal ends the process at once, which
 //! costs the next start a replay of the journal and nothing else.
 
+use super::awake;
 use super::clock::Clock;
 use super::cores::{self, CoreError, CorePlan};
 use super::data_dir::{DataDir, DataDirError};
 use super::disk::LocalDisk;
+use super::exclusive::{self, Roots};
 use super::mesh::{self, MeshEnds};
 use super::probe::{self, ProbeError, ProbeReport};
 use super::reserve;
@@ -19,12 +21,13 @@ use super::run_shard::Driver;
 use super::sockets::{self, Acceptor, ListenError};
 use crate::controller::image::MetadataImage;
 use crate::model::base64url::decode_uuid;
-use crate::model::broker_config::BrokerConfig;
+use crate::model::broker_config::{BrokerConfig, Spin};
 use crate::model::ids::{BrokerId, CoreId};
-use crate::model::limits::STOP_ANSWERS_MS;
+use crate::model::limits::{SPIN_BEFORE_PARK_MS, STOP_ANSWERS_MS};
+use crate::model::listeners::CorePortFault;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::shard::{Shard, ShardParts, ShardRef, WriteState};
-use crate::shard::{Priority, loops, recovery, stop};
+use crate::shard::{Priority, joining, loops, recovery, stop};
 use crate::storage::error::StorageError;
 use crate::storage::journal::Journal;
 use futures::channel::oneshot;
@@ -66,6 +69,8 @@ const STOP_POLL: Duration = Duration::from_millis(2);
 pub struct Facts {
     /// Listener name and address, port 0 resolved.
     pub addresses: Vec<(String, SocketAddr)>,
+    /// By listener, the ports at which each core alone is reached; empty unless asked for.
+    pub core_ports: Vec<Vec<u16>>,
     pub cores: CorePlan,
     pub probe: ProbeReport,
     pub data_dir: PathBuf,
@@ -88,6 +93,8 @@ pub enum StartError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("highwater.listeners.per.core is true, and {0}")]
+    CorePorts(#[from] CorePortFault),
     #[error("{host}:{port} does not resolve to an address")]
     Resolve { host: String, port: u16, source: io::Error },
     #[error("start the executor of core {core}: {cause}")]
@@ -109,6 +116,7 @@ impl StartError {
             StartError::Cores(_)
             | StartError::Probe(_)
             | StartError::Listen(_)
+            | StartError::CorePorts(_)
             | StartError::Resolve { .. }
             | StartError::Executor { .. } => EXIT_CONFIGURATION,
             StartError::DataDir(error) if !error.is_io() => EXIT_CONFIGURATION,
@@ -127,6 +135,11 @@ impl StartError {
             StartError::Probe(error) => Some(error.fix()),
             StartError::DataDir(error) => Some(error.fix()),
             StartError::Listen(error) => Some(error.fix()),
+            StartError::CorePorts(_) => Some(
+                "move the listeners apart, or the cores' ports away from theirs with \
+                 highwater.listeners.per.core.first.port"
+                    .into(),
+            ),
             StartError::Resolve { .. } => Some("name an address in listeners".into()),
             StartError::Executor { .. }
             | StartError::Journal { .. }
@@ -144,6 +157,8 @@ enum Event {
     Ready,
     Failed(StartError),
     Signal(i32),
+    /// Nobody needs this broker any more: all cores may stop.
+    Left,
     Stopped,
 }
 
@@ -173,6 +188,8 @@ struct CoreParts {
 struct Identity {
     cluster: Uuid,
     directory: Uuid,
+    /// Of this process.
+    incarnation: Uuid,
 }
 
 /// Runs a broker until a signal stops it. `on_ready` is called once clients may connect.
@@ -183,15 +200,29 @@ pub fn run(config: Arc<BrokerConfig>, on_ready: impl FnOnce(&Facts)) -> Result<(
     let clock = Clock::start();
     let start_us = clock.now().monotonic_us;
     let plan = cores::plan(config.cores.map(usize::from), &config.core_list)?;
+    if config.spin == Spin::WhereKept {
+        exclusive::check(&plan, &Roots::of_this_machine())?;
+    }
     let report = probe::probe(plan.cores.len())?;
     let cluster_id = config.cluster_id.as_deref().and_then(decode_uuid);
     let data_dir = DataDir::open(&config.data_dir, config.node_id, cluster_id)?;
-    let (addresses, sockets) = listen(&config, plan.cores.len())?;
+    let count = u16::try_from(plan.cores.len()).expect("a plan has few cores");
+    let Listening { addresses, sockets, ports } = listen(&config, count)?;
+    let core_ports = ports.iter().map(|(_, of_cores)| of_cores.clone()).collect();
+    let listeners = config.listeners.opened(ports);
+    let mut config = BrokerConfig { listeners, ..BrokerConfig::clone(&config) };
+    if config.cluster.voters.is_empty() {
+        config.cluster.voters.clone_from(&data_dir.voters);
+    }
+    let config = Arc::new(config);
     let (events, received) = mpsc::channel();
     watch_signals(events.clone())?;
-    let ids = Identity { cluster: data_dir.cluster_id, directory: data_dir.directory_id };
+    let ids = Identity {
+        cluster: data_dir.cluster_id,
+        directory: data_dir.directory_id,
+        incarnation: Uuid::new_v4(),
+    };
     let mut handles = Vec::new();
-    let count = u16::try_from(plan.cores.len()).expect("a plan has few cores");
     let ends = mesh::ends(count);
     for (index, (mesh, sockets)) in (0..).zip(ends.into_iter().zip(sockets)) {
         let (serve, serve_receiver) = oneshot::channel();
@@ -214,6 +245,7 @@ pub fn run(config: Arc<BrokerConfig>, on_ready: impl FnOnce(&Facts)) -> Result<(
     }
     let facts = |started_us: u64| Facts {
         addresses,
+        core_ports,
         cores: plan,
         probe: report,
         data_dir: data_dir.path.clone(),
@@ -232,9 +264,8 @@ fn supervise(
     on_ready: impl FnOnce(),
 ) -> Result<(), StartError> {
     let mut on_ready = Some(on_ready);
-    let (mut serve, stop): (Vec<_>, Vec<_>) =
+    let (mut serve, mut stop): (Vec<_>, Vec<_>) =
         handles.into_iter().map(|handle| (handle.serve, handle.stop)).unzip();
-    let mut stop = Some(stop);
     loop {
         match events.recv().expect("this thread holds a sender") {
             Event::Ready => {
@@ -249,8 +280,12 @@ fn supervise(
             Event::Failed(error) => return Err(error),
             Event::Signal(signal) => {
                 tracing::info!(signal, "stopping; a second signal ends the process at once");
-                for core in stop.take().into_iter().flatten() {
-                    let _ = core.send(()); // A core that is gone has stopped already.
+                // The first core leads the stop. One that is gone has stopped already.
+                let _ = stop.remove(0).send(());
+            }
+            Event::Left => {
+                for core in stop.drain(..) {
+                    let _ = core.send(());
                 }
             }
             Event::Stopped => return Ok(()),
@@ -259,26 +294,52 @@ fn supervise(
 }
 
 /// Addresses as configured, resolved, and a socket of each for every core.
-fn listen(config: &BrokerConfig, cores: usize) -> Result<Listening, StartError> {
-    let mut addresses = Vec::new();
-    let mut per_core: Vec<Vec<Socket>> = (0..cores).map(|_| Vec::new()).collect();
-    for listener in config.listeners.iter() {
+fn listen(config: &BrokerConfig, cores: u16) -> Result<Listening, StartError> {
+    let planned = match config.first_core_port {
+        Some(first) => config.listeners.plan_core_ports(first, cores)?,
+        None => config.listeners.iter().map(|_| Vec::new()).collect(),
+    };
+    let mut listening = Listening {
+        addresses: Vec::new(),
+        sockets: (0..cores).map(|_| Vec::new()).collect(),
+        ports: Vec::new(),
+    };
+    for (listener, core_ports) in config.listeners.iter().zip(planned) {
         let (host, port) = (listener.bind.host.as_str(), listener.bind.port);
-        let sockets = match host {
+        let shared = match host {
             // Every interface: IPv6 with IPv4 in it, or IPv4 alone where IPv6 is switched off.
             "" => sockets::bind_all(SocketAddr::from(([0u16; 8], port)), cores)
                 .or_else(|_| sockets::bind_all(SocketAddr::from(([0u8; 4], port)), cores))?,
             host => sockets::bind_all(resolve(host, port)?, cores)?,
         };
-        let bound = sockets[0].local_addr().ok().and_then(|address| address.as_socket());
-        addresses.push((listener.name.clone(), bound.expect("a bound socket has an address")));
-        per_core.iter_mut().zip(sockets).for_each(|(core, socket)| core.push(socket));
+        let address = bound_address(&shared[0]);
+        let mut own_ports = Vec::with_capacity(core_ports.len());
+        for (own, port) in listening.sockets.iter_mut().zip(core_ports) {
+            let sockets = sockets::bind_all(SocketAddr::new(address.ip(), port), 1)?;
+            own_ports.push(bound_address(&sockets[0]).port());
+            own.extend(sockets);
+        }
+        listening.addresses.push((listener.name.clone(), address));
+        listening.ports.push((address.port(), own_ports));
+        listening.sockets.iter_mut().zip(shared).for_each(|(core, socket)| core.push(socket));
     }
-    Ok((addresses, per_core))
+    Ok(listening)
 }
 
-/// Listener names with their addresses, and the sockets of each core.
-type Listening = (Vec<(String, SocketAddr)>, Vec<Vec<Socket>>);
+fn bound_address(socket: &Socket) -> SocketAddr {
+    let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+    address.expect("a bound socket has an address")
+}
+
+/// What is bound.
+struct Listening {
+    /// Listener names with their addresses.
+    addresses: Vec<(String, SocketAddr)>,
+    /// By core.
+    sockets: Vec<Vec<Socket>>,
+    /// By listener: its port, and those of its cores.
+    ports: Vec<(u16, Vec<u16>)>,
+}
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, StartError> {
     let failed = |source| StartError::Resolve { host: host.into(), port, source };
@@ -305,7 +366,11 @@ fn watch_signals(events: mpsc::Sender<Event>) -> Result<(), StartError> {
 fn spawn_core(parts: CoreParts, cpu: usize, report: &ProbeReport) -> Result<(), StartError> {
     let core = parts.core.0;
     let events = parts.events.clone();
-    let spawned = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+    let mut builder = LocalExecutorBuilder::new(Placement::Fixed(cpu));
+    if parts.config.spin != Spin::Never {
+        builder = builder.spin_before_park(Duration::from_millis(SPIN_BEFORE_PARK_MS));
+    }
+    let spawned = builder
         .name(&format!("core{core}"))
         .io_memory(report.io_memory_bytes)
         .ring_depth(report.ring_depth)
@@ -323,6 +388,7 @@ fn spawn_core(parts: CoreParts, cpu: usize, report: &ProbeReport) -> Result<(), 
 
 /// One core's life. Only the first one returns after a stop, when all cores have stopped.
 async fn run_core(parts: CoreParts) -> Result<(), StartError> {
+    let awake = awake::keep();
     let disk = LocalDisk::new(&parts.data_dir);
     let core = parts.core;
     let journal_dir = parts.data_dir.join("journal").join(core.0.to_string());
@@ -340,13 +406,16 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
         journal,
         replay,
         image: MetadataImage::new(parts.config.node_id, Arc::new(parts.config.values.clone())),
+        incarnation: parts.ids.incarnation,
         directory_id: parts.ids.directory,
         cluster_id: parts.ids.cluster,
         random: Rc::new(Uuid::new_v4),
+        stage_clock: Rc::new(move || parts.clock.now_ns()),
         now: parts.clock.now(),
     })));
     let driver = Driver::new(Rc::clone(&shard), parts.clock, mesh);
     driver.start(incoming);
+    drop(awake); // The driver's ticker does that from here on.
     spawn_loops(&shard);
     let is_leading = core == CoreId(0);
     if is_leading {
@@ -360,6 +429,11 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
     }
     // The sender is dropped only with the process.
     let _ = parts.stop.await;
+    if is_leading {
+        // The other cores go on until others lead what this broker leads.
+        joining::leave(&shard).await;
+        drop(parts.events.send(Event::Left));
+    }
     driver.stop_serving();
     if !is_leading {
         return std::future::pending().await;

@@ -1,26 +1,25 @@
 //! Appends to the partitions of this core: the way in for produce requests and coordinators.
 
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, TopicPartition};
+use crate::model::ids::TopicPartition;
 use crate::protocol::record_batch::CheckedBatch;
-use crate::shard::mesh::{Acks, AppendOutcome, AppendPart, ParkedKey, PartToken};
+use crate::shard::mesh::{Acks, AppendOrder, AppendOutcome, AppendPart, PartToken};
 use crate::shard::shard::{Shard, ShardRef, WriteState};
+use crate::shard::stages::Stage;
 use crate::storage::append_check::{AppendContext, AppendOrigin};
 use crate::storage::disk::Disk;
 
 impl<D: Disk> Shard<D> {
-    /// Appends the parts of a produce parked on `origin`; each is resolved when it is safe enough.
+    /// Appends parts of a parked produce; each is resolved when it is safe enough.
     pub fn append_parts(
         &mut self,
-        origin: CoreId,
-        key: ParkedKey,
-        acks: Acks,
+        mut order: AppendOrder,
         parts: impl IntoIterator<Item = AppendPart>,
     ) {
         for part in parts {
-            let token = PartToken::Request { core: origin, key, part: part.part };
+            let token = order.token(part.part);
             let from = AppendOrigin::Client;
-            let outcome = self.append_one(part.partition, part.batch, acks, token, from);
+            let outcome = self.append_one(part.partition, part.batch, order.acks, token, from);
             if let Some(outcome) = outcome {
                 self.resolve(token, outcome);
             }
@@ -39,9 +38,14 @@ impl<D: Disk> Shard<D> {
         if let Some(refusal) = self.write_refusal() {
             return Some(refusal);
         }
-        let Some(index) = self.partition_index(&id) else {
+        let Some(index) = self.leader_index(&id) else {
             return Some(AppendOutcome::refused(KafkaCode::NotLeaderOrFollower, None));
         };
+        if acks == Acks::All
+            && let Some(refusal) = self.replica_refusal(index)
+        {
+            return Some(refusal);
+        }
         let now = self.now;
         let partition = &mut self.partitions[index];
         let context = AppendContext { leader_epoch: partition.leader_epoch, now, origin: from };
@@ -65,11 +69,13 @@ impl<D: Disk> Shard<D> {
             record_errors: Vec::new(),
         };
         let end = appended.last_offset.advance(1);
+        let token = self.stages.end_of(Stage::Append, token);
         let settled = partition.park(acks, end, token, outcome);
         if !appended.is_duplicate {
             let size = partition.log.appended_bytes() - before;
             self.commit.unwritten_bytes += usize::try_from(size).expect("a batch fits in memory");
             self.mark_dirty(index);
+            self.queue_push(index);
         }
         settled
     }

@@ -39,7 +39,7 @@ pub struct CleanerState {
     pub due_us: u64,
     /// Before this no more bytes may be read or written, in monotonic microseconds.
     paid_until_us: u64,
-    /// Partitions whose log is damaged; tried again after a restart.
+    /// Partitions whose log cannot be compacted; tried again after a restart.
     uncleanable: HashSet<TopicPartition>,
 }
 
@@ -274,6 +274,11 @@ impl<D: Disk> Shard<D> {
             Err(StorageError::Disk(error)) if error.source.kind() == ErrorKind::NotFound => {}
             Err(StorageError::Disk(error)) if error.is_no_space() => {
                 tracing::warn!(%error, partition = %id, "no room to compact");
+            }
+            // Compacted again once it has been fetched anew.
+            Err(error) if error.damaged_file().is_some() => {
+                let cuts = index.map_or(0, |index| self.partitions[index].log.cuts());
+                self.on_read_failed(id, (cuts, error), "compaction");
             }
             Err(error) => {
                 tracing::error!(%error, partition = %id, "not compacted until the next start");

@@ -10,7 +10,9 @@
 
 use crate::model::limits::CONNECTION_PARKED_MAX;
 use crate::protocol::part::Part;
+use crate::shard::peers::PeerId;
 use crate::shard::signal::Signal;
+use crate::shard::stages::Stamp;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -32,7 +34,7 @@ pub struct SlotId {
 enum Slot {
     Waiting,
     /// The answer's parts; empty for a request that gets none (acks=0).
-    Filled(Vec<Part>),
+    Filled(Vec<Part>, Stamp),
 }
 
 /// State of one connection; lives on the core that accepted it.
@@ -40,11 +42,19 @@ pub struct Connection {
     pub id: ConnectionId,
     pub local: SocketAddr,
     pub peer: SocketAddr,
+    /// It came in by a listener of the controller: most requests are not served there.
+    pub is_controllers: bool,
+    /// The broker at the other end, once it has introduced itself; `None` for clients.
+    pub broker: Option<PeerId>,
     /// Raised when a paused reader may go on.
     pub resume: Signal,
     slots: VecDeque<Slot>,
     first_sequence: u64,
     output: Vec<Part>,
+    /// When the bytes came in of which the next frame is cut.
+    pub seen: Stamp,
+    /// When the first timed answer of `output` was settled.
+    settled: Stamp,
     /// True while a request that must not be overtaken runs as a task.
     is_exclusive: bool,
     is_closing: bool,
@@ -58,10 +68,14 @@ impl Connection {
             id,
             local,
             peer,
+            is_controllers: false,
+            broker: None,
             resume: Signal::default(),
             slots: VecDeque::new(),
             first_sequence: 0,
             output: Vec::new(),
+            seen: Stamp::NONE,
+            settled: Stamp::NONE,
             is_exclusive: false,
             is_closing: false,
             is_listed_ready: false,
@@ -105,17 +119,18 @@ impl Connection {
         self.resume.raise();
     }
 
-    /// Puts an answer into its slot; true when output became available and the connection was not
-    /// yet listed as ready for the driver.
-    pub fn fill(&mut self, sequence: u64, parts: Vec<Part>) -> bool {
+    /// Puts an answer, settled at a time, into its slot; true when output became available and the
+    /// connection was not yet listed as ready for the driver.
+    pub fn fill(&mut self, sequence: u64, parts: Vec<Part>, settled: Stamp) -> bool {
         let index = usize::try_from(sequence.wrapping_sub(self.first_sequence))
             .expect("slots are few, and a sequence is never older than the first");
         assert!(matches!(self.slots.get(index), Some(Slot::Waiting)), "a slot is filled once");
-        self.slots[index] = Slot::Filled(parts);
+        self.slots[index] = Slot::Filled(parts, settled);
         let was_paused = self.slots.len() >= CONNECTION_PARKED_MAX;
-        while let Some(Slot::Filled(_)) = self.slots.front() {
-            if let Some(Slot::Filled(parts)) = self.slots.pop_front() {
+        while let Some(Slot::Filled(..)) = self.slots.front() {
+            if let Some(Slot::Filled(parts, settled)) = self.slots.pop_front() {
                 self.output.extend(parts);
+                self.settled = self.settled.or(settled);
             }
             self.first_sequence += 1;
         }
@@ -131,6 +146,16 @@ impl Connection {
     pub fn take_output(&mut self) -> Vec<Part> {
         self.is_listed_ready = false;
         std::mem::take(&mut self.output)
+    }
+
+    /// When the oldest timed answer of what [`Connection::take_output`] gave was settled.
+    pub fn take_settled(&mut self) -> Stamp {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// True while the client waits for an answer, or one waits for the driver.
+    pub fn owes_answers(&self) -> bool {
+        !self.slots.is_empty() || !self.output.is_empty()
     }
 
     /// Requests read but not yet answered into the output.
@@ -158,10 +183,10 @@ mod tests {
     fn answers_leave_in_request_order_whatever_the_order_of_completion() {
         let mut connection = connection();
         let slots: Vec<u64> = (0..3).map(|_| connection.open_slot().sequence).collect();
-        assert!(!connection.fill(slots[2], part("c")));
+        assert!(!connection.fill(slots[2], part("c"), Stamp::NONE));
         assert!(connection.take_output().is_empty());
-        assert!(connection.fill(slots[0], part("a")));
-        assert!(!connection.fill(slots[1], part("b")), "listed already");
+        assert!(connection.fill(slots[0], part("a"), Stamp::NONE));
+        assert!(!connection.fill(slots[1], part("b"), Stamp::NONE), "listed already");
         assert_eq!(join(connection.take_output()), &b"abc"[..]);
         assert_eq!(connection.parked(), 0);
     }
@@ -171,8 +196,8 @@ mod tests {
         let mut connection = connection();
         let silent = connection.open_slot().sequence;
         let loud = connection.open_slot().sequence;
-        assert!(!connection.fill(loud, part("x")));
-        assert!(connection.fill(silent, Vec::new()));
+        assert!(!connection.fill(loud, part("x"), Stamp::NONE));
+        assert!(connection.fill(silent, Vec::new(), Stamp::NONE));
         assert_eq!(join(connection.take_output()), &b"x"[..]);
     }
 
@@ -184,7 +209,7 @@ mod tests {
             connection.open_slot();
         }
         assert_eq!(connection.parked(), CONNECTION_PARKED_MAX);
-        connection.fill(first, part("x"));
+        connection.fill(first, part("x"), Stamp::NONE);
         assert!(!connection.is_paused());
     }
 }

@@ -20,7 +20,9 @@ use crate::model::broker_config::BrokerConfig;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
 use crate::model::group_config::GroupOverrides;
-use crate::model::ids::{CoreId, LeaderEpoch, Offset, PartitionId, ProducerId, TopicPartition};
+use crate::model::ids::{
+    BrokerId, CoreId, LeaderEpoch, Offset, PartitionId, ProducerId, TopicPartition,
+};
 use crate::model::limits::COORDINATOR_BATCH_BYTES;
 use crate::protocol::primitive::{DecodeError, EncodeError};
 use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
@@ -218,22 +220,41 @@ impl<C: Hosted> Host<C> {
     }
 }
 
-/// The partition whose owner coordinates `key`, and that owner. `None` before the topic exists.
+/// The partition whose leader coordinates `key`, and its core where that is here. `None` before the
+/// topic exists, and where another broker leads.
 pub fn coordinator_of<C: Hosted>(
     image: &MetadataImage,
     key: &str,
 ) -> Option<(TopicPartition, CoreId)> {
+    let id = coordinating_partition::<C>(image, key)?;
+    Some((id, image.leader_core(&id).ok()?))
+}
+
+/// The partition whose leader coordinates `key`. `None` before the topic exists.
+pub fn coordinating_partition<C: Hosted>(
+    image: &MetadataImage,
+    key: &str,
+) -> Option<TopicPartition> {
     let topic = image.topic_by_name(C::TOPIC)?;
     let partitions = u32::try_from(topic.partition_count()).ok().filter(|count| *count > 0)?;
     let partition = i32::try_from(partition_of(key, partitions)).ok()?;
-    let id = TopicPartition { topic: topic.id, partition: PartitionId(partition) };
-    Some((id, image.owner_of(&id)?))
+    Some(TopicPartition { topic: topic.id, partition: PartitionId(partition) })
 }
 
-/// Every coordinator partition of a kind with its owner.
+/// The other broker that coordinates `key`; `None` where this one does or nobody.
+pub fn coordinating_broker<C: Hosted>(image: &MetadataImage, key: &str) -> Option<BrokerId> {
+    let topic = image.topic_by_name(C::TOPIC)?;
+    let partitions = u32::try_from(topic.partition_count()).ok().filter(|count| *count > 0)?;
+    let partition = i32::try_from(partition_of(key, partitions)).ok()?;
+    let leader = topic.partition(PartitionId(partition))?.state.leader?;
+    Some(leader).filter(|leader| *leader != image.local())
+}
+
+/// Every coordinator partition of a kind that is led here, with its core.
 pub fn coordinators<C: Hosted>(image: &MetadataImage) -> Vec<(TopicPartition, CoreId)> {
     let Some(topic) = image.topic_by_name(C::TOPIC) else { return Vec::new() };
-    topic.partitions().map(|(id, partition)| (id, partition.core)).collect()
+    let led = topic.partitions().filter_map(|(id, _)| Some((id, image.leader_core(&id).ok()?)));
+    led.collect()
 }
 
 /// Answers a request on the core that owns the coordinator; a join or sync may wait for minutes.
@@ -312,7 +333,7 @@ impl<D: Disk> Shard<D> {
         if records.is_empty() {
             return Ok(());
         }
-        let index = self.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let index = self.leader_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
         let first = self.partitions[index].log.log_end();
         for batch in batches_of::<C>(records, self.now.wall_ms)? {
             let token = PartToken::Coordinator { partition: id };
@@ -395,7 +416,7 @@ impl<D: Disk> Shard<D> {
     /// The image changed: coordinators whose partition is gone go with it.
     pub(super) fn drop_orphans<C: Hosted>(&mut self) {
         for id in C::host(self).partitions() {
-            if self.image.owner_of(&id).is_none() {
+            if self.image.leader_core(&id).is_err() {
                 C::host(self).drop_coordinator(&id);
             }
         }

@@ -2,13 +2,19 @@
 //!
 //! The whole partition is read from its log start, in order, up to the high watermark. Compaction
 //! keeps that short: the last record of each group and offset, and what came in since.
+//!
+//! Nobody needs to ask for it: what a coordinator has promised (an end of a transaction, a member's
+//! session) is kept, though its clients may never come back.
 
+use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::share::ShareCoordinator;
+use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::ids::{Offset, ProducerId, TopicPartition};
 use crate::model::limits::COORDINATOR_LOAD_BYTES;
 use crate::protocol::record::TransactionMarker;
 use crate::protocol::record_batch::{BatchError, CheckedBatch};
 use crate::shard::coordinator_host::{Birth, Hosted, coordinators};
-use crate::shard::shard::{Shard, ShardRef};
+use crate::shard::shard::{Shard, ShardRef, WriteState};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::partition_log::ReadPlan;
@@ -41,9 +47,10 @@ struct Loaded {
 /// Starts the replay of a partition of this core. False when the partition is not open here.
 pub(super) fn start<D: Disk, C: Hosted>(shard: &ShardRef<D>, id: TopicPartition) -> bool {
     let mut borrowed = shard.borrow_mut();
-    let Some(index) = borrowed.partition_index(&id) else { return false };
+    let Some(index) = borrowed.leader_index(&id) else { return false };
     let log = &borrowed.partitions[index].log;
-    // What a failed coordinator appended is not safe yet: the next request looks again.
+    // What a failed coordinator or the leader before appended is not safe yet: whoever comes next,
+    // a request or housekeeping, looks again.
     if borrowed.partitions[index].high_watermark() < log.log_end() {
         return true;
     }
@@ -61,12 +68,24 @@ pub(super) fn start<D: Disk, C: Hosted>(shard: &ShardRef<D>, id: TopicPartition)
     true
 }
 
-/// Starts the replay of every coordinator of a kind on this core that is not hosted yet.
-pub(super) fn start_all<D: Disk, C: Hosted>(shard: &ShardRef<D>) {
+/// Starts the replay of every coordinator on this core that is not hosted, but of those that could
+/// write nothing.
+pub(super) fn start_missing<D: Disk>(shard: &ShardRef<D>) {
+    start_all::<D, GroupCoordinator>(shard);
+    start_all::<D, TransactionCoordinator>(shard);
+    start_all::<D, ShareCoordinator>(shard);
+}
+
+fn start_all<D: Disk, C: Hosted>(shard: &ShardRef<D>) {
     let own: Vec<TopicPartition> = {
-        let shard = shard.borrow();
-        let all = coordinators::<C>(&shard.image).into_iter();
-        all.filter(|(_, core)| *core == shard.core).map(|(id, _)| id).collect()
+        let mut shard = shard.borrow_mut();
+        if shard.write_state != WriteState::Open || shard.is_stopping {
+            return;
+        }
+        let own = coordinators::<C>(&shard.image).into_iter();
+        let mut own: Vec<_> = own.filter(|(_, core)| *core == shard.core).collect();
+        own.retain(|(id, _)| !C::host(&mut shard).holds(id) && shard.has_replicas_enough(id));
+        own.into_iter().map(|(id, _)| id).collect()
     };
     for id in own {
         start::<D, C>(shard, id);
@@ -105,7 +124,14 @@ async fn replay<D: Disk, C: Hosted>(
             ReadPlan::Empty => break,
             ReadPlan::OutOfRange => return Err(LoadError::OutOfRange { offset: next }),
             ReadPlan::Memory(parts) => parts,
-            ReadPlan::File(read) => vec![read.execute_in_memory(&disk).await?],
+            ReadPlan::File(read) => {
+                let cuts = read.cuts();
+                let read = read.execute_in_memory(&disk).await;
+                if let Err(error) = &read {
+                    shard.borrow_mut().on_read_failed(id, (cuts, error), C::NAME);
+                }
+                vec![read?]
+            }
         };
         let before = next;
         for part in parts {
@@ -180,6 +206,10 @@ fn apply_marker<C: Hosted>(coordinator: &mut C, batch: &CheckedBatch) {
 }
 
 impl<D: Disk> Shard<D> {
+    fn has_replicas_enough(&self, id: &TopicPartition) -> bool {
+        self.leader_index(id).is_some_and(|index| self.replica_refusal(index).is_none())
+    }
+
     fn coordinator_log_start(&mut self, id: TopicPartition) -> Result<Offset, LoadError> {
         let index = self.partition_index(&id).ok_or(LoadError::Closed)?;
         Ok(self.partitions[index].log.log_start())

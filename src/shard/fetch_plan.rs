@@ -2,8 +2,9 @@
 
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
-use crate::shard::mesh::Isolation;
+use crate::shard::mesh::{Isolation, ReaderPlace};
 use crate::shard::parked::TopicName;
+use std::sync::Arc;
 
 /// One partition of a fetch, in request or session order.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub struct FetchPlan {
     pub correlation_id: i32,
     pub version: i16,
     pub isolation: Isolation,
+    /// Where the reader is, when replicas are chosen by it.
+    pub place: Option<Arc<ReaderPlace>>,
     pub min_bytes: usize,
     pub max_bytes: usize,
     pub session: SessionUse,

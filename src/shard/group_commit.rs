@@ -15,6 +15,7 @@ use crate::model::topic_config::Durability;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::segment_writer;
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef, WriteState};
+use crate::shard::stages::Stage;
 use crate::storage::disk::{Disk, DiskError};
 use crate::storage::journal::JournalWrite;
 
@@ -31,8 +32,16 @@ pub struct GroupCommit {
     unsynced: Ends,
 }
 
-/// Partitions, and how far a write or sync brings each.
-type Ends = Vec<(PartitionIndex, Offset)>;
+/// How far a write or sync brings a partition.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    index: PartitionIndex,
+    end: Offset,
+    /// Of the log at the time: what is said of a log before a cut is not said of the one after.
+    cuts: u32,
+}
+
+type Ends = Vec<End>;
 
 enum CommitStep<D: Disk> {
     Idle,
@@ -78,7 +87,7 @@ impl<D: Disk> Shard<D> {
         for index in queue.by_ref() {
             let Some(partition) = self.partitions.get_mut(index) else { continue };
             let pending = partition.log.pending_bytes();
-            if pending == 0 {
+            if pending == 0 && !partition.log.wants_cut_entry() {
                 // A drain wrote it all in the meantime; the next append queues it again.
                 partition.is_dirty = false;
                 continue;
@@ -89,7 +98,8 @@ impl<D: Disk> Shard<D> {
             }
             bytes += pending;
             partition.log.pending_journal(&mut entries);
-            ends.push((index, partition.log.log_end()));
+            let (end, cuts) = (partition.log.log_end(), partition.log.cuts());
+            ends.push(End { index, end, cuts });
             if bytes >= JOURNAL_WRITE_BYTES_MAX {
                 break;
             }
@@ -99,23 +109,30 @@ impl<D: Disk> Shard<D> {
             return CommitStep::Idle;
         }
         let Some(write) = self.journal.reserve(entries) else {
-            self.commit.dirty.extend(ends.into_iter().map(|(index, _)| index));
+            self.commit.dirty.extend(ends.into_iter().map(|end| end.index));
             return CommitStep::NoRoom;
         };
-        for (index, _) in &ends {
-            self.partitions[*index].is_dirty = false;
+        for end in &ends {
+            self.partitions[end.index].is_dirty = false;
         }
         CommitStep::Write(write, ends)
     }
 
     fn on_written(&mut self, ends: Ends) {
-        for (index, end) in ends {
+        for journaled in ends {
+            let End { index, end, cuts } = journaled;
             let Some(partition) = self.partitions.get_mut(index) else { continue };
+            if partition.log.cuts() != cuts {
+                continue;
+            }
             let released = partition.log.on_journaled(end);
+            if let Some(signal) = &partition.cut_signal {
+                signal.raise();
+            }
             let is_flush = partition.log.config().durability == Durability::Flush;
             self.on_left_memory(released);
             if is_flush {
-                self.commit.unsynced.push((index, end));
+                self.commit.unsynced.push(journaled);
             }
             self.settle_partition(index);
         }
@@ -144,8 +161,11 @@ impl<D: Disk> Shard<D> {
     }
 
     fn on_journal_synced(&mut self, ends: Ends) {
-        for (index, end) in ends {
+        for End { index, end, cuts } in ends {
             let Some(partition) = self.partitions.get_mut(index) else { continue };
+            if partition.log.cuts() != cuts {
+                continue;
+            }
             partition.log.on_journal_synced(end);
             self.settle_partition(index);
         }
@@ -156,11 +176,14 @@ impl<D: Disk> Shard<D> {
         let partition = &mut self.partitions[index];
         let rise = partition.advance();
         while let Some(waiter) = self.partitions[index].next_settled() {
-            self.resolve(waiter.token, waiter.outcome);
+            let token = self.stages.end_of(Stage::Sync, waiter.token);
+            self.resolve(token, waiter.outcome);
         }
         if let Some(rise) = rise {
             self.wake_fetches(index, rise);
+            self.queue_push(index);
         }
+        self.acknowledge(index);
     }
 
     /// The log directory failed: no core of the broker acknowledges anything from here on.

@@ -1,4 +1,5 @@
-//! What time asks for: deadlines, retention, rolling by age, free space, expiry of producer ids.
+//! What time asks for: deadlines, retention, rolling by age, free space, expiry of producer ids,
+//! coordinators that could not be loaded before.
 //!
 //! The driver calls `tick` as often as deadlines need; the slow work runs in a loop of its own that
 //! the tick wakes, so that a tick never waits for the disk.
@@ -8,6 +9,7 @@ use crate::coordinator::share::ShareCoordinator;
 use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::limits::{HOUSEKEEPING_INTERVAL_MS, RESERVE_BYTES, UNPOINTED_BYTES_MAX};
+use crate::shard::coordinator_load;
 use crate::shard::parked::FetchPhase;
 use crate::shard::segment_writer;
 use crate::shard::shard::{Finished, PartitionIndex, Shard, ShardRef, WriteState};
@@ -36,8 +38,12 @@ impl<D: Disk> Shard<D> {
         self.tick_coordinators::<TransactionCoordinator>();
         self.tick_coordinators::<ShareCoordinator>();
         self.tick_shares();
+        self.tick_sessions();
         self.pauses.end(now_us);
         self.tick_cleaner();
+        self.tick_peers();
+        self.tick_replicas();
+        self.tick_quorum();
         if now_us >= self.housekeeping_due_us {
             self.housekeeping_due_us = self.now.deadline_us(HOUSEKEEPING_INTERVAL_MS);
             self.signals.housekeeping.raise();
@@ -55,7 +61,9 @@ impl<D: Disk> Shard<D> {
         let coordinators = coordinators.min(self.share_states.next_deadline_us());
         let due = self.housekeeping_due_us.min(coordinators);
         let due = due.min(self.shares.next_deadline_us());
-        let due = due.min(self.pauses.next_us());
+        let due = due.min(self.pauses.next_us()).min(self.peers.next_deadline_us());
+        let due = due.min(self.replicas_due_us());
+        let due = due.min(self.quorum.next_deadline_us());
         let due = due.min(self.cleaner_deadline_us().unwrap_or(due));
         due.min(fetches.unwrap_or(due)).min(produces.unwrap_or(due))
     }
@@ -94,6 +102,7 @@ pub async fn housekeeping_loop<D: Disk>(shard: ShardRef<D>) {
     loop {
         signals.housekeeping.wait().await;
         watch_space(&shard).await;
+        coordinator_load::start_missing(&shard);
         if shard.borrow().unpointed_bytes >= UNPOINTED_BYTES_MAX {
             // Logged there; tried again in the next round.
             let _ = persist_points(&shard).await;

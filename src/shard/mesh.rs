@@ -6,14 +6,20 @@
 
 use crate::controller::image::MetadataImage;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, TopicPartition};
+use crate::model::ids::{BrokerId, CoreId, TopicPartition};
 use crate::protocol::messages::fetch::AbortedTransaction;
 use crate::protocol::part::Part;
+use crate::protocol::peer::PeerKind;
 use crate::protocol::record_batch::CheckedBatch;
+use crate::shard::metadata::Controller;
+use crate::shard::peers::PeerId;
 use crate::shard::questions::{Question, Reply};
+use crate::shard::share_watches::ShareWatch;
+use crate::shard::stages::Stamp;
 use crate::shard::transactional::TransactionalAppend;
 use crate::shard::waiters::FetchWatch;
 use crate::storage::record_rules::RecordFault;
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// Key of something parked in a table of the core that asked; stale keys are recognised.
@@ -27,7 +33,7 @@ pub struct ParkedKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartToken {
     /// One partition's part of a produce parked on `core`.
-    Request { core: CoreId, key: ParkedKey, part: u32 },
+    Request { core: CoreId, key: ParkedKey, part: u32, stamp: Stamp },
     /// A task of the owning core itself.
     Task { id: u64 },
     /// The coordinator that lives in this partition.
@@ -43,6 +49,24 @@ pub enum Acks {
     Leader,
     /// Below the high watermark: on every in-sync replica at the topic's durability.
     All,
+}
+
+/// The produce that batches belong to, on their way to the core that owns their partitions.
+#[derive(Debug, Clone, Copy)]
+pub struct AppendOrder {
+    /// The core where the produce is parked.
+    pub origin: CoreId,
+    pub key: ParkedKey,
+    pub acks: Acks,
+    pub stamp: Stamp,
+}
+
+impl AppendOrder {
+    /// Where the outcome of one of its parts goes; the first part alone is timed.
+    pub fn token(&mut self, part: u32) -> PartToken {
+        let stamp = std::mem::take(&mut self.stamp);
+        PartToken::Request { core: self.origin, key: self.key, part, stamp }
+    }
 }
 
 /// A batch on its way to the partition that owns it.
@@ -113,6 +137,8 @@ pub struct ReadOutcome {
     pub records: Vec<Part>,
     /// Told to readers of committed records only: whose records among `records` to skip.
     pub aborted: Option<Vec<AbortedTransaction>>,
+    /// The reader is nearer to this broker's replica and finds the records there (KIP-392).
+    pub preferred: Option<BrokerId>,
 }
 
 impl ReadOutcome {
@@ -126,6 +152,7 @@ impl ReadOutcome {
             diverging: None,
             records: Vec::new(),
             aborted: None,
+            preferred: None,
         }
     }
 
@@ -142,6 +169,14 @@ pub enum Isolation {
     ReadCommitted,
 }
 
+/// Where a reader is and how it reaches brokers (KIP-392).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderPlace {
+    pub rack: String,
+    /// The listener that it came in by.
+    pub listener: String,
+}
+
 /// Reads for one parked fetch on one core.
 #[derive(Debug)]
 pub struct ReadOrder {
@@ -149,7 +184,10 @@ pub struct ReadOrder {
     pub key: ParkedKey,
     /// Which pass of the fetch asks; answers of an earlier pass are dropped.
     pub pass: u32,
+    pub stamp: Stamp,
     pub isolation: Isolation,
+    /// Where the reader is, when replicas are chosen by it.
+    pub place: Option<Arc<ReaderPlace>>,
     /// Bytes that this core may return over all parts; the first batch found may exceed it.
     pub max_bytes: usize,
     pub parts: Vec<ReadPart>,
@@ -178,9 +216,7 @@ impl WatchOrder {
 #[derive(Debug)]
 pub enum ShardMessage {
     Append {
-        origin: CoreId,
-        key: ParkedKey,
-        acks: Acks,
+        order: AppendOrder,
         parts: Vec<AppendPart>,
     },
     AppendTransactional(Box<TransactionalAppend>),
@@ -191,16 +227,22 @@ pub enum ShardMessage {
     ReadDone {
         key: ParkedKey,
         pass: u32,
+        stamp: Stamp,
         outcomes: Vec<(u32, ReadOutcome)>,
     },
     Watch(WatchOrder),
     Wake {
         fetches: Vec<(ParkedKey, u32)>,
     },
-    /// A share fetch that waits on a connection may find something.
+    /// A share fetch that waits on a connection may find something; it is its turn.
     WakeShare {
-        place: usize,
-        poll: u64,
+        partition: TopicPartition,
+        watch: ShareWatch,
+    },
+    /// It does not wait any more.
+    PassShareTurn {
+        partition: TopicPartition,
+        watch: ShareWatch,
     },
     Ask {
         id: u64,
@@ -210,8 +252,16 @@ pub enum ShardMessage {
         id: u64,
         reply: Box<Reply>,
     },
+    /// A frame of another broker that reached the sender's core.
+    PeerFrame {
+        from: PeerId,
+        kind: PeerKind,
+        payload: Bytes,
+    },
     /// A write or sync of the log directory failed on the sender's core.
     Offline,
+    /// Who decides has changed.
+    Controller(Controller),
     /// The newest metadata; replied to with [`Reply::Applied`] once its partitions are open.
     Image {
         id: u64,

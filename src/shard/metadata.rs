@@ -1,92 +1,54 @@
-//! The metadata log and its image: how topics and configurations change, on every core alike.
+//! Changes of the metadata: how topics and configurations change, on every core alike.
 //!
-//! The controller's core (core 0) decides, appends the records to its log, syncs, applies them, and
-//! hands the new image to every core; a change is answered when all cores have opened what it asks
-//! of them. The cluster replaces the log's transport by a quorum, not the records.
+//! The controller's core (core 0) of the active controller decides, and proposes the records to the
+//! quorum; once they are committed and applied, every core has the new image. A change is answered
+//! when all cores have opened what it asks of them.
 //!
 //! Invariants
 //! - One change at a time: each is decided upon the image that the one before it left.
-//! - An image that a core works with is always backed by synced records.
+//! - Nothing is decided before this controller has applied an entry of its own term.
 
-use crate::controller::decide::{self, Change, ChangeReply, Context, LiveBroker};
-use crate::controller::image::{ApplyError, MetadataImage};
+use crate::controller::decide::{self, Change, ChangeReply, Context};
+use crate::controller::image::MetadataImage;
 use crate::controller::metadata_log;
-use crate::model::ids::CoreId;
+use crate::model::errors::KafkaCode;
+use crate::model::ids::{BrokerId, CoreId};
+use crate::shard::controller_calls;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::questions::{Question, Reply, ask};
+use crate::shard::quorum::{self, Fate};
 use crate::shard::recovery;
-use crate::shard::shard::{Shard, ShardRef};
-use crate::storage::disk::{Disk, DiskError, OpenMode, create_dir_durably};
-use bytes::Bytes;
+use crate::shard::shard::{Shard, ShardRef, WriteState};
+use crate::storage::disk::Disk;
 use futures::future::join_all;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Core that decides changes of metadata.
 pub const CONTROLLER_CORE: CoreId = CoreId(0);
 
-/// The open metadata log; only the controller's core has one.
-pub struct MetadataLog<D: Disk> {
+/// What one core knows of who decides.
+#[derive(Default)]
+pub struct Metadata {
     /// Held over a whole change, so that changes are decided one after the other.
     turn: Rc<futures::lock::Mutex<()>>,
-    file: Option<D::File>,
-    position: u64,
+    pub controller: Controller,
 }
 
-impl<D: Disk> Default for MetadataLog<D> {
-    fn default() -> MetadataLog<D> {
-        MetadataLog { turn: Rc::default(), file: None, position: 0 }
+/// The active controller, as this broker knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Controller {
+    /// `None` while nobody is known to lead, or a new leader has yet to catch up.
+    pub leader: Option<BrokerId>,
+    /// Grows with each election.
+    pub term: u64,
+}
+
+impl Metadata {
+    /// The active controller; `None` while there is none.
+    pub fn controller(&self) -> Option<BrokerId> {
+        self.controller.leader
     }
-}
-
-/// What `load` found.
-pub struct LoadedMetadata<D: Disk> {
-    pub image: MetadataImage,
-    pub log: MetadataLog<D>,
-}
-
-/// Opens the metadata log under `dir` and replays it onto `image`; a torn last frame is cut.
-///
-/// # Errors
-/// The file cannot be read, or is damaged before its end: acknowledged changes would be lost.
-pub async fn load<D: Disk>(
-    disk: &D,
-    dir: &Path,
-    mut image: MetadataImage,
-) -> Result<LoadedMetadata<D>, MetadataError> {
-    create_dir_durably(disk, dir).await?;
-    let path = dir.join("metadata.log");
-    let file = disk.open(&path, OpenMode::ReadWrite).await?;
-    disk.sync_dir(dir).await?;
-    let size = disk.size(&file).await?;
-    let len = usize::try_from(size).map_err(|_| MetadataError::TooLarge { size })?;
-    let content = disk.read_at(&file, 0, len).await?;
-    let (frames, valid_bytes) = metadata_log::decode_frames(&content)?;
-    for record in frames.iter().flatten() {
-        image.apply(record)?;
-    }
-    let position = valid_bytes as u64;
-    if position < size {
-        tracing::warn!(bytes = size - position, "metadata log: torn tail cut");
-        disk.truncate(&file, position).await?;
-        disk.sync(&file).await?;
-    }
-    let log = MetadataLog { turn: Rc::default(), file: Some(file), position };
-    Ok(LoadedMetadata { image, log })
-}
-
-/// Why metadata cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum MetadataError {
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(transparent)]
-    Damaged(#[from] metadata_log::MetadataLogError),
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    #[error("metadata log of {size} bytes is larger than memory can address")]
-    TooLarge { size: u64 },
 }
 
 /// Asks the controller's core for a change and waits until every core works with it.
@@ -100,48 +62,70 @@ pub async fn change<D: Disk>(shard: &ShardRef<D>, change: Change) -> ChangeReply
 /// Carries out a change; on the controller's core.
 pub async fn change_here<D: Disk>(shard: &ShardRef<D>, change: Change) -> ChangeReply {
     assert!(shard.borrow().core == CONTROLLER_CORE);
+    let elsewhere = {
+        let shard = shard.borrow();
+        let own = shard.image.local();
+        shard.metadata.controller().filter(|leader| *leader != own && !shard.quorum.is_active())
+    };
+    let change = match elsewhere {
+        None => change,
+        // Boxed because few changes go this way.
+        Some(to) => match Box::pin(controller_calls::carry(shard, to, change)).await {
+            Ok(reply) => return reply,
+            Err(change) => change,
+        },
+    };
     let turn = Rc::clone(&shard.borrow().metadata.turn);
     let _turn = turn.lock().await;
+    let change = shard.borrow_mut().with_sessions(change);
     let decision = shard.borrow().decide(change);
+    if !shard.borrow().quorum.is_active() {
+        return decision.reply.failed(shard.borrow().undecided());
+    }
     if decision.records.is_empty() {
         return decision.reply;
     }
     let frame = metadata_log::encode_frame(&decision.records);
-    if let Err(error) = append(shard, frame).await {
-        shard.borrow_mut().go_offline(&error);
-        return decision.reply.failed();
+    let Ok(fate) = shard.borrow_mut().propose(frame) else {
+        return decision.reply.failed(KafkaCode::NotController);
+    };
+    // By this task rather than by the loops: a lone broker's change needs no other task's turn.
+    quorum::persist(shard).await;
+    quorum::apply(shard).await;
+    match fate.await {
+        Ok(Fate::Applied) => decision.reply,
+        Ok(Fate::Unknown) => decision.reply.failed(KafkaCode::NotController),
+        Err(_) => decision.reply.failed(KafkaCode::KafkaStorageError),
     }
-    let mut next = MetadataImage::clone(&shard.borrow().image);
-    for record in &decision.records {
-        next.apply(record).expect("decide wrote what follows from this image");
+}
+
+/// Gives the cluster its identity, when this broker has become the controller of a new one.
+pub fn found_cluster<D: Disk>(shard: &ShardRef<D>) {
+    let mut borrowed = shard.borrow_mut();
+    let is_founded = borrowed.image.cluster_id().is_some();
+    if is_founded || !borrowed.quorum.is_active() {
+        return;
     }
-    publish(shard, Arc::new(next)).await;
-    decision.reply
+    let (shard, id) = (shard.clone(), borrowed.cluster_id);
+    borrowed.outbox.spawn(async move {
+        // A refusal means that another leads by now, and founds it.
+        let _ = change_here(&shard, Change::FoundCluster { id }).await;
+    });
 }
 
 impl<D: Disk> Shard<D> {
     fn decide(&self, change: Change) -> decide::Decision {
-        let brokers = [LiveBroker {
-            id: self.image.local(),
-            cores: self.cores,
-            directory: self.directory_id,
-        }];
-        let context = Context { brokers: &brokers, config: &self.config, random: &*self.random };
+        let context = Context { config: &self.config, random: &*self.random };
         decide::decide(&self.image, change, &context)
     }
-}
 
-async fn append<D: Disk>(shard: &ShardRef<D>, frame: Bytes) -> Result<(), DiskError> {
-    let (disk, file, position) = {
-        let shard = shard.borrow();
-        let file = shard.metadata.file.clone().expect("the controller's core has opened its log");
-        (shard.disk.clone(), file, shard.metadata.position)
-    };
-    let size = frame.len() as u64;
-    disk.write_at(&file, position, vec![frame]).await?;
-    disk.sync(&file).await?;
-    shard.borrow_mut().metadata.position = position + size;
-    Ok(())
+    /// Why nothing can be decided here now.
+    fn undecided(&self) -> KafkaCode {
+        match self.write_state {
+            WriteState::Offline => KafkaCode::KafkaStorageError,
+            WriteState::Open | WriteState::DiskFull => KafkaCode::NotController,
+        }
+    }
 }
 
 /// Hands an image to every core and waits until all have opened their partitions.

@@ -3,6 +3,7 @@
 use crate::model::ids::CoreId;
 use crate::shard::connection::ConnectionId;
 use crate::shard::mesh::{AppendOutcome, PartToken, ShardMessage};
+use crate::shard::peers::LinkCommand;
 use crate::shard::signal::Signal;
 use futures::future::LocalBoxFuture;
 
@@ -15,6 +16,8 @@ pub struct Outbox {
     pub close: Vec<ConnectionId>,
     /// Messages to other cores, in order per core.
     pub mesh: Vec<(CoreId, ShardMessage)>,
+    /// What connections to other brokers should do, in order.
+    pub links: Vec<LinkCommand>,
     /// Work to run as tasks of this core.
     pub tasks: Vec<LocalBoxFuture<'static, ()>>,
     signal: Signal,
@@ -36,6 +39,7 @@ impl Outbox {
         self.ready.is_empty()
             && self.close.is_empty()
             && self.mesh.is_empty()
+            && self.links.is_empty()
             && self.tasks.is_empty()
     }
 

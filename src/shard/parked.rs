@@ -9,6 +9,7 @@ use crate::model::errors::KafkaCode;
 use crate::protocol::produce_view::ProduceRequestView;
 use crate::shard::connection::SlotId;
 use crate::shard::mesh::{AppendOutcome, ParkedKey, ReadOutcome};
+use crate::shard::stages::Stamp;
 use slab::Slab;
 
 /// Entries by dense index, with a generation that exposes stale keys. One per core and kind.
@@ -80,6 +81,8 @@ pub struct ParkedProduce {
     pub slot: Option<SlotId>,
     pub correlation_id: i32,
     pub deadline_us: u64,
+    /// When it was taken in, then when its last part was settled.
+    pub stamp: Stamp,
     /// The request, read in place.
     pub request: ProduceRequestView,
     /// By the order of the request's partitions.
@@ -119,6 +122,10 @@ pub struct ParkedFetch {
     pub pass: u32,
     pub outstanding: u32,
     pub deadline_us: u64,
+    /// When it was taken in, then when it was woken.
+    pub stamp: Stamp,
+    /// When what the answer tells was found, or the fetch was woken for it.
+    pub settled: Stamp,
     pub outcomes: Vec<Option<ReadOutcome>>,
     /// True when a wake came in while a pass was still reading: nothing may be missed.
     pub was_woken: bool,
@@ -130,7 +137,8 @@ impl ParkedFetch {
     pub fn has_enough(&self) -> bool {
         let mut size = 0;
         for outcome in self.outcomes.iter().flatten() {
-            if outcome.code != KafkaCode::None || outcome.diverging.is_some() {
+            let is_led_on = outcome.diverging.is_some() || outcome.preferred.is_some();
+            if outcome.code != KafkaCode::None || is_led_on {
                 return true;
             }
             size += outcome.size();

@@ -5,14 +5,17 @@
 //!  |----- readable ------|-- written, not yet safe --|-- in memory --|
 //! ```
 //! Invariants
-//! - The high watermark never goes back, and never passes what the topic's durability asks for:
-//!   the durable end under `flush`, the written end under `kernel`.
+//! - The high watermark never goes back, but for a follower's that is cut below it, and never
+//!   passes what the topic's durability asks for: the durable end under `flush`, the written end
+//!   under `kernel`. Where there are other replicas, it is what `replication` says.
 //! - An append is answered by the end it waits for, never before.
 
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::model::topic_config::Durability;
 use crate::shard::mesh::{Acks, AppendOutcome, Isolation, PartToken};
+use crate::shard::replicas::Role;
+use crate::shard::signal::Signal;
 use crate::shard::waiters::{AppendWaiter, Rise, Waiters};
 use crate::storage::disk::Disk;
 use crate::storage::partition_log::PartitionLog;
@@ -22,6 +25,7 @@ pub struct Partition<D: Disk> {
     pub id: TopicPartition,
     pub log: PartitionLog<D>,
     pub leader_epoch: LeaderEpoch,
+    pub role: Role,
     pub waiters: Waiters,
     /// True while the partition stands in the commit queue.
     pub is_dirty: bool,
@@ -31,26 +35,46 @@ pub struct Partition<D: Disk> {
     pub is_syncing: bool,
     /// True while any drain is under way.
     pub is_draining: bool,
+    /// True while the partition stands in the queue of the push loop.
+    pub is_push_due: bool,
+    /// True while the log is being cut: its role waits until that is done.
+    pub is_cutting: bool,
+    /// Raised for whoever cuts the log: a drain has ended, or the journal has an entry.
+    pub cut_signal: Option<Signal>,
     high_watermark: Offset,
 }
 
 impl<D: Disk> Partition<D> {
-    /// A partition just recovered: everything found on disk is safe.
+    /// A partition just recovered: everything found on disk is safe here. What of it is committed
+    /// is for its role to say.
     pub fn new(id: TopicPartition, mut log: PartitionLog<D>, leader_epoch: LeaderEpoch) -> Self {
-        let high_watermark = log.log_end();
+        let high_watermark = log.high_watermark();
         log.on_committed(high_watermark);
-        assert!(log.log_start() <= high_watermark);
+        assert!((log.log_start()..=log.log_end()).contains(&high_watermark));
         Partition {
             id,
             log,
             leader_epoch,
+            role: Role::Leaderless,
             waiters: Waiters::default(),
             is_dirty: false,
             is_direct: false,
             is_syncing: false,
             is_draining: false,
+            is_push_due: false,
+            is_cutting: false,
+            cut_signal: None,
             high_watermark,
         }
+    }
+
+    /// Goes on with the log as it is after a cut.
+    pub fn replace_log(&mut self, log: PartitionLog<D>) {
+        assert!(log.cuts() > self.log.cuts());
+        assert!(self.log.pending_bytes() == 0);
+        self.log = log;
+        self.high_watermark = self.high_watermark.min(self.log.log_end());
+        self.log.on_committed(self.high_watermark);
     }
 
     /// First offset not yet safe for consumers to see.
@@ -67,7 +91,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// What the topic's durability makes of the log's ends.
-    fn safe_end(&self) -> Offset {
+    pub fn safe_end(&self) -> Offset {
         match self.log.config().durability {
             Durability::Flush => self.log.durable_end(),
             Durability::Kernel => self.log.written_end(),
@@ -93,18 +117,31 @@ impl<D: Disk> Partition<D> {
         None
     }
 
-    /// Moves the high watermark to what is safe now, and says what rose.
+    /// Moves the high watermark to what is committed now, and says what rose.
     pub fn advance(&mut self) -> Option<Rise> {
-        let safe = self.safe_end();
-        assert!(safe <= self.log.log_end());
-        if safe <= self.high_watermark {
+        let (safe_end, log_end) = (self.safe_end(), self.log.log_end());
+        let committed = match &mut self.role {
+            Role::Leader(leader) => {
+                leader.on_local(log_end, safe_end);
+                leader.high_watermark()
+            }
+            Role::Follower(following) => following.replica.high_watermark(),
+            Role::Leaderless => return None,
+        };
+        assert!(committed <= log_end);
+        if committed <= self.high_watermark {
             return None;
         }
         let stable_before = self.readable_end(Isolation::ReadCommitted);
-        self.high_watermark = safe;
-        self.log.on_committed(safe);
+        self.high_watermark = committed;
+        self.log.on_committed(committed);
         let has_risen = self.readable_end(Isolation::ReadCommitted) > stable_before;
         Some(if has_risen { Rise::Both } else { Rise::HighWatermark })
+    }
+
+    /// The log was cut: what lies above is committed no more.
+    pub fn on_cut(&mut self) {
+        self.high_watermark = self.high_watermark.min(self.log.log_end());
     }
 
     /// Next append whose wait is over.

@@ -3,7 +3,7 @@
 //! For everything that is not the hot path: one question, one reply, awaited by the asking task.
 //! A question about a core's own partitions is answered in place, without a message.
 
-use crate::controller::decide::{Change, ChangeReply};
+use crate::controller::decide::{Change, ChangeReply, Refusal};
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::{GroupAnswer, GroupCoordinator, GroupRequest};
 use crate::coordinator::share::{ShareAnswer, ShareCoordinator, ShareRequest};
@@ -17,15 +17,20 @@ use crate::shard::group_host;
 use crate::shard::markers::{self, MarkerOrder};
 use crate::shard::mesh::{Isolation, ShardMessage};
 use crate::shard::metadata;
+use crate::shard::quorum::QuorumView;
 use crate::shard::reads::check_epoch;
 use crate::shard::recovery;
+use crate::shard::replicas::Role;
 use crate::shard::shard::{Shard, ShardRef};
 use crate::shard::share_calls::{self, ShareCall, ShareReply};
+use crate::shard::stages::StageSnapshot;
 use crate::shard::verification::Claim;
+use crate::shard::voters::{self, VoterChange};
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::partition_log::TimestampLookup;
 use crate::storage::producer_state::ActiveProducer;
+use futures::future::join_all;
 use std::sync::Arc;
 
 /// "None" on the wire.
@@ -74,6 +79,10 @@ pub enum Question {
     LogSizes,
     /// A change of metadata, for the controller's core.
     Change(Change),
+    /// Who keeps the metadata and how far, for the controller's core.
+    Quorum,
+    /// A voter comes or goes, for the controller's core.
+    ChangeVoters(VoterChange),
     /// The core should put its journal into the segments; the first step of a start.
     Replay {
         image: Arc<MetadataImage>,
@@ -101,6 +110,8 @@ pub enum Question {
         claim: Box<Claim>,
         request: Box<GroupRequest>,
     },
+    /// Where the time of the core's requests went.
+    Stages,
     /// Who has written to a partition.
     Producers {
         partition: TopicPartition,
@@ -123,7 +134,10 @@ pub enum Reply {
     /// Largest epoch at or below the asked one, and its end offset; -1 and -1 where unknown.
     EpochEnd(Result<(i32, i64), KafkaCode>),
     LogSizes(Vec<(TopicPartition, u64)>),
+    Stages(Box<StageSnapshot>),
     Change(ChangeReply),
+    Quorum(Box<QuorumView>),
+    VotersChanged(Result<(), Refusal>),
     Replayed(Result<(), StorageError>),
     Group(Box<GroupAnswer>),
     Transaction(Box<TransactionAnswer>),
@@ -151,6 +165,18 @@ pub async fn ask<D: Disk>(shard: &ShardRef<D>, core: CoreId, question: Question)
     receiver.await.expect("the shard keeps the sender until the reply is in, cores die together")
 }
 
+/// Where the time of requests went on every core, in the order of the cores.
+pub async fn stages_of_all<D: Disk>(shard: &ShardRef<D>) -> Vec<StageSnapshot> {
+    let cores = shard.borrow().cores;
+    let asks = (0..cores).map(|core| ask(shard, CoreId(core), Question::Stages));
+    let replies = join_all(asks).await.into_iter();
+    let snapshots = replies.map(|reply| match reply {
+        Reply::Stages(snapshot) => *snapshot,
+        other => unreachable!("stages are answered by stages, not by {other:?}"),
+    });
+    snapshots.collect()
+}
+
 /// Answers a question on the core that it was put to.
 pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
     match question {
@@ -166,7 +192,16 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
             shard.borrow_mut().epoch_end(partition, current_leader_epoch, leader_epoch),
         ),
         Question::LogSizes => Reply::LogSizes(shard.borrow().log_sizes()),
+        Question::Stages => {
+            let shard = shard.borrow();
+            Reply::Stages(Box::new(shard.stages.snapshot(shard.core)))
+        }
         Question::Change(change) => Reply::Change(metadata::change_here(shard, change).await),
+        Question::Quorum => Reply::Quorum(Box::new(shard.borrow().quorum.view())),
+        Question::ChangeVoters(change) => {
+            // Boxed because few questions take so much.
+            Reply::VotersChanged(Box::pin(voters::change_here(shard, change)).await)
+        }
         Question::Replay { image } => {
             Reply::Replayed(recovery::replay_journals(shard, &image).await)
         }
@@ -207,13 +242,16 @@ pub(super) async fn list_offset<D: Disk>(
     isolation: Isolation,
     current_leader_epoch: i32,
 ) -> Result<FoundOffset, KafkaCode> {
-    let (lookup, disk, end) = {
+    let is_behind;
+    let (lookup, disk, end, cuts) = {
         let mut shard = shard.borrow_mut();
         let disk = shard.disk.clone();
-        let index = shard.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let index = shard.leader_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
         let partition = &mut shard.partitions[index];
         check_epoch(partition, current_leader_epoch)?;
         let end = partition.readable_end(isolation);
+        // What was readable before the election may not be yet: the client asks again.
+        is_behind = matches!(&partition.role, Role::Leader(role) if role.is_behind_predecessor());
         let at = |offset: Offset| FoundOffset {
             timestamp_ms: -1,
             offset: offset.to_wire(),
@@ -221,21 +259,28 @@ pub(super) async fn list_offset<D: Disk>(
             leader_epoch: partition.log.epoch_at(offset).unwrap_or(partition.leader_epoch).0,
         };
         let lookup = match query {
+            OffsetQuery::Latest if is_behind => return Err(KafkaCode::OffsetNotAvailable),
             OffsetQuery::Latest => return Ok(at(end)),
             OffsetQuery::Earliest => return Ok(at(partition.log.log_start())),
             OffsetQuery::MaxTimestamp => partition.log.plan_max_timestamp(end),
             OffsetQuery::At(timestamp_ms) => partition.log.plan_timestamp(timestamp_ms, end),
         };
-        (lookup, disk, end)
+        (lookup, disk, end, partition.log.cuts())
     };
     let found = match lookup {
         TimestampLookup::None => None,
-        TimestampLookup::Search(search) => {
-            search.execute(&disk).await.map_err(|error| error.kafka_code())?
-        }
+        TimestampLookup::Search(search) => search.execute(&disk).await.map_err(|error| {
+            let failed = (cuts, &error);
+            shard.borrow_mut().on_read_failed(id, failed, "search for a timestamp");
+            error.kafka_code()
+        })?,
     };
     let none = FoundOffset { timestamp_ms: -1, offset: -1, leader_epoch: -1 };
-    Ok(found.filter(|found| found.offset < end).map_or(none, |found| FoundOffset {
+    let found = found.filter(|found| found.offset < end);
+    if found.is_none() && is_behind {
+        return Err(KafkaCode::OffsetNotAvailable);
+    }
+    Ok(found.map_or(none, |found| FoundOffset {
         timestamp_ms: found.timestamp_ms,
         offset: found.offset.to_wire(),
         leader_epoch: found.leader_epoch.0,
@@ -249,7 +294,7 @@ async fn delete_records<D: Disk>(
 ) -> Result<Offset, KafkaCode> {
     let log_start = {
         let mut shard = shard.borrow_mut();
-        let index = shard.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let index = shard.leader_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
         let partition = &mut shard.partitions[index];
         let high_watermark = partition.high_watermark();
         let before = match before {
@@ -273,7 +318,7 @@ impl<D: Disk> Shard<D> {
         current_leader_epoch: i32,
         leader_epoch: i32,
     ) -> Result<(i32, i64), KafkaCode> {
-        let index = self.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let index = self.leader_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
         let partition = &self.partitions[index];
         check_epoch(partition, current_leader_epoch)?;
         if leader_epoch == NO_EPOCH || leader_epoch > partition.leader_epoch.0 {
@@ -287,7 +332,7 @@ impl<D: Disk> Shard<D> {
     }
 
     fn producers(&self, id: TopicPartition) -> Result<Vec<ActiveProducer>, KafkaCode> {
-        let index = self.partition_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let index = self.leader_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
         Ok(self.partitions[index].log.producers().describe().collect())
     }
 

@@ -5,20 +5,23 @@
 //! the pass saw, so a rise between the read and the watch is noticed when the watch arrives.
 
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, LeaderEpoch, Offset};
+use crate::model::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::protocol::messages::fetch::AbortedTransaction;
 use crate::protocol::part::Part;
 use crate::protocol::record_batch::BatchHeader;
 use crate::shard::mesh::{
-    Isolation, ParkedKey, ReadOrder, ReadOutcome, ReadPart, ShardMessage, WatchOrder,
+    Isolation, ParkedKey, ReadOrder, ReadOutcome, ReadPart, ReaderPlace, ShardMessage, WatchOrder,
 };
 use crate::shard::parked::FetchPhase;
 use crate::shard::partition::Partition;
+use crate::shard::replicas::Role;
 use crate::shard::shard::{Finished, PartitionIndex, Shard, ShardRef};
+use crate::shard::stages::Stage;
 use crate::shard::waiters::{FetchWatch, Rise};
 use crate::storage::disk::Disk;
 use crate::storage::partition_log::{FileRead, ReadPlan};
 use bytes::Bytes;
+use std::cmp::Reverse;
 
 /// What one part of a read found in memory, or where on disk it continues.
 enum Found<D: Disk> {
@@ -35,6 +38,10 @@ pub fn read<D: Disk>(shard: &ShardRef<D>, order: ReadOrder) {
         let mut shard = shard.borrow_mut();
         for part in &order.parts {
             let is_first = budget == order.max_bytes;
+            if let Some(outcome) = shard.lead_on(part, order.place.as_deref()) {
+                done.push((part.part, outcome));
+                continue;
+            }
             match shard.read_part(part, order.isolation, budget, is_first) {
                 Found::Done(outcome) => {
                     budget = budget.saturating_sub(outcome.size());
@@ -47,7 +54,7 @@ pub fn read<D: Disk>(shard: &ShardRef<D>, order: ReadOrder) {
             }
         }
         if on_disk.is_empty() {
-            shard.read_done(order.origin, order.key, order.pass, done);
+            shard.read_done(&order, done);
             return;
         }
     }
@@ -63,18 +70,22 @@ async fn read_from_disk<D: Disk>(
 ) {
     let disk = shard.borrow().disk.clone();
     for (part, mut outcome, plan) in on_disk {
+        let cuts = plan.cuts();
         match plan.execute(&disk).await {
             Ok(records) if records.is_empty() => {}
             Ok(records) => outcome.records.push(records),
             Err(error) => {
-                tracing::error!(%error, "fetch from disk");
+                if let Some(asked) = order.parts.iter().find(|asked| asked.part == part) {
+                    let failed = (cuts, &error);
+                    shard.borrow_mut().on_read_failed(asked.partition, failed, "fetch from disk");
+                }
                 outcome = ReadOutcome { code: error.kafka_code(), ..outcome };
             }
         }
         done.push((part, outcome));
     }
     let mut shard = shard.borrow_mut();
-    shard.read_done(order.origin, order.key, order.pass, done);
+    shard.read_done(&order, done);
     shard.outbox.raise();
 }
 
@@ -133,18 +144,37 @@ impl<D: Disk> Shard<D> {
         }
     }
 
+    /// The answer that sends a reader to a replica in its rack, where that is another one than the
+    /// leader's and has what it asks for (KIP-392).
+    fn lead_on(&self, part: &ReadPart, place: Option<&ReaderPlace>) -> Option<ReadOutcome> {
+        let place = place?;
+        let partition = &self.partitions[self.partition_index(&part.partition)?];
+        let Role::Leader(leader) = &partition.role else { return None };
+        check_epoch(partition, part.current_leader_epoch).ok()?;
+        if self.config.rack.as_ref() == Some(&place.rack) {
+            return None;
+        }
+        let is_near = |id: BrokerId| {
+            self.image.broker(id).is_some_and(|broker| {
+                broker.is_active()
+                    && broker.registration.rack.as_ref() == Some(&place.rack)
+                    && broker.endpoint(&place.listener).is_some()
+            })
+        };
+        let offset = Offset::from_wire(part.fetch_offset)?;
+        let readers = leader.readers_at(offset, self.now).filter(|(id, ..)| is_near(*id));
+        let best = readers.max_by_key(|(id, end, lag_us)| (*end, Reverse(*lag_us), *id))?;
+        Some(ReadOutcome { preferred: Some(best.0), ..found_nothing(partition) })
+    }
+
     /// Brings read outcomes home.
-    fn read_done(
-        &mut self,
-        origin: CoreId,
-        key: ParkedKey,
-        pass: u32,
-        outcomes: Vec<(u32, ReadOutcome)>,
-    ) {
+    fn read_done(&mut self, order: &ReadOrder, outcomes: Vec<(u32, ReadOutcome)>) {
+        let ReadOrder { origin, key, pass, stamp, .. } = *order;
+        let stamp = self.stages.end(Stage::Read, stamp);
         if origin == self.core {
             self.on_read_done(key, pass, outcomes);
         } else {
-            self.send(origin, ShardMessage::ReadDone { key, pass, outcomes });
+            self.send(origin, ShardMessage::ReadDone { key, pass, stamp, outcomes });
         }
     }
 
@@ -158,6 +188,9 @@ impl<D: Disk> Shard<D> {
         assert!(fetch.outstanding > 0);
         fetch.outstanding -= 1;
         if fetch.outstanding == 0 {
+            if !fetch.settled.is_timed() {
+                fetch.settled = self.stages.mark(fetch.stamp);
+            }
             self.finished.push(Finished::Fetch(key.index as usize));
             self.outbox.raise();
         }
@@ -185,7 +218,7 @@ impl<D: Disk> Shard<D> {
         for watch in self.partitions[index].waiters.take_fetches(rise) {
             self.wake(watch);
         }
-        if !self.shares.is_unwatched() {
+        if !self.shares.watches.is_empty() {
             let id = self.partitions[index].id;
             self.wake_shares(&id);
         }
@@ -207,6 +240,7 @@ impl<D: Disk> Shard<D> {
             return;
         }
         fetch.was_woken = true;
+        fetch.settled = self.stages.mark(fetch.stamp);
         self.finished.push(Finished::Fetch(key.index as usize));
         self.outbox.raise();
     }
@@ -232,6 +266,7 @@ fn found_nothing<D: Disk>(partition: &Partition<D>) -> ReadOutcome {
         diverging: None,
         records: Vec::new(),
         aborted: None,
+        preferred: None,
     }
 }
 
@@ -250,7 +285,7 @@ fn aborted_between<D: Disk>(
 }
 
 /// Offset behind the last batch of `parts`; a batch may be in two parts.
-fn end_of(parts: &[Bytes]) -> Offset {
+pub(super) fn end_of(parts: &[Bytes]) -> Offset {
     let mut end = Offset::ZERO;
     let mut left = 0;
     for part in parts {

@@ -7,7 +7,7 @@
 //! Restart time is bounded by the journal, not by the data: a segment is read from its recovery
 //! point on only, and a core writes its points anew after `UNPOINTED_BYTES_MAX`.
 
-use crate::controller::decide::{Change, ChangeReply};
+use crate::controller::decide::Refusal;
 use crate::controller::image::MetadataImage;
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::share::ShareCoordinator;
@@ -15,13 +15,18 @@ use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::DRAINS_AT_ONCE;
+use crate::model::topic_config::TopicConfig;
 use crate::shard::coordinator_load;
-use crate::shard::metadata::{self, CONTROLLER_CORE, MetadataError};
+use crate::shard::membership;
+use crate::shard::metadata::{self, CONTROLLER_CORE};
 use crate::shard::partition::Partition;
 use crate::shard::questions::{Question, Reply, ask};
+use crate::shard::quorum;
+use crate::shard::quorum_files::{self, Identity, MetadataError};
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef};
 use crate::shard::waiters::Rise;
 use crate::storage::checkpoint::{self, RecoveryPoint, RecoveryPoints};
+use crate::storage::clean_stop;
 use crate::storage::disk::Disk;
 use crate::storage::error::StorageError;
 use crate::storage::journal::{Journal, JournalEntry};
@@ -39,8 +44,8 @@ pub enum StartError {
     Metadata(#[from] MetadataError),
     #[error(transparent)]
     Storage(#[from] StorageError),
-    #[error("the metadata log cannot be written: {}", .0.name())]
-    Log(KafkaCode),
+    #[error("the metadata cannot be begun ({}): {}", .0.code.name(), .0.message)]
+    Registration(Refusal),
 }
 
 impl<D: Disk> Shard<D> {
@@ -75,17 +80,16 @@ impl<D: Disk> Shard<D> {
 /// # Errors
 /// The metadata or a journal cannot be read. Damage to one partition does not stop the start.
 pub async fn start_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StartError> {
-    let (disk, dir, cores, blank) = {
+    let (disk, dir) = {
         let shard = shard.borrow();
-        assert!(shard.core == CONTROLLER_CORE);
-        let blank = MetadataImage::clone(&shard.image);
-        (shard.disk.clone(), shard.data_dir.join("metadata"), shard.cores, blank)
+        (shard.disk.clone(), shard.data_dir.clone())
     };
-    let loaded = metadata::load(&disk, &dir, blank).await?;
-    let image = Arc::new(loaded.image);
-    shard.borrow_mut().metadata = loaded.log;
+    let previous = clean_stop::take(&disk, &dir).await.map_err(StorageError::from)?;
+    shard.borrow_mut().membership.previous_epoch = previous;
+    let OpenedMetadata { image, widest } = open_metadata(shard).await?;
+    let cores = shard.borrow().cores;
     let asks = (0..cores).map(|core| {
-        let question = Question::Replay { image: Arc::clone(&image) };
+        let question = Question::Replay { image: Arc::clone(&widest) };
         async move { ask(shard, CoreId(core), question).await }
     });
     for reply in join_all(asks).await {
@@ -96,15 +100,51 @@ pub async fn start_broker<D: Disk>(shard: &ShardRef<D>) -> Result<(), StartError
     // Decided before any core works with the image: it may still give partitions to cores that do
     // not exist any more, and a coordinator that is loaded would send its markers there.
     shard.borrow_mut().image = image;
-    let id = shard.borrow().cluster_id;
-    for change in [Change::FoundCluster { id }, Change::FitCores { cores }] {
-        if let ChangeReply::Done(Err(refusal)) = metadata::change_here(shard, change).await {
-            return Err(StartError::Log(refusal.code));
-        }
+    shard.borrow_mut().quorum.begin();
+    if shard.borrow().quorum.is_alone() {
+        membership::open_alone(shard).await.map_err(StartError::Registration)?;
     }
     let image = Arc::clone(&shard.borrow().image);
     metadata::publish(shard, image).await;
+    shard.borrow_mut().quorum.serve();
     Ok(())
+}
+
+/// The metadata that a start begins with.
+struct OpenedMetadata {
+    /// What is committed.
+    image: Arc<MetadataImage>,
+    /// What journals may belong to.
+    widest: Arc<MetadataImage>,
+}
+
+/// Loads what this broker knows of the metadata, and makes it a member of its quorum.
+async fn open_metadata<D: Disk>(shard: &ShardRef<D>) -> Result<OpenedMetadata, StartError> {
+    let (disk, dir, blank, config) = {
+        let shard = shard.borrow();
+        assert!(shard.core == CONTROLLER_CORE);
+        let blank = MetadataImage::clone(&shard.image);
+        let dir = shard.data_dir.join("metadata");
+        (shard.disk.clone(), dir, blank, Arc::clone(&shard.config))
+    };
+    let identity = Identity {
+        id: config.node_id,
+        directory: shard.borrow().directory_id,
+        cluster: &config.cluster,
+        seed: shard.borrow().random_number(),
+    };
+    let mut loaded = quorum_files::load(&disk, &dir, &identity, &blank).await?;
+    let mut image = std::mem::replace(&mut loaded.image, blank.clone());
+    let mut widest = std::mem::replace(&mut loaded.widest, blank.clone());
+    shard.borrow_mut().quorum.open(loaded, blank);
+    if shard.borrow().quorum.is_alone() {
+        // It elects itself, and so commits all that its log holds.
+        shard.borrow_mut().hasten_quorum();
+        quorum::persist(shard).await;
+        shard.borrow_mut().quorum.take_committed(&mut image)?;
+        widest = image.clone();
+    }
+    Ok(OpenedMetadata { image: Arc::new(image), widest: Arc::new(widest) })
 }
 
 /// Puts what this core's journals hold into the segments, and empties the journals.
@@ -176,7 +216,11 @@ async fn replay_partition<D: Disk>(
 ) -> Result<Option<(TopicPartition, RecoveryPoint)>, StorageError> {
     let disk = shard.borrow().disk.clone();
     let opened = open_log(shard, image, id, points).await?;
-    let Some((mut log, _)) = opened else { return Ok(None) };
+    let Some((mut log, report)) = opened else { return Ok(None) };
+    if !report.damage.is_empty() {
+        // What follows leaves nothing in these segments for the next opening to read.
+        shard.borrow_mut().repairs.found.insert(id, report.damage);
+    }
     log.replay(entries);
     // Before the point is taken, so that it names the snapshot that the close writes: else the
     // next start would read again from the snapshot before, further back with each crash.
@@ -206,16 +250,26 @@ async fn open_log<D: Disk>(
     id: TopicPartition,
     points: &RecoveryPoints,
 ) -> Result<Option<(PartitionLog<D>, RecoveryReport)>, StorageError> {
-    let Some(topic) = image.topic_by_id(&id.topic) else { return Ok(None) };
+    let topic = image.topic_by_id(&id.topic);
+    let config = match topic {
+        Some(topic) => Arc::clone(&topic.config),
+        // A broker that forgot its metadata (`cluster recover --rejoin`) keeps its records, also
+        // those in its journal: which topics there are it is still to be told.
+        None if image.end() == 0 => {
+            Arc::new(TopicConfig::resolve(&BTreeMap::new(), image.defaults()).0)
+        }
+        None => return Ok(None),
+    };
     let (disk, dir, now) = {
         let shard = shard.borrow();
         (shard.disk.clone(), shard.partition_dir(&id), shard.now)
     };
     let point = points.get(&id).copied().unwrap_or_default();
-    let open = OpenLog { dir, partition: id, config: Arc::clone(&topic.config), point, now };
+    let open = OpenLog { dir, partition: id, config, point, now };
     let (log, report) = PartitionLog::open(&disk, open).await?;
     if report.is_worth_telling() {
-        tracing::warn!(partition = %id, topic = %topic.name, %report, "recovered");
+        let topic = topic.map_or("unknown", |topic| &*topic.name);
+        tracing::warn!(partition = %id, topic, %report, "recovered");
     }
     Ok(Some((log, report)))
 }
@@ -239,9 +293,7 @@ pub async fn apply_image<D: Disk>(shard: &ShardRef<D>, image: Arc<MetadataImage>
     shard.borrow_mut().drop_orphan_shares();
     shard.borrow_mut().forget_offsets_of_deleted(&before);
     shard.borrow_mut().show_topics_to_groups();
-    coordinator_load::start_all::<D, GroupCoordinator>(shard);
-    coordinator_load::start_all::<D, TransactionCoordinator>(shard);
-    coordinator_load::start_all::<D, ShareCoordinator>(shard);
+    coordinator_load::start_missing(shard);
 }
 
 async fn open_partitions<D: Disk>(
@@ -260,12 +312,41 @@ async fn open_partitions<D: Disk>(
                     shard.add_partition(*id, log, image);
                 }
                 Ok(None) => unreachable!("wanted partitions come from the image"),
-                Err(error) => {
-                    tracing::error!(%error, partition = %id, "partition stays offline, see E0010");
-                    shard.borrow_mut().offline_partitions.insert(*id);
-                }
+                Err(error) => shard.borrow_mut().on_open_error(*id, &error),
             }
         }
+    }
+}
+
+/// Throws away files that cannot be read, and opens an empty log in their place that the
+/// partition's leader is to feed: the controller has taken this replica out of everything.
+pub(super) async fn begin_anew<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) {
+    let (image, disk, dir) = {
+        let shard = shard.borrow();
+        (Arc::clone(&shard.image), shard.disk.clone(), shard.partition_dir(&id))
+    };
+    let leader = image.partition(&id).and_then(|partition| partition.state.leader);
+    if leader.is_none_or(|leader| leader == image.local()) {
+        return;
+    }
+    let opened = async {
+        let points = all_recovery_points(shard).await?;
+        disk.remove(&dir).await?;
+        open_log(shard, &image, id, &points).await
+    };
+    match opened.await {
+        Ok(Some((log, _))) => {
+            let mut shard = shard.borrow_mut();
+            let image = Arc::clone(&shard.image);
+            shard.repairs.unopened.remove(&id);
+            if image.owner_of(&id) == Some(shard.core) {
+                shard.offline_partitions.remove(&id);
+                shard.add_partition(id, log, &image);
+                shard.retake_role_of(&id);
+            }
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, partition = %id, "stays offline"),
     }
 }
 
@@ -299,12 +380,36 @@ impl<D: Disk> Shard<D> {
             !self.partition_indexes.contains_key(id) && !self.offline_partitions.contains(id)
         };
         let new: Vec<TopicPartition> = wanted.filter(is_new).collect();
-        let is_gone = |id: &&TopicPartition| image.topic_by_id(&id.topic).is_none();
+        // Only what the committed metadata takes away is removed, never what is merely unknown.
+        let is_gone = |id: &&TopicPartition| image.owner_of(id) != Some(self.core);
         let gone = self.partition_indexes.keys().filter(is_gone).copied().collect();
         (new, gone)
     }
 
-    fn add_partition(&mut self, id: TopicPartition, log: PartitionLog<D>, image: &MetadataImage) {
+    fn on_open_error(&mut self, id: TopicPartition, error: &StorageError) {
+        tracing::error!(%error, partition = %id, "partition stays offline, see E0010");
+        self.offline_partitions.insert(id);
+        if error.damaged_file().is_some() {
+            self.repairs.unopened.insert(id);
+        }
+        // What a failed write or sync leaves behind cannot be told by reading it again.
+        if let StorageError::Disk(error) = error
+            && !error.is_of_reading()
+            && !error.is_no_space()
+        {
+            self.go_offline(error);
+        }
+    }
+
+    fn add_partition(
+        &mut self,
+        id: TopicPartition,
+        mut log: PartitionLog<D>,
+        image: &MetadataImage,
+    ) {
+        if let Some(damage) = self.repairs.found.remove(&id) {
+            log.remember_damage(damage);
+        }
         let leader_epoch = image.leader_epoch(&id).unwrap_or_default();
         let index = self.partitions.insert(Partition::new(id, log, leader_epoch));
         let before = self.partition_indexes.insert(id, index);
@@ -328,10 +433,10 @@ impl<D: Disk> Shard<D> {
             self.partition_indexes.iter().map(|(id, index)| (*id, *index)).collect();
         for (id, index) in indexes {
             let Some(topic) = image.topic_by_id(&id.topic) else { continue };
-            let partition = &mut self.partitions[index];
-            partition.log.set_config(Arc::clone(&topic.config));
-            partition.leader_epoch = image.leader_epoch(&id).unwrap_or(partition.leader_epoch);
+            self.partitions[index].log.set_config(Arc::clone(&topic.config));
         }
-        std::mem::replace(&mut self.image, image)
+        let before = std::mem::replace(&mut self.image, image);
+        self.take_roles(&before);
+        before
     }
 }

@@ -9,18 +9,22 @@
 //! - A journal file is reused only after every partition in it is synced in its segment beyond the
 //!   file's last entry and the recovery points say so.
 
-use crate::model::ids::TopicPartition;
+use crate::model::ids::{Offset, TopicPartition};
 use crate::model::limits::{
     DIRECT_APPEND_BYTES_MIN, DRAIN_BYTES_MIN, DRAINS_AT_ONCE, SEGMENT_UNSYNCED_BYTES_MAX,
     UNPOINTED_BYTES_MAX,
 };
 use crate::model::topic_config::Durability;
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef, WriteState};
+use crate::shard::truncation;
 use crate::storage::checkpoint;
 use crate::storage::disk::{Disk, DiskError};
 use crate::storage::error::StorageError;
 use futures::future::join_all;
 use std::rc::Rc;
+
+/// Partitions whose cut entry should be in a newer journal file.
+type Renewals = Vec<(PartitionIndex, TopicPartition, Offset)>;
 
 /// Whether a drain also syncs what it wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,21 +48,30 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Partitions worth draining: those that hold back the oldest journal file, and fat tails.
-    fn plan_drains(&mut self) -> Vec<(PartitionIndex, TopicPartition)> {
+    /// And those that hold it back because they were cut, with the end that it waits for.
+    fn plan_drains(&mut self) -> (Vec<(PartitionIndex, TopicPartition)>, Renewals) {
         let held =
             if self.journal.is_crowded() { self.journal.oldest_partitions() } else { Vec::new() };
         let mut chosen = Vec::new();
+        let mut renewals = Vec::new();
         for (index, partition) in &mut self.partitions {
             let holds_journal = held
                 .iter()
                 .any(|(id, end)| *id == partition.id && partition.log.segment_synced_end() < *end);
+            let shorter = held.iter().find(|(id, end)| {
+                *id == partition.id && partition.log.log_end() < *end && !partition.is_draining
+            });
+            if let Some((_, end)) = shorter.filter(|_| partition.log.is_at_rest()) {
+                renewals.push((index, partition.id, *end));
+                continue;
+            }
             let is_fat = partition.log.undrained_bytes() >= DRAIN_BYTES_MIN;
             if (holds_journal || is_fat) && !partition.is_draining {
                 partition.is_draining = true;
                 chosen.push((index, partition.id));
             }
         }
-        chosen
+        (chosen, renewals)
     }
 
     fn partition_at(
@@ -73,6 +86,9 @@ impl<D: Disk> Shard<D> {
         let Some(partition) = self.partition_at(index, id) else { return };
         partition.is_draining = false;
         partition.is_direct = false;
+        if let Some(signal) = &partition.cut_signal {
+            signal.raise();
+        }
         if partition.log.pending_bytes() > 0 {
             self.mark_dirty(index);
         }
@@ -84,13 +100,13 @@ impl<D: Disk> Shard<D> {
                 self.on_disk_full(error);
             }
             StorageError::Disk(error) => self.go_offline(error),
-            StorageError::Corrupt { .. } => {
+            StorageError::Corrupt { .. } | StorageError::Senseless { .. } => {
                 tracing::error!(%error, "segment is damaged, see E0010");
             }
         }
     }
 
-    fn on_disk_full(&mut self, error: &DiskError) {
+    pub(super) fn on_disk_full(&mut self, error: &DiskError) {
         if self.write_state == WriteState::Open {
             tracing::error!(path = %error.path.display(), "disk full: produce is refused, see E0008");
             self.write_state = WriteState::DiskFull;
@@ -167,6 +183,8 @@ async fn sync_if_due<D: Disk>(
                 shard.signals.housekeeping.raise();
             }
         }
+        // The topic was deleted meanwhile, and its files with it.
+        Err(_) if shard.partition_at(index, id).is_none() => {}
         Err(StorageError::Disk(error)) => shard.go_offline(&error),
         Err(error) => shard.on_drain_error(&error),
     }
@@ -199,7 +217,11 @@ pub async fn drain_loop<D: Disk>(shard: ShardRef<D>) {
     loop {
         signals.drain.wait().await;
         add_journal_file(&shard).await;
-        let chosen = shard.borrow_mut().plan_drains();
+        let (chosen, renewals) = shard.borrow_mut().plan_drains();
+        for (index, id, end) in renewals {
+            let task = truncation::renew_entry(shard.clone(), (index, id), end);
+            shard.borrow_mut().outbox.spawn(task);
+        }
         for some in chosen.chunks(DRAINS_AT_ONCE) {
             let drains =
                 some.iter().map(|(index, id)| drain(shard.clone(), *index, *id, Then::Sync));

@@ -25,6 +25,7 @@ use crate::shard::partition::Partition;
 use crate::shard::share_session::ShareSessions;
 use crate::shard::share_table::ShareTable;
 use crate::shard::signal::Signal;
+use crate::shard::stages::{Stage, StageClock, Stages, Stamp};
 use crate::shard::stats::Stats;
 use crate::shard::transaction_host::MarkerQueue;
 use crate::shard::transactional::HeldBatches;
@@ -88,6 +89,12 @@ pub struct LoopSignals {
     pub shares: Signal,
     /// Time moved: retention, checkpoints, rolling.
     pub housekeeping: Signal,
+    /// Leaders have something for their followers.
+    pub push: Signal,
+    /// In-sync replicas may have to change.
+    pub proposals: Signal,
+    /// A broker's process has ended, or this broker has become the active controller.
+    pub controller: Signal,
     /// The compactor's pause is over.
     pub cleaner: Signal,
 }
@@ -120,6 +127,7 @@ pub struct Shard<D: Disk> {
     pub sessions: FetchSessions,
     pub finished: Vec<Finished>,
     pub stats: Stats,
+    pub stages: Stages,
     pub groups: Host<GroupCoordinator>,
     pub transactions: Host<TransactionCoordinator>,
     pub share_states: Host<ShareCoordinator>,
@@ -135,12 +143,18 @@ pub struct Shard<D: Disk> {
     /// Settings of single groups, as group coordinators see them.
     pub group_overrides: Arc<BTreeMap<String, GroupOverrides>>,
     pub commit: super::group_commit::GroupCommit,
-    pub metadata: super::metadata::MetadataLog<D>,
+    pub membership: super::membership::Membership,
+    pub lookup: super::lookup::Lookup,
+    pub metadata: super::metadata::Metadata,
+    pub quorum: super::quorum::Quorum<D>,
     pub is_stopping: bool,
     /// What the journal held at the start, until it is replayed.
     pub replay: Vec<JournalEntry>,
     /// Partitions that could not be opened: their log is damaged or unreadable.
     pub offline_partitions: HashSet<TopicPartition>,
+    pub repairs: super::damage::Repairs,
+    /// Identity of this process: a role is of its own registration, never of an earlier one's.
+    pub incarnation: Uuid,
     /// Identity of the data directory.
     pub directory_id: Uuid,
     /// Identity for a cluster that does not exist yet.
@@ -157,6 +171,8 @@ pub struct Shard<D: Disk> {
     /// When segments to drop are looked for next.
     pub retention_due_us: u64,
     pub cleaner: super::cleaner::CleanerState,
+    pub peers: super::peers::Peers,
+    pub replicas: super::replicas::Replicas,
     connections: Slab<Connection>,
     connections_opened: u64,
     /// Connections whose reading waits for the write path to catch up.
@@ -180,7 +196,10 @@ pub struct ShardParts<D: Disk> {
     pub image: MetadataImage,
     pub directory_id: Uuid,
     pub cluster_id: Uuid,
+    /// The same on all cores.
+    pub incarnation: Uuid,
     pub random: Random,
+    pub stage_clock: StageClock,
     pub now: Now,
 }
 
@@ -215,6 +234,7 @@ impl<D: Disk> Shard<D> {
             sessions: FetchSessions::new(sessions_max),
             finished: Vec::new(),
             stats: Stats::default(),
+            stages: Stages::new(parts.stage_clock),
             groups: Host::default(),
             transactions: Host::default(),
             share_states: Host::default(),
@@ -227,10 +247,15 @@ impl<D: Disk> Shard<D> {
             topics: Arc::default(),
             group_overrides: Arc::default(),
             commit: super::group_commit::GroupCommit::default(),
-            metadata: super::metadata::MetadataLog::default(),
+            membership: super::membership::Membership::default(),
+            lookup: super::lookup::Lookup::default(),
+            metadata: super::metadata::Metadata::default(),
+            quorum: super::quorum::Quorum::default(),
             is_stopping: false,
             replay: parts.replay,
             offline_partitions: HashSet::new(),
+            repairs: super::damage::Repairs::default(),
+            incarnation: parts.incarnation,
             directory_id: parts.directory_id,
             cluster_id: parts.cluster_id,
             producer_ids: 0..0,
@@ -240,6 +265,8 @@ impl<D: Disk> Shard<D> {
             housekeeping_due_us: 0,
             retention_due_us,
             cleaner: super::cleaner::CleanerState::default(),
+            peers: super::peers::Peers::default(),
+            replicas: super::replicas::Replicas::default(),
             connections: Slab::new(),
             connections_opened: 0,
             pressed: Vec::new(),
@@ -247,6 +274,11 @@ impl<D: Disk> Shard<D> {
             questions_asked: 0,
             append_tasks: HashMap::new(),
         }
+    }
+
+    /// Any 64 bits, from the driver's source of chance.
+    pub fn random_number(&self) -> u64 {
+        (self.random)().as_u64_pair().0
     }
 
     /// Takes the driver's reading of the clock; monotonic time never goes back.
@@ -264,7 +296,8 @@ impl<D: Disk> Shard<D> {
         self.connections_opened += 1;
         let entry = self.connections.vacant_entry();
         let id = ConnectionId { index: entry.key(), generation: self.connections_opened };
-        entry.insert(Connection::new(id, local, peer));
+        let connection = entry.insert(Connection::new(id, local, peer));
+        connection.is_controllers = self.config.listeners.is_controllers(local);
         self.stats.connections_opened += 1;
         Some(id)
     }
@@ -287,10 +320,28 @@ impl<D: Disk> Shard<D> {
         self.connections.len()
     }
 
+    /// Bytes of a connection came in: of them its next frame is cut.
+    pub fn on_received(&mut self, id: ConnectionId, seen: Stamp) {
+        if let Some(connection) = self.connection(id) {
+            connection.seen = seen;
+        }
+    }
+
+    /// What [`Shard::take_output`] gave was handed to the socket.
+    pub fn on_sent(&mut self, id: ConnectionId) {
+        let settled = self.connection(id).map(Connection::take_settled).unwrap_or_default();
+        self.stages.end(Stage::Answer, settled);
+    }
+
     /// Puts an answer into its slot, and tells the driver when bytes may leave.
     pub fn fill(&mut self, slot: SlotId, parts: Vec<Part>) {
+        self.fill_settled(slot, parts, Stamp::NONE);
+    }
+
+    /// The same for an answer that was settled at a time.
+    pub fn fill_settled(&mut self, slot: SlotId, parts: Vec<Part>, settled: Stamp) {
         let Some(connection) = self.connection(slot.connection) else { return };
-        if connection.fill(slot.sequence, parts) {
+        if connection.fill(slot.sequence, parts, settled) {
             self.outbox.ready.push(slot.connection);
             self.outbox.raise();
         }
@@ -303,6 +354,11 @@ impl<D: Disk> Shard<D> {
             self.outbox.close.push(id);
             self.outbox.raise();
         }
+    }
+
+    /// True while the client of a connection has an answer to come.
+    pub fn owes_answers(&mut self, id: ConnectionId) -> bool {
+        self.connection(id).is_some_and(|connection| connection.owes_answers())
     }
 
     /// What the driver should write now, in order; empty when the connection is gone.
@@ -386,6 +442,7 @@ impl<D: Disk> Shard<D> {
     pub fn on_appended(&mut self, key: ParkedKey, part: u32, outcome: AppendOutcome) {
         let Some(produce) = self.produces.get_mut(key) else { return };
         if produce.settle(part, outcome) {
+            produce.stamp = self.stages.mark(produce.stamp);
             self.finished.push(Finished::Produce(key.index as usize));
             self.outbox.raise();
         }

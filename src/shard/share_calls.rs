@@ -11,15 +11,16 @@ use crate::coordinator::share::{
 };
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
-use crate::model::limits::SHARE_READS_PER_CALL;
+use crate::model::limits::{SHARE_OPEN_WAIT_MS, SHARE_READS_PER_CALL, SHARE_WRITE_RETRY_MS};
 use crate::model::share_config::{OffsetReset, ShareIsolation};
 use crate::shard::mesh::Isolation;
 use crate::shard::questions::{self, OffsetQuery, Question, Reply, ask};
 use crate::shard::shard::{Shard, ShardRef};
 use crate::shard::share_batches::{self, FoundBatch};
-use crate::shard::share_host::ask_share_state;
+use crate::shard::share_host::ask_share_state_for;
 use crate::shard::share_session::{EndedSession, ShareMember};
-use crate::shard::share_table::ShareWatch;
+use crate::shard::share_table::OpenShare;
+use crate::shard::share_watches::ShareWatch;
 use crate::storage::disk::Disk;
 use crate::storage::partition_log::ReadPlan;
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub struct AcquireCall {
     pub is_last: bool,
     /// Whom to tell of news.
     pub watch: ShareWatch,
+    /// The member's session begins: the state may have been set anew since the last one did.
+    pub begins_session: bool,
 }
 
 /// What may come back.
@@ -121,7 +124,21 @@ pub async fn call<D: Disk>(shard: &ShardRef<D>, core: CoreId, call: ShareCall) -
 /// Carries a call out on the core that owns the partitions.
 pub async fn answer_here<D: Disk>(shard: &ShardRef<D>, call: ShareCall) -> ShareReply {
     match call {
-        ShareCall::Acquire(call) => ShareReply::Acquired(acquire(shard, &call).await),
+        ShareCall::Acquire(call) => {
+            {
+                let mut shard = shard.borrow_mut();
+                for id in &call.partitions {
+                    shard.shares.watches.watch(*id, &call.of.group, call.watch);
+                }
+            }
+            if call.begins_session {
+                forget_superseded(shard, &call).await;
+            }
+            let acquired = acquire(shard, &call).await;
+            let mut shard = shard.borrow_mut();
+            call.partitions.iter().for_each(|id| shard.pass_share_turn(*id, call.watch));
+            ShareReply::Acquired(acquired)
+        }
         ShareCall::Acknowledge { of, parts } => {
             let waits = parts.into_iter().map(|(id, batches)| acknowledge(shard, &of, id, batches));
             ShareReply::Acknowledged(join_all(waits).await)
@@ -140,10 +157,30 @@ pub async fn answer_here<D: Disk>(shard: &ShardRef<D>, call: ShareCall) -> Share
     }
 }
 
-async fn acquire<D: Disk>(shard: &ShardRef<D>, call: &AcquireCall) -> Acquired {
-    for id in &call.partitions {
-        shard.borrow_mut().shares.watch(*id, call.watch);
+/// Forgets share partitions whose state has another epoch by now. A group coordinator on this
+/// broker says so by itself (`ShareCall::Forget`); one on another does not, and sets a state anew
+/// only while its group has no members.
+async fn forget_superseded<D: Disk>(shard: &ShardRef<D>, call: &AcquireCall) {
+    if shard.borrow().image.brokers().nth(1).is_none() {
+        return;
     }
+    let forget = async |id: TopicPartition| {
+        let key = ShareKey { group: call.of.group.clone(), partition: id };
+        let known = shard.borrow_mut().shares.get(&key).map(|open| open.partition.state_epoch());
+        let Some(known) = known else { return };
+        let request = ShareRequest::Summary { key: key.clone() };
+        let answer = ask_share_state_for(shard, &key, request, SHARE_OPEN_WAIT_MS).await;
+        let ShareAnswer::Summary(summary) = answer else { return };
+        let mut shard = shard.borrow_mut();
+        let is_same = |open: &mut OpenShare| open.partition.state_epoch() == known;
+        if summary.state_epoch != known && shard.shares.get(&key).is_some_and(is_same) {
+            shard.shares.remove(&key, KafkaCode::InvalidRecordState);
+        }
+    };
+    join_all(call.partitions.iter().map(|id| forget(*id))).await;
+}
+
+async fn acquire<D: Disk>(shard: &ShardRef<D>, call: &AcquireCall) -> Acquired {
     let mut acquired = Acquired::default();
     let mut opened = Vec::with_capacity(call.partitions.len());
     for id in &call.partitions {
@@ -153,6 +190,7 @@ async fn acquire<D: Disk>(shard: &ShardRef<D>, call: &AcquireCall) -> Acquired {
             // Nothing to be had yet, and nothing for the client to do about it.
             Err(code) if is_transient(code) => {
                 tracing::debug!(key = key.text(), code = code.name(), "share partition waits");
+                wake_later(shard, *id);
             }
             Err(code) => acquired.parts.push(AcquiredPart::refused(*id, code)),
         }
@@ -176,6 +214,19 @@ async fn acquire<D: Disk>(shard: &ShardRef<D>, call: &AcquireCall) -> Acquired {
         }
     }
     acquired
+}
+
+/// Has those who wait for a partition look again after a pause.
+fn wake_later<D: Disk>(shard: &ShardRef<D>, id: TopicPartition) {
+    let own = shard.clone();
+    let mut shard = shard.borrow_mut();
+    let due_us = shard.now.deadline_us(SHARE_WRITE_RETRY_MS);
+    let pause = shard.pauses.until(due_us);
+    shard.outbox.spawn(async move {
+        if pause.await.is_ok() {
+            own.borrow_mut().wake_shares(&id);
+        }
+    });
 }
 
 /// What of a call is left for the partitions at hand.
@@ -206,14 +257,19 @@ async fn acquire_one<D: Disk>(
         let batches = match look.plan {
             ReadPlan::Empty | ReadPlan::OutOfRange => return (None, false),
             ReadPlan::Memory(parts) => share_batches::split(parts),
-            ReadPlan::File(plan) => match plan.execute_in_memory(&disk).await {
-                Ok(bytes) => share_batches::split(vec![bytes]),
-                Err(error) => {
-                    tracing::error!(%error, "share fetch from disk");
-                    let code = error.kafka_code();
-                    return (Some(AcquiredPart::refused(key.partition, code)), false);
+            ReadPlan::File(plan) => {
+                let cuts = plan.cuts();
+                match plan.execute_in_memory(&disk).await {
+                    Ok(bytes) => share_batches::split(vec![bytes]),
+                    Err(error) => {
+                        let failed = (cuts, &error);
+                        let reader = "share fetch from disk";
+                        shard.borrow_mut().on_read_failed(key.partition, failed, reader);
+                        let code = error.kafka_code();
+                        return (Some(AcquiredPart::refused(key.partition, code)), false);
+                    }
                 }
-            },
+            }
         };
         if batches.is_empty() {
             return (None, false);
@@ -245,7 +301,7 @@ impl<D: Disk> Shard<D> {
         let rules = self.delivery_rules(&key.group);
         let isolation = self.share_config(&key.group).isolation;
         let from = self.shares.get(key)?.partition.next_fetch(&rules)?;
-        let index = self.partition_index(&key.partition)?;
+        let index = self.leader_index(&key.partition)?;
         let partition = &mut self.partitions[index];
         let is_committed = isolation == ShareIsolation::ReadCommitted;
         let up_to = partition.readable_end(match is_committed {
@@ -317,7 +373,7 @@ async fn acknowledge<D: Disk>(
     let key = ShareKey { group: of.group.clone(), partition: id };
     let receiver = {
         let mut shard = shard.borrow_mut();
-        if shard.partition_index(&id).is_none() {
+        if shard.leader_index(&id).is_none() {
             return KafkaCode::NotLeaderOrFollower;
         }
         shard.follow_log_start(&key);
@@ -345,6 +401,9 @@ async fn written(
         Ok(()) => KafkaCode::None,
         // The group's state was set anew: the records are not settled.
         Err(KafkaCode::InvalidRequest) => KafkaCode::InvalidRecordState,
+        Err(KafkaCode::FencedLeaderEpoch | KafkaCode::FencedStateEpoch) => {
+            KafkaCode::NotLeaderOrFollower
+        }
         Err(code) => code,
     }
 }
@@ -373,7 +432,7 @@ pub async fn release<D: Disk>(shard: &ShardRef<D>, ended: &EndedSession) {
     let mut by_core: Vec<(CoreId, Vec<TopicPartition>)> = Vec::new();
     for (topic, partition) in &ended.partitions {
         let id = TopicPartition { topic: TopicId(*topic), partition: PartitionId(*partition) };
-        let Some(core) = shard.borrow().image.owner_of(&id) else { continue };
+        let Some(core) = shard.borrow().image.leader_core(&id).ok() else { continue };
         match by_core.iter_mut().find(|(other, _)| *other == core) {
             Some((_, partitions)) => partitions.push(id),
             None => by_core.push((core, vec![id])),
@@ -407,15 +466,19 @@ async fn open<D: Disk>(shard: &ShardRef<D>, key: &ShareKey) -> Result<(), KafkaC
 async fn open_alone<D: Disk>(shard: &ShardRef<D>, key: &ShareKey) -> Result<(), KafkaCode> {
     let leader_epoch = {
         let shard = shard.borrow();
-        let index = shard.partition_index(&key.partition).ok_or(KafkaCode::NotLeaderOrFollower)?;
+        let index = shard.leader_index(&key.partition).ok_or(KafkaCode::NotLeaderOrFollower)?;
         shard.partitions[index].leader_epoch
     };
     let request = ShareRequest::Read { key: key.clone(), leader_epoch: leader_epoch.0 };
-    let state = match ask_share_state(shard, key, request).await {
+    let state = match ask_share_state_for(shard, key, request, SHARE_OPEN_WAIT_MS).await {
         ShareAnswer::State(state) => state,
         // No group has begun with the partition.
         ShareAnswer::Refused(KafkaCode::InvalidRequest) => {
             return Err(KafkaCode::UnknownServerError);
+        }
+        // Another broker leads the partition by now, and has begun to serve it.
+        ShareAnswer::Refused(KafkaCode::FencedLeaderEpoch) => {
+            return Err(KafkaCode::NotLeaderOrFollower);
         }
         ShareAnswer::Refused(code) => return Err(code),
         other => unreachable!("a read is not answered by {other:?}"),
@@ -426,7 +489,8 @@ async fn open_alone<D: Disk>(shard: &ShardRef<D>, key: &ShareKey) -> Result<(), 
         write_start(shard, key, &mut partition, leader_epoch).await?;
     }
     let mut shard = shard.borrow_mut();
-    if shard.partition_index(&key.partition).is_none() {
+    let index = shard.leader_index(&key.partition).ok_or(KafkaCode::NotLeaderOrFollower)?;
+    if shard.partitions[index].leader_epoch != leader_epoch {
         return Err(KafkaCode::NotLeaderOrFollower);
     }
     match shard.shares.insert(key.clone(), partition, leader_epoch) {
@@ -479,7 +543,7 @@ async fn write_start<D: Disk>(
         batches: write.batches,
     };
     let request = ShareRequest::Write { key: key.clone(), write: change };
-    match ask_share_state(shard, key, request).await {
+    match ask_share_state_for(shard, key, request, SHARE_OPEN_WAIT_MS).await {
         ShareAnswer::Done => {
             partition.on_written(write.number, true);
             Ok(())
@@ -497,6 +561,7 @@ fn is_transient(code: KafkaCode) -> bool {
             | KafkaCode::CoordinatorLoadInProgress
             | KafkaCode::NotCoordinator
             | KafkaCode::FencedStateEpoch
+            | KafkaCode::OffsetNotAvailable
             | KafkaCode::InvalidRequest
     )
 }

@@ -1,4 +1,5 @@
-//! Share coordinators among the coordinators of a core, and the way to them from any core.
+//! Share coordinators among the coordinators of a core, and the way to them from any core of any
+//! broker.
 
 use crate::controller::decide::Change;
 use crate::controller::image::SHARE_STATE_TOPIC;
@@ -7,12 +8,17 @@ use crate::coordinator::share::records::ShareRecord;
 use crate::coordinator::share::{Prune, ShareAnswer, ShareCoordinator, ShareKey, ShareRequest};
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, Offset, TopicPartition};
-use crate::model::limits::{SHARE_STATE_PAUSE_MS, SHARE_STATE_WAIT_MS};
+use crate::model::ids::{BrokerId, CoreId, Offset, TopicPartition};
+use crate::model::limits::{
+    SHARE_STATE_PAUSE_MS_MAX, SHARE_STATE_PAUSE_MS_MIN, SHARE_STATE_WAIT_MS,
+};
 use crate::protocol::primitive::{DecodeError, EncodeError};
-use crate::shard::coordinator_host::{Birth, Host, Hosted, StepOf, coordinator_of};
+use crate::shard::coordinator_host::{
+    Birth, Host, Hosted, StepOf, coordinating_broker, coordinator_of,
+};
 use crate::shard::metadata;
 use crate::shard::questions::{Question, Reply, ask};
+use crate::shard::remote_shares::Remote;
 use crate::shard::shard::{Shard, ShardRef};
 use crate::storage::disk::Disk;
 use bytes::Bytes;
@@ -86,31 +92,44 @@ impl Hosted for ShareCoordinator {
     }
 }
 
-/// Puts a request to the coordinator of a share partition's state, on whichever core it lives;
-/// waits a while for one that is being loaded. The topic is made if it is missing.
+/// Puts a request to the coordinator of a share partition's state, on whichever broker and core it
+/// lives; waits a while for one that is being loaded, moves or is not reached. The topic is made if
+/// it is missing.
 pub async fn ask_share_state<D: Disk>(
     shard: &ShardRef<D>,
     key: &ShareKey,
     request: ShareRequest,
 ) -> ShareAnswer {
-    let Some(owner) = make_coordinator(shard, key).await else {
-        return ShareAnswer::Refused(KafkaCode::CoordinatorNotAvailable);
-    };
-    let give_up_us = shard.borrow().now.deadline_us(SHARE_STATE_WAIT_MS);
+    ask_share_state_for(shard, key, request, SHARE_STATE_WAIT_MS).await
+}
+
+/// The same, for so many milliseconds at most.
+pub(super) async fn ask_share_state_for<D: Disk>(
+    shard: &ShardRef<D>,
+    key: &ShareKey,
+    request: ShareRequest,
+    wait_ms: u64,
+) -> ShareAnswer {
+    let key = key.text();
+    let give_up_us = shard.borrow().now.deadline_us(wait_ms);
+    let mut pause_ms = SHARE_STATE_PAUSE_MS_MIN;
     loop {
-        let (partition, core) = owner;
-        let question = Question::ShareState { partition, request: Box::new(request.clone()) };
-        let answer = match ask(shard, core, question).await {
-            Reply::ShareState(answer) => *answer,
-            other => unreachable!("a share coordinator's answer is not {other:?}"),
+        let answer = match seat_of(shard, &key).await {
+            Some(Seat::Here(partition, core)) => {
+                let request = Box::new(request.clone());
+                ask_core(shard, core, Question::ShareState { partition, request }).await
+            }
+            Some(Seat::At(to)) => {
+                let left_us = give_up_us.saturating_sub(shard.borrow().now.monotonic_us);
+                let timeout_ms = (left_us / 1000).max(SHARE_STATE_PAUSE_MS_MAX);
+                Remote { shard, to, timeout_ms }.ask(request.clone()).await
+            }
+            None => ShareAnswer::Refused(KafkaCode::CoordinatorNotAvailable),
         };
-        if answer != ShareAnswer::Refused(KafkaCode::CoordinatorLoadInProgress) {
-            return answer;
-        }
         let pause = {
             let mut shard = shard.borrow_mut();
-            let due_us = shard.now.deadline_us(SHARE_STATE_PAUSE_MS);
-            if due_us > give_up_us {
+            let due_us = shard.now.deadline_us(pause_ms);
+            if !shard.may_come_back(&answer) || due_us > give_up_us {
                 return answer;
             }
             shard.pauses.until(due_us)
@@ -118,20 +137,63 @@ pub async fn ask_share_state<D: Disk>(
         if pause.await.is_err() {
             return answer;
         }
+        pause_ms = (2 * pause_ms).min(SHARE_STATE_PAUSE_MS_MAX);
     }
 }
 
-async fn make_coordinator<D: Disk>(
+/// Puts another broker's request to the coordinator, if that lives here.
+pub async fn ask_here<D: Disk>(
     shard: &ShardRef<D>,
     key: &ShareKey,
-) -> Option<(TopicPartition, CoreId)> {
-    let key = key.text();
-    let found = coordinator_of::<ShareCoordinator>(&shard.borrow().image, &key);
-    if found.is_some() {
-        return found;
+    request: ShareRequest,
+) -> ShareAnswer {
+    let seat = coordinator_of::<ShareCoordinator>(&shard.borrow().image, &key.text());
+    let Some((partition, core)) = seat else {
+        return ShareAnswer::Refused(KafkaCode::NotCoordinator);
+    };
+    ask_core(shard, core, Question::ShareState { partition, request: Box::new(request) }).await
+}
+
+async fn ask_core<D: Disk>(shard: &ShardRef<D>, core: CoreId, question: Question) -> ShareAnswer {
+    match ask(shard, core, question).await {
+        Reply::ShareState(answer) => *answer,
+        other => unreachable!("a share coordinator's answer is not {other:?}"),
     }
-    let names = vec![SHARE_STATE_TOPIC.to_owned()];
-    // Whatever became of the change, what counts is whether the topic is there now.
-    let _ = metadata::change(shard, Change::AutoCreateTopics { names }).await;
-    coordinator_of::<ShareCoordinator>(&shard.borrow().image, &key)
+}
+
+/// Where a coordinator lives.
+enum Seat {
+    Here(TopicPartition, CoreId),
+    At(BrokerId),
+}
+
+/// `None` while nobody leads its partition.
+async fn seat_of<D: Disk>(shard: &ShardRef<D>, key: &str) -> Option<Seat> {
+    let find = || {
+        let shard = shard.borrow();
+        let here = coordinator_of::<ShareCoordinator>(&shard.image, key);
+        let here = here.map(|(partition, core)| Seat::Here(partition, core));
+        here.or_else(|| coordinating_broker::<ShareCoordinator>(&shard.image, key).map(Seat::At))
+    };
+    if shard.borrow().image.topic_by_name(SHARE_STATE_TOPIC).is_none() {
+        let names = vec![SHARE_STATE_TOPIC.to_owned()];
+        // Whatever became of the change, what counts is whether the topic is there now.
+        let _ = metadata::change(shard, Change::AutoCreateTopics { names }).await;
+    }
+    find()
+}
+
+impl<D: Disk> Shard<D> {
+    /// Whether the same question may have another answer in a moment. The coordinator of a lone
+    /// broker does not move: only its loading ends by itself.
+    fn may_come_back(&self, answer: &ShareAnswer) -> bool {
+        let ShareAnswer::Refused(code) = answer else { return false };
+        match code {
+            KafkaCode::CoordinatorLoadInProgress => true,
+            KafkaCode::NotCoordinator | KafkaCode::CoordinatorNotAvailable => {
+                self.image.brokers().nth(1).is_some()
+            }
+            _ => false,
+        }
+    }
 }

@@ -95,8 +95,8 @@ async fn changed<D: Disk>(
         ShareAnswer::Refused(code) => return Err(code),
         other => unreachable!("a change of the state is not answered by {other:?}"),
     }
-    let owner = shard.borrow().image.owner_of(&key.partition);
-    if let Some(core) = owner {
+    let owner = shard.borrow().image.leader_core(&key.partition);
+    if let Ok(core) = owner {
         let (group, partition) = (key.group.clone(), key.partition);
         share_calls::call(shard, core, ShareCall::Forget { group, partition }).await;
     }

@@ -3,7 +3,7 @@
 //! A share partition lives on the core that owns the partition; a member's request is carried out
 //! there (share_calls.rs) and waits on the core of its connection. What it waits for (records that
 //! become readable or are released) wakes it through a watch, of which each connection has one per
-//! partition.
+//! partition (share_watches.rs).
 //!
 //! Invariants
 //! - Of one share partition at most one write is under way (share_writes.rs).
@@ -12,18 +12,19 @@
 use crate::coordinator::share::partition::{DeliveryRules, PartitionWrite};
 use crate::coordinator::share::{ShareKey, SharePartition};
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, LeaderEpoch, TopicPartition};
-use crate::model::limits::SHARE_PARTITIONS_MAX;
+use crate::model::ids::{LeaderEpoch, TopicPartition};
+use crate::model::limits::{SHARE_PARTITIONS_MAX, SHARE_TURN_MS};
 use crate::model::share_config::ShareConfig;
 use crate::shard::connection::ConnectionId;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::shard::Shard;
 use crate::shard::share_session::EndedSession;
+use crate::shard::share_watches::{ShareWatch, ShareWatches};
 use crate::shard::signal::Signal;
 use crate::storage::disk::Disk;
 use futures::channel::oneshot;
 use hashbrown::HashMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Whoever waits for a write of a share partition.
@@ -41,15 +42,6 @@ pub(super) struct OpenShare {
     is_write_queued: bool,
 }
 
-/// A request that waits for records of a share partition, on the core of its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShareWatch {
-    pub core: CoreId,
-    /// Index of its connection there.
-    pub place: usize,
-    pub poll: u64,
-}
-
 /// The waiting of one request.
 struct Poll {
     id: u64,
@@ -64,7 +56,7 @@ pub struct ShareTable {
     /// One turn for each share partition that is being opened.
     pub(super) openings: HashMap<ShareKey, Rc<futures::lock::Mutex<()>>>,
     generations: u64,
-    watches: BTreeMap<TopicPartition, Vec<ShareWatch>>,
+    pub(super) watches: ShareWatches,
     polls: HashMap<usize, Poll>,
     last_poll: u64,
     /// No lock ends and no request is due before.
@@ -110,10 +102,6 @@ impl ShareTable {
         for (_, waiter) in open.waiters {
             let _ = waiter.send(Err(code)); // The request's task was dropped.
         }
-    }
-
-    fn keys_of(&self, is_wanted: impl Fn(&TopicPartition) -> bool) -> Vec<ShareKey> {
-        self.open.keys().filter(|key| is_wanted(&key.partition)).cloned().collect()
     }
 
     /// Completes once write `number` is committed or refused.
@@ -178,23 +166,10 @@ impl ShareTable {
         }
     }
 
-    /// A partition of a waiting request has records; stale news fall on the floor.
-    pub fn on_wake(&mut self, place: usize, poll: u64) {
-        if let Some(waiting) = self.polls.get(&place).filter(|waiting| waiting.id == poll) {
-            waiting.signal.raise();
-        }
-    }
-
-    /// Registers a request for news of a partition.
-    pub(super) fn watch(&mut self, partition: TopicPartition, watch: ShareWatch) {
-        let watches = self.watches.entry(partition).or_default();
-        watches.retain(|known| known.core != watch.core || known.place != watch.place);
-        watches.push(watch);
-    }
-
-    /// True when nobody watches anything: the usual case of a core.
-    pub(super) fn is_unwatched(&self) -> bool {
-        self.watches.is_empty()
+    /// A partition of a waiting request has records; false when it does not wait any more.
+    pub fn on_wake(&mut self, place: usize, poll: u64) -> bool {
+        let waiting = self.polls.get(&place).filter(|waiting| waiting.id == poll);
+        waiting.inspect(|waiting| waiting.signal.raise()).is_some()
     }
 }
 
@@ -215,14 +190,31 @@ impl<D: Disk> Shard<D> {
     }
 
     /// A partition has more to read, or a share partition has records again: requests that watch it
-    /// look again.
+    /// look again, one after the other.
     pub(super) fn wake_shares(&mut self, partition: &TopicPartition) {
-        let Some(watches) = self.shares.watches.remove(partition) else { return };
-        for ShareWatch { core, place, poll } in watches {
-            if core == self.core {
-                self.shares.on_wake(place, poll);
-            } else {
-                self.send(core, ShardMessage::WakeShare { place, poll });
+        let due_us = self.now.deadline_us(SHARE_TURN_MS);
+        let called = self.shares.watches.news(partition, due_us);
+        self.call_shares(*partition, called);
+    }
+
+    /// A request has looked for records of a partition, or does not wait any more: the next in its
+    /// line is called.
+    pub(super) fn pass_share_turn(&mut self, partition: TopicPartition, watch: ShareWatch) {
+        let due_us = self.now.deadline_us(SHARE_TURN_MS);
+        let called = self.shares.watches.pass(&partition, watch, due_us);
+        self.call_shares(partition, called.into_iter().collect());
+    }
+
+    fn call_shares(&mut self, partition: TopicPartition, mut called: Vec<ShareWatch>) {
+        let due_us = self.now.deadline_us(SHARE_TURN_MS);
+        if !called.is_empty() {
+            self.shares.note_due(due_us);
+        }
+        while let Some(watch) = called.pop() {
+            if watch.core != self.core {
+                self.send(watch.core, ShardMessage::WakeShare { partition, watch });
+            } else if !self.shares.on_wake(watch.place, watch.poll) {
+                called.extend(self.shares.watches.pass(&partition, watch, due_us));
             }
         }
     }
@@ -259,9 +251,14 @@ impl<D: Disk> Shard<D> {
                 None => {}
             }
         }
+        let called = self.shares.watches.overdue(now_us, self.now.deadline_us(SHARE_TURN_MS));
+        self.shares.watches.next_deadline_us().into_iter().for_each(&mut note);
         self.shares.due_us_min = next;
         for key in expired {
             self.expire_share(&key);
+        }
+        for (partition, watch) in called {
+            self.call_shares(partition, vec![watch]);
         }
     }
 
@@ -291,12 +288,28 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// The image changed: share partitions go with their topics.
+    /// The image changed: share partitions go with their topics and their leaders, and a leader
+    /// that was elected anew begins anew: another one may have led in between.
     pub(super) fn drop_orphan_shares(&mut self) {
-        let orphans = self.shares.keys_of(|id| !self.partition_indexes.contains_key(id));
-        for key in orphans {
-            self.shares.remove(&key, KafkaCode::UnknownTopicOrPartition);
-            self.wake_shares(&key.partition);
+        let open = self.shares.open.iter();
+        let fate = |(key, open): (&ShareKey, &OpenShare)| {
+            let code = match self.image.leader_core(&key.partition) {
+                Err(code) => code,
+                Ok(_) if self.image.leader_epoch(&key.partition) == Some(open.leader_epoch) => {
+                    return None;
+                }
+                Ok(_) => KafkaCode::NotLeaderOrFollower,
+            };
+            Some((key.clone(), code))
+        };
+        let orphans: Vec<(ShareKey, KafkaCode)> = open.filter_map(fate).collect();
+        for (key, code) in orphans {
+            self.shares.remove(&key, code);
+        }
+        for partition in self.shares.watches.partitions() {
+            if self.image.leader_core(&partition).is_err() {
+                self.wake_shares(&partition);
+            }
         }
     }
 

@@ -14,18 +14,19 @@ use crate::coordinator::transaction::{
 };
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, PartitionId, TopicPartition};
+use crate::model::ids::{BrokerId, CoreId, PartitionId, TopicPartition};
 use crate::model::transaction_config::TransactionConfig;
 use crate::protocol::primitive::{DecodeError, EncodeError};
 use crate::shard::coordinator_host::{Birth, Host, Hosted, StepOf, coordinator_of};
 use crate::shard::markers::MarkerOrder;
 use crate::shard::questions::{Question, Reply, ask};
+use crate::shard::remote_transactions::{Named, write_markers_at};
 use crate::shard::shard::{Shard, ShardRef};
 use crate::storage::disk::Disk;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use hashbrown::HashSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 impl Hosted for TransactionCoordinator {
     type Record = TransactionRecord;
@@ -159,10 +160,21 @@ async fn write_markers<D: Disk>(shard: ShardRef<D>, id: TopicPartition, order: M
         is_commit: order.outcome == Outcome::Commit,
     };
     let places = shard.borrow().places_of(&order.partitions);
+    let mut elsewhere: BTreeMap<BrokerId, Named> = BTreeMap::new();
+    for place in &places {
+        if let Owner::There(broker) = place.owner {
+            let topics = elsewhere.entry(broker).or_default();
+            topics.entry(place.topic.clone()).or_default().push(place.number);
+        }
+    }
+    let calls = elsewhere.into_iter();
+    let calls = calls.map(|(to, named)| write_markers_at(&shard, to, marker, named));
     let writes = places.iter().map(|place| write_marker(&shard, place.owner, marker));
-    let codes = join_all(writes).await;
+    let (codes, answers) = join(join_all(writes), join_all(calls)).await;
     let mut told = Partitions::new();
     for (Place { topic, number, .. }, code) in places.into_iter().zip(codes) {
+        let answered = || answers.iter().find_map(|codes| codes.get(&(topic.clone(), number)));
+        let code = code.or_else(|| answered().copied()).unwrap_or(KafkaCode::NotLeaderOrFollower);
         if is_told(code) {
             told.entry(topic).or_default().insert(number);
         } else {
@@ -180,14 +192,19 @@ async fn write_markers<D: Disk>(shard: ShardRef<D>, id: TopicPartition, order: M
     shard.on_markers_written(id, &order, &told);
 }
 
+/// Writes a marker for a partition of this broker; `None` where another one leads it.
 async fn write_marker<D: Disk>(
     shard: &ShardRef<D>,
-    owner: Option<(TopicPartition, CoreId)>,
+    owner: Owner,
     marker: MarkerOrder,
-) -> KafkaCode {
-    let Some((partition, core)) = owner else { return KafkaCode::UnknownTopicOrPartition };
+) -> Option<KafkaCode> {
+    let (partition, core) = match owner {
+        Owner::Here(partition, core) => (partition, core),
+        Owner::There(_) => return None,
+        Owner::Nowhere(code) => return Some(code),
+    };
     match ask(shard, core, Question::WriteMarker { partition, marker }).await {
-        Reply::MarkerWritten(code) => code,
+        Reply::MarkerWritten(code) => Some(code),
         other => unreachable!("a marker is not answered by {other:?}"),
     }
 }
@@ -204,11 +221,20 @@ fn is_told(code: KafkaCode) -> bool {
     )
 }
 
-/// A partition of a transaction and its owner, `None` when the topic was deleted meanwhile.
+/// Who leads a partition.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    Here(TopicPartition, CoreId),
+    There(BrokerId),
+    /// The topic was deleted meanwhile, or nobody leads at the moment.
+    Nowhere(KafkaCode),
+}
+
+/// A partition of a transaction and its leader.
 struct Place {
     topic: String,
     number: i32,
-    owner: Option<(TopicPartition, CoreId)>,
+    owner: Owner,
 }
 
 impl<D: Disk> Shard<D> {
@@ -219,11 +245,24 @@ impl<D: Disk> Shard<D> {
             places.extend(numbers.iter().map(|number| {
                 let id = |topic| TopicPartition { topic, partition: PartitionId(*number) };
                 let id = image.map(|image| id(image.id));
-                let owner = id.and_then(|id| Some((id, self.image.owner_of(&id)?)));
+                let owner = id.map_or(Owner::Nowhere(KafkaCode::UnknownTopicOrPartition), |id| {
+                    self.leader_of(id)
+                });
                 Place { topic: topic.clone(), number: *number, owner }
             }));
         }
         places
+    }
+
+    fn leader_of(&self, id: TopicPartition) -> Owner {
+        match self.image.leader_core(&id) {
+            Ok(core) => Owner::Here(id, core),
+            Err(KafkaCode::NotLeaderOrFollower) => {
+                let leader = self.image.partition(&id).and_then(|known| known.state.leader);
+                leader.map_or(Owner::Nowhere(KafkaCode::NotLeaderOrFollower), Owner::There)
+            }
+            Err(code) => Owner::Nowhere(code),
+        }
     }
 
     fn on_markers_written(

@@ -16,8 +16,8 @@
 //! - Batches of one producer are appended to a partition in the order in which they came.
 
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{CoreId, ProducerEpoch, ProducerId, TopicPartition};
-use crate::shard::mesh::{Acks, AppendOutcome, AppendPart, ParkedKey, PartToken};
+use crate::model::ids::{ProducerEpoch, ProducerId, TopicPartition};
+use crate::shard::mesh::{Acks, AppendOrder, AppendOutcome, AppendPart, PartToken};
 use crate::shard::shard::{Shard, ShardRef};
 use crate::shard::verification::{self, Claim, GuardKey, TransactionFlow, is_transient};
 use crate::storage::append_check::AppendOrigin;
@@ -26,12 +26,10 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Parts of a produce parked on `origin` that names a transaction.
+/// Parts of a parked produce that names a transaction.
 #[derive(Debug)]
 pub struct TransactionalAppend {
-    pub origin: CoreId,
-    pub key: ParkedKey,
-    pub acks: Acks,
+    pub order: AppendOrder,
     pub transactional_id: Arc<str>,
     pub flow: TransactionFlow,
     pub parts: Vec<AppendPart>,
@@ -79,8 +77,8 @@ impl HeldBatches {
 
 impl<D: Disk> Shard<D> {
     /// Appends what may be appended at once, and holds the rest until its coordinator is asked.
-    pub fn append_transactional(&mut self, order: TransactionalAppend) {
-        let TransactionalAppend { origin, key, acks, transactional_id, flow, parts } = order;
+    pub fn append_transactional(&mut self, append: TransactionalAppend) {
+        let TransactionalAppend { mut order, transactional_id, flow, parts } = append;
         for part in parts {
             let header = *part.batch.header();
             let claim = Claim {
@@ -89,8 +87,8 @@ impl<D: Disk> Shard<D> {
                 producer_epoch: ProducerEpoch(header.producer_epoch()),
                 flow,
             };
-            let token = PartToken::Request { core: origin, key, part: part.part };
-            let held = Held { part, token, acks, claim };
+            let token = order.token(part.part);
+            let held = Held { part, token, acks: order.acks, claim };
             let is_held = header.attributes().is_transactional() && self.must_hold(&held);
             if is_held {
                 self.held.hold((held.part.partition, held.claim.producer_id), held);

@@ -11,10 +11,14 @@
 //! - A marker cuts every guard of its producer and partition that is open when it is appended.
 
 use crate::coordinator::transaction::calls::{AddMode, AddPartitions, TopicPartitions};
-use crate::coordinator::transaction::{TransactionAnswer, TransactionRequest};
+use crate::coordinator::transaction::{
+    TransactionAnswer, TransactionCoordinator, TransactionRequest,
+};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::model::limits::{VERIFICATION_MS_MAX, VERIFICATION_PAUSE_MS};
+use crate::shard::coordinator_host::coordinating_broker;
+use crate::shard::remote_transactions::add_partitions_at;
 use crate::shard::shard::ShardRef;
 use crate::shard::transaction_host::ask_transaction;
 use crate::storage::disk::Disk;
@@ -145,7 +149,7 @@ async fn ask_once<D: Disk>(
     let Some(topics) = named(shard, partitions) else {
         return vec![KafkaCode::UnknownTopicOrPartition; partitions.len()];
     };
-    let request = TransactionRequest::AddPartitions(AddPartitions {
+    let add = AddPartitions {
         transactional_id: claim.transactional_id.to_string(),
         producer_id: claim.producer_id,
         producer_epoch: claim.producer_epoch,
@@ -154,7 +158,15 @@ async fn ask_once<D: Disk>(
             TransactionFlow::Explicit | TransactionFlow::ExplicitAbortable => AddMode::Verify,
             TransactionFlow::Implicit => AddMode::Add,
         },
-    });
+    };
+    let elsewhere = {
+        let image = &shard.borrow().image;
+        coordinating_broker::<TransactionCoordinator>(image, &claim.transactional_id)
+    };
+    if let Some(broker) = elsewhere {
+        return add_partitions_at(shard, broker, add).await;
+    }
+    let request = TransactionRequest::AddPartitions(add);
     let answer = ask_transaction(shard, &claim.transactional_id, request).await;
     if let TransactionAnswer::AddPartitions(results) = answer {
         assert!(results.len() == partitions.len(), "one result for each partition");

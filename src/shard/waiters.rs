@@ -103,12 +103,13 @@ fn pop(queue: &mut VecDeque<AppendWaiter>, end: Offset) -> Option<AppendWaiter> 
 mod tests {
     use super::*;
     use crate::model::errors::KafkaCode;
+    use crate::shard::stages::Stamp;
 
     fn waiter(end: u64, part: u32) -> AppendWaiter {
         let key = ParkedKey { index: 0, generation: 0 };
         AppendWaiter {
             end: Offset::new(end),
-            token: PartToken::Request { core: CoreId(0), key, part },
+            token: PartToken::Request { core: CoreId(0), key, part, stamp: Stamp::NONE },
             outcome: AppendOutcome::refused(KafkaCode::None, None),
         }
     }

@@ -14,12 +14,16 @@ use crate::protocol::primitive::Reader;
 use crate::protocol::schema::{Message, Request};
 use crate::shard::connection::ConnectionId;
 use crate::shard::mesh::ShardMessage;
+use crate::shard::peers::LinkCommand;
+use crate::shard::presence::LinkEnd;
 use crate::shard::shard::{Shard, ShardParts, ShardRef};
 use crate::shard::signal::Signal;
+use crate::shard::stages::Stamp;
 use crate::shard::{loops, recovery, routing};
 use crate::sim::disk::SimDisk;
 use crate::sim::executor::{SimExecutor, SimHandle};
 use crate::sim::random::Random;
+use crate::storage::error::StorageError;
 use crate::storage::journal::{Journal, JournalSizes};
 use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
@@ -37,17 +41,19 @@ const TICK_US: u64 = 2000;
 const MESH_DELAY_US_MAX: u64 = 200;
 /// Shortest time between a request and its answer, in microseconds.
 const CALL_US_MIN: u64 = 50;
-const ADDRESS: &str = "127.0.0.1:9092";
+/// Identity of a lone broker's data directory.
+const DIRECTORY: Uuid = Uuid::from_u128(1);
+pub(super) const ADDRESS: &str = "127.0.0.1:9092";
 
-type Core = ShardRef<SimDisk>;
-type Inboxes = Rc<RefCell<HashMap<ConnectionId, Inbox>>>;
+pub(super) type Core = ShardRef<SimDisk>;
+pub(super) type Inboxes = Rc<RefCell<HashMap<ConnectionId, Inbox>>>;
 
 /// What one connection's client has not read yet.
 #[derive(Clone, Default)]
-struct Inbox {
-    bytes: Rc<RefCell<BytesMut>>,
+pub(super) struct Inbox {
+    pub(super) bytes: Rc<RefCell<BytesMut>>,
     /// Raised when bytes arrived or the connection is gone.
-    signal: Signal,
+    pub(super) signal: Signal,
 }
 
 /// Messages on their way from one core to another.
@@ -58,13 +64,18 @@ struct Lane {
 }
 
 /// What the tasks of one simulated broker share.
-struct Wiring {
-    handle: SimHandle,
-    cores: Vec<Core>,
+pub(super) struct Wiring {
+    pub(super) handle: SimHandle,
+    pub(super) cores: Vec<Core>,
     /// Sorted, so that the order in which their tasks start is the same in each run of a seed.
     lanes: BTreeMap<(CoreId, CoreId), Lane>,
-    inboxes: Vec<Inboxes>,
+    pub(super) inboxes: Vec<Inboxes>,
+    /// Carries out what a core says about connections to other brokers.
+    links: LinkDriver,
 }
+
+/// Carries out what a core, by its index, says about connections to other brokers.
+pub(super) type LinkDriver = Rc<dyn Fn(usize, LinkCommand)>;
 
 /// A running broker. Dropping it is a `kill -9`.
 pub struct SimBroker {
@@ -84,30 +95,18 @@ impl SimBroker {
     /// Recovers what the disk holds and returns when clients may connect.
     pub fn start(mut executor: SimExecutor, start: SimStart) -> SimBroker {
         let handle = executor.handle();
-        let opened = open_cores(handle.clone(), start);
-        let cores = executor.run_until(opened);
-        let mut lanes = BTreeMap::new();
-        for from in &cores {
-            for to in &cores {
-                let pair = (from.borrow().core, to.borrow().core);
-                if pair.0 != pair.1 {
-                    lanes.insert(pair, Lane::default());
-                }
+        let cores: Rc<RefCell<Vec<Core>>> = Rc::default();
+        let alone = Rc::clone(&cores);
+        let links: LinkDriver = Rc::new(move |core, command| {
+            if let LinkCommand::Open { link, .. } = command {
+                let shard = alone.borrow()[core].clone();
+                shard.borrow_mut().on_link_down(link, LinkEnd::Failed, "no network");
             }
-        }
-        let inboxes = cores.iter().map(|_| Inboxes::default()).collect();
-        let wiring = Rc::new(Wiring { handle: handle.clone(), cores, lanes, inboxes });
-        for core in &wiring.cores {
-            let index = core.borrow().core.index();
-            handle.spawn(pump(Rc::clone(&wiring), index));
-            handle.spawn(ticker(Rc::clone(&wiring), index));
-            for (_, task) in loops(core) {
-                handle.spawn(task);
-            }
-        }
-        for (from, to) in wiring.lanes.keys() {
-            handle.spawn(carry(Rc::clone(&wiring), *from, *to));
-        }
+        });
+        let wiring = executor
+            .run_until(wire(handle, start, DIRECTORY, links))
+            .expect("a simulated disk without injected errors is readable");
+        cores.borrow_mut().extend(wiring.cores.iter().cloned());
         let first = wiring.cores[0].clone();
         executor
             .run_until(async move { recovery::start_broker(&first).await })
@@ -138,6 +137,10 @@ pub struct SimDoor {
 }
 
 impl SimDoor {
+    pub(super) fn new(wiring: Rc<Wiring>) -> SimDoor {
+        SimDoor { wiring }
+    }
+
     /// A new connection to one core, below [`SimDoor::cores`].
     pub fn connect(&self, core: usize) -> SimClient {
         let address = ADDRESS.parse().expect("a literal address");
@@ -157,14 +160,49 @@ impl SimDoor {
     }
 }
 
-async fn open_cores(handle: SimHandle, start: SimStart) -> Vec<Core> {
+/// The cores of one broker and the tasks that its driver would run.
+pub(super) async fn wire(
+    handle: SimHandle,
+    start: SimStart,
+    directory: Uuid,
+    links: LinkDriver,
+) -> Result<Rc<Wiring>, StorageError> {
+    let cores = open_cores(handle.clone(), start, directory).await?;
+    let mut lanes = BTreeMap::new();
+    for from in &cores {
+        for to in &cores {
+            let pair = (from.borrow().core, to.borrow().core);
+            if pair.0 != pair.1 {
+                lanes.insert(pair, Lane::default());
+            }
+        }
+    }
+    let inboxes = cores.iter().map(|_| Inboxes::default()).collect();
+    let wiring = Rc::new(Wiring { handle: handle.clone(), cores, lanes, inboxes, links });
+    for core in &wiring.cores {
+        let index = core.borrow().core.index();
+        handle.spawn(pump(Rc::clone(&wiring), index));
+        handle.spawn(ticker(Rc::clone(&wiring), index));
+        for (_, task) in loops(core) {
+            handle.spawn(task);
+        }
+    }
+    for (from, to) in wiring.lanes.keys() {
+        handle.spawn(carry(Rc::clone(&wiring), *from, *to));
+    }
+    Ok(wiring)
+}
+
+async fn open_cores(
+    handle: SimHandle,
+    start: SimStart,
+    directory: Uuid,
+) -> Result<Vec<Core>, StorageError> {
     let mut cores = Vec::new();
     for core in 0..start.cores {
         let data_dir = PathBuf::from("/data");
         let dir = data_dir.join("journal").join(core.to_string());
-        let (journal, replay) = Journal::open_sized(&start.disk, &dir, JOURNAL)
-            .await
-            .expect("a simulated disk without injected errors is readable");
+        let (journal, replay) = Journal::open_sized(&start.disk, &dir, JOURNAL).await?;
         let random = RefCell::new(Random::new(start.seed ^ u64::from(core)));
         let node = start.config.node_id;
         let image = MetadataImage::new(node, Arc::new(start.config.values.clone()));
@@ -177,17 +215,22 @@ async fn open_cores(handle: SimHandle, start: SimStart) -> Vec<Core> {
             journal,
             replay,
             image,
-            directory_id: Uuid::from_u128(1),
+            incarnation: Uuid::from_u128(u128::from(start.seed)),
+            directory_id: directory,
             cluster_id: Uuid::from_u128(2),
             random: Rc::new(move || {
                 let random = &mut *random.borrow_mut();
                 Uuid::from_u128(u128::from(random.next()) << 64 | u128::from(random.next()))
             }),
+            stage_clock: Rc::new({
+                let handle = handle.clone();
+                move || handle.now().monotonic_us * 1000
+            }),
             now: handle.now(),
         });
         cores.push(Rc::new(RefCell::new(shard)));
     }
-    cores
+    Ok(cores)
 }
 
 /// The driver's drain task of one core.
@@ -208,6 +251,10 @@ async fn pump(wiring: Rc<Wiring>, index: usize) {
         for task in tasks {
             wiring.handle.spawn(task);
         }
+        let commands = std::mem::take(&mut shard.borrow_mut().outbox.links);
+        for command in commands {
+            (wiring.links)(index, command);
+        }
         for (to, message) in mesh {
             let lane = &wiring.lanes[&(own, to)];
             lane.queue.borrow_mut().push_back(message);
@@ -219,6 +266,7 @@ async fn pump(wiring: Rc<Wiring>, index: usize) {
                 inbox.bytes.borrow_mut().extend_from_slice(&join(parts));
                 inbox.signal.raise();
             }
+            shard.borrow_mut().on_sent(id);
         }
         for id in close {
             shard.borrow_mut().on_disconnect(id);
@@ -293,6 +341,8 @@ impl SimClient {
             .expect("tests write what their version carries");
         let mut bytes = BytesMut::from(&sent.into_bytes()[..]);
         let shard = self.wiring.cores[self.core].clone();
+        let seen = Stamp::at(self.wiring.handle.now().monotonic_us * 1000);
+        shard.borrow_mut().on_received(self.id, seen);
         loop {
             shard.borrow_mut().set_now(self.wiring.handle.now());
             match dispatch::on_bytes(&shard, self.id, &mut bytes) {

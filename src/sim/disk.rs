@@ -12,7 +12,7 @@ use crate::protocol::part::FileRange;
 use crate::shard::signal::yield_now;
 use crate::sim::executor::SimHandle;
 use crate::sim::random::Random;
-use crate::storage::disk::{DirEntry, Disk, DiskError, OpenMode, Space};
+use crate::storage::disk::{DirEntry, Disk, DiskError, EIO, OpenMode, Space};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,8 @@ struct FileState {
     dirty: BTreeSet<usize>,
     /// True when the size changed since the last sync.
     is_resized: bool,
+    /// The medium does not give it back any more.
+    is_unreadable: bool,
 }
 
 /// An open file.
@@ -50,6 +52,15 @@ pub struct Faults {
     pub sync_errors: u64,
     /// Bytes that may still be written before the disk is full; `None` is no bound.
     pub room_bytes: Option<u64>,
+    /// Below this folder the disk says that it has synced, and has not: no promise holds on it.
+    pub forgets_syncs_below: Option<&'static str>,
+}
+
+impl Faults {
+    /// Whether anything can fail.
+    pub fn is_any(&self) -> bool {
+        self.write_errors > 0 || self.sync_errors > 0 || self.room_bytes.is_some()
+    }
 }
 
 type Names = BTreeMap<PathBuf, Rc<RefCell<FileState>>>;
@@ -61,6 +72,7 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     synced_dirs: BTreeSet<PathBuf>,
     faults: Faults,
+    has_failed: bool,
     syncs: u64,
     bytes_written: u64,
 }
@@ -82,6 +94,7 @@ impl SimDisk {
             dirs: root.clone(),
             synced_dirs: root,
             faults: Faults::default(),
+            has_failed: false,
             syncs: 0,
             bytes_written: 0,
         };
@@ -94,8 +107,21 @@ impl SimDisk {
         SimDisk { state: Rc::clone(&self.state), handle }
     }
 
+    /// Sets what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
-        self.state.borrow_mut().faults = faults;
+        let mut state = self.state.borrow_mut();
+        state.faults = faults;
+        state.has_failed |= faults.is_any();
+    }
+
+    /// Whether anything fails now.
+    pub fn is_failing(&self) -> bool {
+        self.state.borrow().faults.is_any()
+    }
+
+    /// Whether it was ever told to fail, or lost bytes that it had.
+    pub fn has_failed(&self) -> bool {
+        self.state.borrow().has_failed
     }
 
     /// Syncs carried out so far.
@@ -111,7 +137,8 @@ impl SimDisk {
     /// Cuts the power: of what was not synced, a random part is there afterwards.
     pub fn crash(&self, random: &mut Random) {
         let mut state = self.state.borrow_mut();
-        state.faults = Faults::default();
+        state.faults =
+            Faults { forgets_syncs_below: state.faults.forgets_syncs_below, ..Faults::default() };
         let dirs = std::mem::take(&mut state.dirs);
         let mut kept = state.synced_dirs.clone();
         for dir in dirs {
@@ -145,8 +172,9 @@ impl SimDisk {
         let names: Names = names
             .into_iter()
             .map(|(path, file)| {
-                let bytes = file.borrow().bytes.clone();
-                let copy = FileState { synced: bytes.clone(), bytes, ..FileState::default() };
+                let is_unreadable = file.borrow().is_unreadable;
+                let (bytes, synced) = (file.borrow().bytes.clone(), file.borrow().bytes.clone());
+                let copy = FileState { synced, bytes, is_unreadable, ..FileState::default() };
                 (path, Rc::new(RefCell::new(copy)))
             })
             .collect();
@@ -177,12 +205,20 @@ impl SimDisk {
 
     /// Flips one bit of a file, on the disk and in the cache.
     pub fn flip(&self, path: &Path, byte: usize, bit: u8) {
+        self.state.borrow_mut().has_failed = true;
         let state = self.state.borrow();
         let mut file = state.names[path].borrow_mut();
         file.bytes[byte] ^= 1 << (bit % 8);
         if let Some(synced) = file.synced.get_mut(byte) {
             *synced ^= 1 << (bit % 8);
         }
+    }
+
+    /// Has every read of a file fail with an I/O error, until it is removed.
+    pub fn spoil(&self, path: &Path) {
+        let mut state = self.state.borrow_mut();
+        state.has_failed = true;
+        state.names[path].borrow_mut().is_unreadable = true;
     }
 
     /// A file's content as programs see it.
@@ -273,6 +309,14 @@ impl FileState {
     }
 }
 
+/// Files in a folder and in those below it.
+fn names_below<'a>(
+    names: &'a Names,
+    dir: &'a Path,
+) -> impl Iterator<Item = (&'a PathBuf, &'a Rc<RefCell<FileState>>)> {
+    names.range(dir.to_owned()..).take_while(move |(path, _)| path.starts_with(dir))
+}
+
 fn error(operation: &'static str, path: &Path, kind: io::ErrorKind) -> DiskError {
     DiskError { operation, path: path.to_owned(), source: io::Error::from(kind) }
 }
@@ -309,6 +353,10 @@ impl Disk for SimDisk {
     async fn read_at(&self, file: &SimFile, position: u64, len: usize) -> Result<Bytes, DiskError> {
         self.latency().await;
         let state = file.state.borrow();
+        if state.is_unreadable {
+            let source = io::Error::from_raw_os_error(EIO);
+            return Err(DiskError { operation: "read", path: file.path.to_path_buf(), source });
+        }
         let start = index(position.min(state.bytes.len() as u64));
         let end = start.saturating_add(len).min(state.bytes.len());
         Ok(Bytes::copy_from_slice(&state.bytes[start..end]))
@@ -318,6 +366,9 @@ impl Disk for SimDisk {
     fn lend(&self, _: &SimFile, _: u64, _: usize) -> Option<FileRange> {
         None
     }
+
+    /// Nothing: no read of a simulated disk is faster than another.
+    fn read_ahead(&self, _: &SimFile, _: u64, _: usize) {}
 
     async fn write_at(
         &self,
@@ -362,6 +413,9 @@ impl Disk for SimDisk {
         self.state.borrow_mut().syncs += 1;
         if self.draw_error(faults.sync_errors) {
             return Err(error("sync", &file.path, io::ErrorKind::Other));
+        }
+        if faults.forgets_syncs_below.is_some_and(|dir| file.path.starts_with(dir)) {
+            return Ok(());
         }
         let mut state = file.state.borrow_mut();
         state.synced.resize(size, 0);
@@ -424,7 +478,8 @@ impl Disk for SimDisk {
             path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
         };
         let is_here = |path: &&PathBuf| path.parent() == Some(dir);
-        let files = state.names.iter().filter(|(path, _)| is_here(path)).map(|(path, file)| {
+        let below = names_below(&state.names, dir).filter(|(path, _)| is_here(path));
+        let files = below.map(|(path, file)| {
             let size = file.borrow().bytes.len() as u64;
             DirEntry { name: name_of(path), is_dir: false, size }
         });
@@ -446,20 +501,26 @@ impl Disk for SimDisk {
         let State { names, synced_names, dirs, synced_dirs, syncs, .. } = &mut *state;
         *syncs += 1;
         let is_here = |path: &Path| path.parent() == Some(dir);
-        synced_names.retain(|path, _| !is_here(path));
-        for (path, file) in names.iter().filter(|(path, _)| is_here(path)) {
-            synced_names.insert(path.clone(), Rc::clone(file));
-        }
-        let gone: Vec<PathBuf> = synced_dirs
-            .iter()
-            .filter(|path| is_here(path) && !dirs.contains(*path))
+        let known: Vec<PathBuf> = names_below(synced_names, dir)
+            .map(|(path, _)| path)
+            .filter(|path| is_here(path) && !names.contains_key(*path))
             .cloned()
             .collect();
+        for path in known {
+            synced_names.remove(&path);
+        }
+        for (path, file) in names_below(names, dir).filter(|(path, _)| is_here(path)) {
+            synced_names.insert(path.clone(), Rc::clone(file));
+        }
+        let below = synced_dirs.range(dir.to_owned()..).take_while(|path| path.starts_with(dir));
+        let gone: Vec<PathBuf> =
+            below.filter(|path| is_here(path) && !dirs.contains(*path)).cloned().collect();
         for dir in gone {
             synced_dirs.retain(|path| !path.starts_with(&dir));
             synced_names.retain(|path, _| !path.starts_with(&dir));
         }
-        synced_dirs.extend(dirs.iter().filter(|path| is_here(path)).cloned());
+        let below = dirs.range(dir.to_owned()..).take_while(|path| path.starts_with(dir));
+        synced_dirs.extend(below.filter(|path| is_here(path)).cloned());
         Ok(())
     }
 

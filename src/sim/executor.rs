@@ -1,37 +1,93 @@
 //! A seeded executor: one thread, ready tasks polled in an order that the seed decides, and a clock
 //! that moves only when nothing is ready.
 //!
+//! A step costs a look at one bit for each task: worlds of many brokers have hundreds.
+//!
 //! Invariants
 //! - The same seed and the same tasks give the same run.
 //! - Time never passes while a task is ready, except by what `advance` is told.
+//! - A bit of the ready set is that of the task at its place.
 
 use crate::model::clock::Now;
 use crate::sim::random::Random;
 use futures::future::LocalBoxFuture;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// Wall clock at the start of every run: an arbitrary day.
 const WALL_START_MS: i64 = 1_700_000_000_000;
 
+/// Tasks that die and pause together: those of one simulated process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Group(pub u64);
+
+/// Tasks of one executor at a time.
+const TASKS_MAX: usize = 1 << 16;
+/// Place of a task that has ended.
+const NOWHERE: usize = usize::MAX;
+
 struct Task {
+    group: Group,
     future: LocalBoxFuture<'static, ()>,
     ready: Arc<ReadyFlag>,
 }
 
+/// One bit for each task, by its place among all: whether it is ready.
+struct ReadySet {
+    words: Vec<AtomicU64>,
+}
+
+/// How a task is woken: the bit at its place.
 struct ReadyFlag {
-    is_ready: AtomicBool,
+    set: Arc<ReadySet>,
+    place: AtomicUsize,
 }
 
 impl Wake for ReadyFlag {
     fn wake(self: Arc<Self>) {
-        self.is_ready.store(true, Ordering::Relaxed);
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let place = self.place.load(Ordering::Relaxed);
+        if place != NOWHERE {
+            self.set.insert(place);
+        }
+    }
+}
+
+impl ReadySet {
+    fn new() -> ReadySet {
+        ReadySet { words: (0..TASKS_MAX / 64).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn insert(&self, place: usize) {
+        self.words[place / 64].fetch_or(1 << (place % 64), Ordering::Relaxed);
+    }
+
+    /// True when it was there.
+    fn remove(&self, place: usize) -> bool {
+        let bit = 1 << (place % 64);
+        self.words[place / 64].fetch_and(!bit, Ordering::Relaxed) & bit != 0
+    }
+
+    /// Places below `end` that are ready, in order.
+    fn places(&self, end: usize) -> impl Iterator<Item = usize> {
+        let words = self.words[..end.div_ceil(64)].iter().enumerate();
+        words.flat_map(|(index, word)| {
+            let mut word = word.load(Ordering::Relaxed);
+            std::iter::from_fn(move || {
+                let bit = usize::try_from(word.trailing_zeros()).ok().filter(|bit| *bit < 64)?;
+                word &= word - 1;
+                Some(index * 64 + bit)
+            })
+        })
     }
 }
 
@@ -39,7 +95,11 @@ impl Wake for ReadyFlag {
 struct Shared {
     now_us: Cell<u64>,
     random: RefCell<Random>,
-    spawned: RefCell<Vec<LocalBoxFuture<'static, ()>>>,
+    spawned: RefCell<Vec<(Group, LocalBoxFuture<'static, ()>)>>,
+    /// Groups that do not run at the moment.
+    paused: RefCell<BTreeSet<Group>>,
+    /// How far the wall clock of a group is off, in milliseconds.
+    wall_offsets_ms: RefCell<BTreeMap<Group, i64>>,
     timers: RefCell<BTreeMap<(u64, u64), Waker>>,
     next_timer: Cell<u64>,
 }
@@ -48,11 +108,13 @@ struct Shared {
 #[derive(Clone)]
 pub struct SimHandle {
     shared: Rc<Shared>,
+    group: Group,
 }
 
-/// Runs tasks until told otherwise. One per simulated process.
+/// Runs tasks until told otherwise. One per simulated world.
 pub struct SimExecutor {
     tasks: Vec<Task>,
+    ready: Arc<ReadySet>,
     handle: SimHandle,
 }
 
@@ -63,10 +125,16 @@ impl SimExecutor {
             now_us: Cell::new(0),
             random: RefCell::new(Random::new(seed)),
             spawned: RefCell::new(Vec::new()),
+            paused: RefCell::default(),
+            wall_offsets_ms: RefCell::default(),
             timers: RefCell::new(BTreeMap::new()),
             next_timer: Cell::new(0),
         };
-        SimExecutor { tasks: Vec::new(), handle: SimHandle { shared: Rc::new(shared) } }
+        SimExecutor {
+            tasks: Vec::new(),
+            ready: Arc::new(ReadySet::new()),
+            handle: SimHandle { shared: Rc::new(shared), group: Group(0) },
+        }
     }
 
     pub fn handle(&self) -> SimHandle {
@@ -94,45 +162,133 @@ impl SimExecutor {
 
     /// Polls one ready task, or moves the clock to the next timer; false when neither is there.
     pub fn step(&mut self) -> bool {
-        let spawned = self.handle.shared.spawned.take();
-        self.tasks.extend(spawned.into_iter().map(|future| Task {
-            future,
-            ready: Arc::new(ReadyFlag { is_ready: AtomicBool::new(true) }),
-        }));
-        let is_ready = |task: &Task| task.ready.is_ready.load(Ordering::Relaxed);
-        let ready = self.tasks.iter().filter(|task| is_ready(task)).count();
-        if ready == 0 {
+        self.adopt_spawned();
+        let paused = self.handle.shared.paused.borrow();
+        let is_running = |place: &usize| !paused.contains(&self.tasks[*place].group);
+        let ready = self.ready.places(self.tasks.len());
+        let count = match paused.is_empty() {
+            true => ready.count(),
+            false => ready.filter(is_running).count(),
+        };
+        if count == 0 {
+            drop(paused);
             return self.handle.fire_next_timer();
         }
-        let chosen = self.handle.shared.random.borrow_mut().index(ready);
-        let index = (0..self.tasks.len())
-            .filter(|index| is_ready(&self.tasks[*index]))
-            .nth(chosen)
-            .expect("counted above");
-        let task = &mut self.tasks[index];
-        task.ready.is_ready.store(false, Ordering::Relaxed);
+        let chosen = self.handle.shared.random.borrow_mut().index(count);
+        let place = match paused.is_empty() {
+            true => self.ready.places(self.tasks.len()).nth(chosen),
+            false => self.ready.places(self.tasks.len()).filter(is_running).nth(chosen),
+        };
+        let place = place.expect("counted above");
+        drop(paused);
+        self.ready.remove(place);
+        let task = &mut self.tasks[place];
         let waker = Waker::from(Arc::clone(&task.ready));
         let outcome = task.future.as_mut().poll(&mut Context::from_waker(&waker));
         if outcome.is_ready() {
-            drop(self.tasks.swap_remove(index));
+            self.end_task(place);
         }
         true
     }
 
+    fn adopt_spawned(&mut self) {
+        if self.handle.shared.spawned.borrow().is_empty() {
+            return;
+        }
+        for (group, future) in self.handle.shared.spawned.take() {
+            let place = self.tasks.len();
+            assert!(place < TASKS_MAX, "a simulated world is small");
+            let set = Arc::clone(&self.ready);
+            let ready = Arc::new(ReadyFlag { set, place: AtomicUsize::new(place) });
+            self.tasks.push(Task { group, future, ready });
+            self.ready.insert(place);
+        }
+    }
+
+    /// Removes a task; the last one takes its place.
+    fn end_task(&mut self, place: usize) {
+        let last = self.tasks.len() - 1;
+        let task = self.tasks.swap_remove(place);
+        task.ready.place.store(NOWHERE, Ordering::Relaxed);
+        let is_last_ready = self.ready.remove(last);
+        if place < last {
+            self.ready.remove(place);
+            self.tasks[place].ready.place.store(place, Ordering::Relaxed);
+            if is_last_ready {
+                self.ready.insert(place);
+            }
+        }
+        // What it owned may wake others by their places.
+        drop(task);
+    }
+
     /// Ends every task where it stands, as a crash does.
     pub fn kill_all(&mut self) {
-        self.tasks.clear();
+        self.retain_tasks(|_| false);
         self.handle.shared.spawned.take();
         self.handle.shared.timers.take();
+    }
+
+    /// Ends every task of a group where it stands.
+    pub fn kill(&mut self, group: Group) {
+        let spawned = self.handle.shared.spawned.take();
+        let (gone, left): (Vec<_>, Vec<_>) =
+            spawned.into_iter().partition(|(other, _)| *other == group);
+        self.handle.shared.spawned.borrow_mut().extend(left);
+        drop(gone);
+        self.retain_tasks(|task| task.group != group);
+        self.handle.shared.paused.borrow_mut().remove(&group);
+    }
+
+    fn retain_tasks(&mut self, mut stays: impl FnMut(&Task) -> bool) {
+        let is_ready: Vec<bool> =
+            (0..self.tasks.len()).map(|place| self.ready.remove(place)).collect();
+        let mut gone = Vec::new();
+        for (task, is_ready) in std::mem::take(&mut self.tasks).into_iter().zip(is_ready) {
+            if !stays(&task) {
+                task.ready.place.store(NOWHERE, Ordering::Relaxed);
+                gone.push(task);
+                continue;
+            }
+            let place = self.tasks.len();
+            task.ready.place.store(place, Ordering::Relaxed);
+            if is_ready {
+                self.ready.insert(place);
+            }
+            self.tasks.push(task);
+        }
+        drop(gone);
     }
 }
 
 impl SimHandle {
+    /// The same world, for the tasks of a group.
+    #[must_use]
+    pub fn of(&self, group: Group) -> SimHandle {
+        SimHandle { shared: Rc::clone(&self.shared), group }
+    }
+
+    /// Lets a group run, or holds it still where it is.
+    pub fn set_paused(&self, group: Group, is_paused: bool) {
+        let mut paused = self.shared.paused.borrow_mut();
+        if is_paused {
+            paused.insert(group)
+        } else {
+            paused.remove(&group)
+        };
+    }
+
     /// Simulated time; it passes only when the simulator lets it.
     pub fn now(&self) -> Now {
         let monotonic_us = self.shared.now_us.get();
         let elapsed_ms = i64::try_from(monotonic_us / 1000).expect("runs are short");
-        Now { monotonic_us, wall_ms: WALL_START_MS + elapsed_ms }
+        let offset_ms = self.shared.wall_offsets_ms.borrow().get(&self.group).copied();
+        Now { monotonic_us, wall_ms: WALL_START_MS + elapsed_ms + offset_ms.unwrap_or(0) }
+    }
+
+    /// Sets how far this group's wall clock is off, from now on.
+    pub fn set_wall_offset_ms(&self, offset_ms: i64) {
+        self.shared.wall_offsets_ms.borrow_mut().insert(self.group, offset_ms);
     }
 
     /// Lets time pass at once.
@@ -141,7 +297,7 @@ impl SimHandle {
     }
 
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        self.shared.spawned.borrow_mut().push(Box::pin(future));
+        self.shared.spawned.borrow_mut().push((self.group, Box::pin(future)));
     }
 
     /// Draws from the run's own numbers.

@@ -56,6 +56,8 @@ pub enum AppendError {
     FencedCoordinator { epoch: i32, current: i32 },
     #[error("batch begins at offset {base_offset}, the log ends at {log_end}")]
     OffsetMismatch { base_offset: i64, log_end: Offset },
+    #[error("batch is of epoch {epoch}, the log's last one of {}", .latest.map_or(-1, |it| it.0))]
+    EpochFalls { epoch: i32, latest: Option<LeaderEpoch> },
     #[error(transparent)]
     Batch(#[from] BatchError),
     #[error(transparent)]
@@ -73,7 +75,9 @@ impl AppendError {
             AppendError::OutOfOrderSequence { .. } => KafkaCode::OutOfOrderSequenceNumber,
             AppendError::OutsideTransaction => KafkaCode::InvalidTxnState,
             AppendError::FencedCoordinator { .. } => KafkaCode::TransactionCoordinatorFenced,
-            AppendError::OffsetMismatch { .. } => KafkaCode::UnknownServerError,
+            AppendError::OffsetMismatch { .. } | AppendError::EpochFalls { .. } => {
+                KafkaCode::UnknownServerError
+            }
             AppendError::Batch(error) => KafkaCode::from(error),
             AppendError::Recompress(_) => KafkaCode::MessageTooLarge,
         }

@@ -3,14 +3,19 @@
 //! One small file per core, `recovery-points` beside the core's journal, replaced as a whole.
 //! Numbers are little-endian.
 //! ```text
-//!   0  magic "HWRPNTS1"        per partition, 48 bytes
+//!   0  magic "HWRPNTS2"        per partition, 64 bytes
 //!   8  crc32c of 12..end        0  topic id
 //!  12  partitions, u32         16  partition
 //!  16  entries                 20  has a snapshot, u32: 0 or 1
 //!                              24  recovery offset
 //!                              32  log start
 //!                              40  producers from
+//!                              48  high watermark
+//!                              56  cuts, u32; four zeros
 //! ```
+//! The first version, "HWRPNTS1", ends each entry at byte 48: it knew one replica only, where what
+//! is safe is committed.
+//!
 //! A file that is damaged or missing counts as empty: recovery then reads every segment.
 
 use crate::model::ids::{Offset, PartitionId, TopicId, TopicPartition};
@@ -23,9 +28,11 @@ use std::path::Path;
 
 const NAME: &str = "recovery-points";
 const NAME_NEW: &str = "recovery-points.tmp";
-const MAGIC: [u8; 8] = *b"HWRPNTS1";
+const MAGIC: [u8; 8] = *b"HWRPNTS2";
+const MAGIC_FIRST: [u8; 8] = *b"HWRPNTS1";
 const HEADER_BYTES: usize = 16;
-const ENTRY_BYTES: usize = 48;
+const ENTRY_BYTES: usize = 64;
+const ENTRY_BYTES_FIRST: usize = 48;
 
 /// Where recovery of one partition begins. The default is "read everything".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,14 +45,17 @@ pub struct RecoveryPoint {
     pub producers_from: Offset,
     /// True when the state at `producers_from` is in a snapshot file; false when it was empty.
     pub has_snapshot: bool,
+    /// Everything below is committed: on all replicas that were in sync.
+    pub high_watermark: Offset,
+    /// How often the end of the log was taken back. A point from before a cut is of another log.
+    pub cuts: u32,
 }
 
 impl RecoveryPoint {
-    /// The one of two that was taken later. Neither offset ever goes back.
+    /// The one of two that was taken later. No offset goes back but with a cut.
     #[must_use]
     pub fn later(self, other: RecoveryPoint) -> RecoveryPoint {
-        let rank =
-            |point: &RecoveryPoint| (point.recovery_offset, point.log_start, point.producers_from);
+        let rank = |p: &RecoveryPoint| (p.cuts, p.recovery_offset, p.log_start, p.producers_from);
         if rank(&self) >= rank(&other) { self } else { other }
     }
 }
@@ -116,6 +126,9 @@ fn encode(points: &RecoveryPoints) -> Bytes {
         out.put_u64_le(point.recovery_offset.get());
         out.put_u64_le(point.log_start.get());
         out.put_u64_le(point.producers_from.get());
+        out.put_u64_le(point.high_watermark.get());
+        out.put_u32_le(point.cuts);
+        out.put_u32_le(0);
     }
     let crc = crc32c::crc32c(&out[12..]);
     out[8..12].copy_from_slice(&crc.to_le_bytes());
@@ -125,15 +138,20 @@ fn encode(points: &RecoveryPoints) -> Bytes {
 fn decode(bytes: &[u8]) -> Option<RecoveryPoints> {
     let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
     let crc = u32::from_le_bytes(*header[8..].first_chunk()?);
-    if header[..8] != MAGIC || crc != crc32c::crc32c(&bytes[12..]) {
+    let entry_bytes = match *header.first_chunk()? {
+        MAGIC => ENTRY_BYTES,
+        MAGIC_FIRST => ENTRY_BYTES_FIRST,
+        _ => return None,
+    };
+    if crc != crc32c::crc32c(&bytes[12..]) {
         return None;
     }
     let count = usize::try_from(u32::from_le_bytes(*header[12..].first_chunk()?)).ok()?;
     let entries = &bytes[HEADER_BYTES..];
-    if entries.len() != count.checked_mul(ENTRY_BYTES)? {
+    if entries.len() != count.checked_mul(entry_bytes)? {
         return None;
     }
-    entries.chunks_exact(ENTRY_BYTES).map(decode_entry).collect()
+    entries.chunks_exact(entry_bytes).map(decode_entry).collect()
 }
 
 fn decode_entry(entry: &[u8]) -> Option<(TopicPartition, RecoveryPoint)> {
@@ -144,11 +162,55 @@ fn decode_entry(entry: &[u8]) -> Option<(TopicPartition, RecoveryPoint)> {
     let topic = TopicId(uuid::Uuid::from_bytes(*entry.first_chunk()?));
     let partition = PartitionId(i32::from_le_bytes(*entry.get(16..)?.first_chunk()?));
     let has_snapshot = u32::from_le_bytes(*entry.get(20..)?.first_chunk()?) != 0;
+    let is_first = entry.len() == ENTRY_BYTES_FIRST;
+    let cuts = match is_first {
+        true => 0,
+        false => u32::from_le_bytes(*entry.get(56..)?.first_chunk()?),
+    };
     let point = RecoveryPoint {
         recovery_offset: offset(24)?,
         log_start: offset(32)?,
         producers_from: offset(40)?,
         has_snapshot,
+        high_watermark: offset(if is_first { 24 } else { 48 })?,
+        cuts,
     };
     Some((TopicPartition { topic, partition }, point))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_read_back_and_those_of_the_first_version_say_that_what_is_safe_is_committed() {
+        let point = RecoveryPoint {
+            recovery_offset: Offset::new(90),
+            log_start: Offset::new(10),
+            producers_from: Offset::new(80),
+            has_snapshot: true,
+            high_watermark: Offset::new(70),
+            cuts: 3,
+        };
+        let partition = TopicPartition { partition: PartitionId(4), ..TopicPartition::default() };
+        let points: RecoveryPoints = [(partition, point)].into_iter().collect();
+        let bytes = encode(&points);
+        assert_eq!(decode(&bytes), Some(points));
+
+        let mut first = bytes[..HEADER_BYTES + ENTRY_BYTES_FIRST].to_vec();
+        first[..8].copy_from_slice(&MAGIC_FIRST);
+        let crc = crc32c::crc32c(&first[12..]);
+        first[8..12].copy_from_slice(&crc.to_le_bytes());
+        let known = RecoveryPoint { high_watermark: Offset::new(90), cuts: 0, ..point };
+        assert_eq!(decode(&first), Some([(partition, known)].into_iter().collect()));
+        first[20] ^= 1;
+        assert_eq!(decode(&first), None);
+    }
+
+    #[test]
+    fn a_point_of_a_log_that_was_cut_is_later_than_any_from_before() {
+        let before = RecoveryPoint { recovery_offset: Offset::new(90), ..RecoveryPoint::default() };
+        let cut = RecoveryPoint { recovery_offset: Offset::new(50), cuts: 1, ..before };
+        assert_eq!((before.later(cut), cut.later(before)), (cut, cut));
+    }
 }

@@ -126,12 +126,14 @@ pub struct SnapshotPlan {
     dir: PathBuf,
     offset: Offset,
     content: Bytes,
+    cuts: u32,
 }
 
 /// A snapshot that is durable.
 #[derive(Debug)]
 pub struct SnapshotDone {
     offset: Offset,
+    cuts: u32,
 }
 
 impl SnapshotPlan {
@@ -142,7 +144,7 @@ impl SnapshotPlan {
     pub async fn execute<D: Disk>(self, disk: &D) -> Result<SnapshotDone, StorageError> {
         write_snapshot(disk, &self.dir, self.offset, self.content).await?;
         disk.sync_dir(&self.dir).await?;
-        Ok(SnapshotDone { offset: self.offset })
+        Ok(SnapshotDone { offset: self.offset, cuts: self.cuts })
     }
 }
 
@@ -150,8 +152,8 @@ impl<D: Disk> PartitionLog<D> {
     /// What a round would find now below `stable_end`; `None` when there is nothing to do or
     /// nothing may be done.
     pub fn cleanable(&self, now: Now, stable_end: Offset) -> Option<Cleanable> {
-        let is_free = !self.compaction.is_running && self.damage.is_empty();
-        if !is_free || !self.config.cleanup.compact {
+        let is_free = !self.compaction.is_running && !self.is_damaged();
+        if !is_free || !self.config.cleanup.compact || self.is_being_cut() {
             return None;
         }
         let end = self.cleanable_end(now, stable_end);
@@ -202,6 +204,11 @@ impl<D: Disk> PartitionLog<D> {
         self.compaction.holes_end = self.compaction.holes_end.max(done.clean_end);
     }
 
+    /// True while a round is under way.
+    pub fn is_compacting(&self) -> bool {
+        self.compaction.is_running
+    }
+
     /// A round was given up; what it has swapped stays swapped.
     pub fn compaction_failed(&mut self) {
         assert!(self.compaction.is_running);
@@ -214,12 +221,15 @@ impl<D: Disk> PartitionLog<D> {
     pub fn plan_snapshot_for_compaction(&mut self) -> Option<SnapshotPlan> {
         let is_wanted = self.recovery_point().producers_from < self.segment_synced_end();
         let (offset, content) = if is_wanted { self.plan_snapshot_now()? } else { return None };
-        Some(SnapshotPlan { dir: self.dir.clone(), offset, content })
+        let (dir, cuts) = (self.dir.clone(), self.cuts());
+        Some(SnapshotPlan { dir, offset, content, cuts })
     }
 
     /// A snapshot is durable.
     pub fn snapshot_written(&mut self, done: SnapshotDone) {
-        self.snapshots.publish(done.offset);
+        if done.cuts == self.cuts() {
+            self.snapshots.publish(done.offset);
+        }
     }
 
     /// True when a closed segment cannot be compacted as it is not settled in its files: nothing

@@ -17,6 +17,9 @@ use bytes::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The system's number for an input/output error.
+pub const EIO: i32 = 5;
+
 /// What `open` may do to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
@@ -55,9 +58,19 @@ pub struct DiskError {
 }
 
 impl DiskError {
+    /// True when the medium does not give back what it holds (EIO).
+    pub fn is_unreadable(&self) -> bool {
+        self.operation == "read" && self.source.raw_os_error() == Some(EIO)
+    }
+
     /// True when the file system or quota is full.
     pub fn is_no_space(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// True when nothing was to be changed: what is on the disk is what it was.
+    pub fn is_of_reading(&self) -> bool {
+        matches!(self.operation, "open" | "read" | "stat" | "list" | "measure")
     }
 }
 
@@ -82,6 +95,8 @@ pub trait Disk: Clone + 'static {
     /// The range as the kernel can send it to a socket by itself; `None` unless all of it is in
     /// memory now, so that sending it never waits for the disk.
     fn lend(&self, file: &Self::File, position: u64, len: usize) -> Option<FileRange>;
+    /// These bytes will be read soon and should be in memory then: no promise, and nothing waits.
+    fn read_ahead(&self, file: &Self::File, position: u64, len: usize);
     /// Writes all parts, one behind the other, from `position`; grows the file when needed.
     async fn write_at(
         &self,

@@ -31,6 +31,9 @@
 //! - Entries below the floor are history: `clear` raises it after a replay, before anything new is
 //!   journaled. Without it, an entry that a replay had to skip could come back later.
 //! - One write is in flight at a time; syncs may overlap it.
+//! - An entry without payload is a cut: what the entries before it have of its partition from its
+//!   base offset on was taken back. Its file waits until the partition's segments are synced up to
+//!   its end offset, so it outlives whatever it keeps from coming back.
 
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::model::limits::{JOURNAL_FILE_BYTES, JOURNAL_FILES_MAX};
@@ -70,6 +73,22 @@ pub struct JournalEntry {
 }
 
 impl JournalEntry {
+    /// The entry that takes back everything from `from` on, of a log that ended at `end`.
+    pub fn cut(
+        partition: TopicPartition,
+        leader_epoch: LeaderEpoch,
+        from: Offset,
+        end: Offset,
+    ) -> JournalEntry {
+        let (base_offset, end_offset) = (from, end.max(from));
+        JournalEntry { partition, leader_epoch, base_offset, end_offset, parts: Vec::new() }
+    }
+
+    /// True for what `cut` makes.
+    pub fn is_cut(&self) -> bool {
+        self.size() == 0
+    }
+
     /// Payload bytes.
     pub fn size(&self) -> usize {
         self.parts.iter().map(Bytes::len).sum()
@@ -120,6 +139,8 @@ struct ActiveFile<D: Disk> {
     generation: u64,
     /// Highest end offset of each partition with an entry here.
     ends: HashMap<TopicPartition, Offset, RandomState>,
+    /// Partitions with a cut entry here, and where it cuts.
+    cuts: Vec<(TopicPartition, Offset)>,
     /// False once a sync was asked for after the file's last write.
     is_unsynced: bool,
 }
@@ -239,6 +260,31 @@ impl<D: Disk> Journal<D> {
         files
     }
 
+    /// All files with entries, for a sync beside the one that `unsynced_files` is for.
+    pub fn active_files(&self) -> Vec<D::File> {
+        self.files.iter().map(|file| file.file.clone()).collect()
+    }
+
+    /// The partition's last cut entry is synced: older files need not wait any more for what it
+    /// took back.
+    pub fn on_cut_synced(&mut self, partition: &TopicPartition) {
+        let cut_in = |file: &ActiveFile<D>| {
+            let cuts = file.cuts.iter().rev().find(|(cut, _)| cut == partition);
+            cuts.map(|(_, from)| *from)
+        };
+        let newest = self.files.iter().enumerate().rev();
+        let found = newest.map(|(index, file)| (index, cut_in(file)));
+        let Some((index, from)) = found.filter_map(|(index, from)| Some((index, from?))).next()
+        else {
+            return;
+        };
+        for file in self.files.iter_mut().take(index) {
+            if let Some(end) = file.ends.get_mut(partition) {
+                *end = (*end).min(from);
+            }
+        }
+    }
+
     /// True when more than the file being written holds entries: time to drain the oldest.
     pub fn is_crowded(&self) -> bool {
         self.files.len() > 1
@@ -307,6 +353,7 @@ impl<D: Disk> Journal<D> {
             file: spare.file,
             generation,
             ends: HashMap::default(),
+            cuts: Vec::new(),
             is_unsynced: true,
         });
         self.position = JOURNAL_BLOCK_BYTES as u64;
@@ -321,7 +368,10 @@ impl<D: Disk> Journal<D> {
         let mut headers = BytesMut::with_capacity(entries.len() * ENTRY_HEADER_BYTES);
         let mut bytes = 0;
         for entry in entries {
-            assert!(entry.end_offset > entry.base_offset);
+            assert!(entry.is_cut() || entry.end_offset > entry.base_offset);
+            if entry.is_cut() {
+                file.cuts.push((entry.partition, entry.base_offset));
+            }
             let size = entry.size();
             encode_entry(&entry, file.generation, self.next_sequence, &mut headers);
             parts.push(headers.split().freeze());
@@ -402,7 +452,6 @@ impl FileHeader {
 fn encode_entry(entry: &JournalEntry, generation: u64, sequence: u64, out: &mut BytesMut) {
     assert!(out.is_empty());
     let size = u32::try_from(entry.size()).expect("a write fits one journal file");
-    assert!(size > 0);
     out.put_slice(&ENTRY_MAGIC);
     out.put_u32_le(0);
     out.put_u64_le(generation);
@@ -413,7 +462,9 @@ fn encode_entry(entry: &JournalEntry, generation: u64, sequence: u64, out: &mut 
     out.put_u64_le(entry.base_offset.get());
     out.put_u32_le(size);
     let offsets = entry.end_offset.since(entry.base_offset);
-    out.put_u32_le(u32::try_from(offsets).expect("a segment's offsets fit 31 bits"));
+    // Those of batches fit 31 bits; a cut may take back more, and nobody reads how many.
+    assert!(entry.is_cut() || u32::try_from(offsets).is_ok());
+    out.put_u32_le(u32::try_from(offsets).unwrap_or(u32::MAX));
     assert!(out.len() == ENTRY_HEADER_BYTES);
     let mut crc = crc32c::crc32c(&out[8..]);
     for part in &entry.parts {

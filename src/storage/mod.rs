@@ -2,6 +2,7 @@
 
 pub mod append_check;
 pub mod checkpoint;
+pub mod clean_stop;
 pub mod compaction;
 pub mod disk;
 #[cfg(any(test, feature = "sim"))]

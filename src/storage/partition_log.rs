@@ -28,43 +28,35 @@ use crate::model::clock::Now;
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::model::topic_config::TopicConfig;
 use crate::protocol::record_batch::{BatchHeader, CheckedBatch};
-use crate::storage::append_check::{self, AppendContext, AppendError, AppendOrigin};
+use crate::storage::append_check::{self, AppendContext, AppendError};
 use crate::storage::checkpoint::RecoveryPoint;
 use crate::storage::compaction::CompactionState;
 use crate::storage::disk::Disk;
 use crate::storage::epoch_cache::EpochCache;
 use crate::storage::journal::JournalEntry;
 use crate::storage::producer_state::ProducerState;
-use crate::storage::segment::{Segment, SegmentBatch};
+use crate::storage::segment::{Segment, SegmentBatch, index_timestamp};
 use crate::storage::tail_cache::{StoredBytes, Tail, TailArena, TailBatch};
 use crate::storage::transactions::Transactions;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod cut;
+mod damage;
 mod drain;
 mod producers;
 mod read;
+mod replicated;
 mod timestamps;
 
 pub use crate::storage::recovery::{OpenLog, RecoveryReport};
+pub use cut::{Cut, CutPlan};
+pub use damage::Damage;
 pub use drain::{DrainDone, DrainPlan, SyncDone, SyncPlan};
 pub(super) use drain::{write_aborts, write_snapshot};
 pub use read::{FileRead, ReadPlan};
 pub use timestamps::{FoundTimestamp, TimestampLookup, TimestampSearch};
-
-/// Offsets whose batches are on disk no longer as they were written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    pub first: Offset,
-    /// Offset behind the last one.
-    pub end: Offset,
-    pub file: PathBuf,
-    /// Where in the file it begins, in bytes.
-    pub position: u64,
-    /// Where in the file intact batches go on, in bytes.
-    pub end_position: u64,
-}
 
 /// What became of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +102,7 @@ pub struct PartitionLog<D: Disk> {
     /// The recovery point that a crash would find.
     pub(super) durable_point: RecoveryPoint,
     pub(super) damage: Vec<Damage>,
+    rot: Option<damage::Rot>,
     unsynced_bytes: u64,
     is_draining: bool,
     is_syncing: bool,
@@ -117,6 +110,11 @@ pub struct PartitionLog<D: Disk> {
     pub(super) opened_at: Now,
     pub(super) deletions: super::retention::Deletions,
     pub(super) compaction: CompactionState,
+    /// The high watermark, as far as it was told.
+    committed: Offset,
+    /// How often the log was cut.
+    cuts: u32,
+    cut: cut::CutState,
 }
 
 impl<D: Disk> PartitionLog<D> {
@@ -143,6 +141,7 @@ impl<D: Disk> PartitionLog<D> {
             snapshots: drain::Snapshots::default(),
             durable_point: open.point,
             damage: Vec::new(),
+            rot: None,
             unsynced_bytes: 0,
             is_draining: false,
             is_syncing: false,
@@ -150,6 +149,9 @@ impl<D: Disk> PartitionLog<D> {
             opened_at: open.now,
             deletions: super::retention::Deletions::default(),
             compaction: CompactionState::default(),
+            committed: open.point.high_watermark,
+            cuts: open.point.cuts,
+            cut: cut::CutState::default(),
         }
     }
 
@@ -181,12 +183,14 @@ impl<D: Disk> PartitionLog<D> {
         context: AppendContext,
         arena: &mut TailArena,
     ) -> Result<Appended, AppendError> {
+        assert!(self.cut_point().is_none(), "nothing is appended while a log is being cut");
         let batch = append_check::check(batch, &self.config, &context)?;
         if let Some(stored) = self.check_producer(&batch, context.origin)? {
             return Ok(stored);
         }
         self.reach_log_start();
         let base_offset = self.base_for(&batch, context.origin)?;
+        self.fill_hole(base_offset, &batch, context.now);
         let (header, stamped_ms) = append_check::stamp(&batch, base_offset, &self.config, &context);
         let bytes = arena.store(&header, &batch.payload());
         let last_offset = self.push(&header, base_offset, bytes, context.now);
@@ -222,21 +226,6 @@ impl<D: Disk> PartitionLog<D> {
         self.note_in_state(&header, batch, now.wall_ms);
     }
 
-    fn base_for(&self, batch: &CheckedBatch, origin: AppendOrigin) -> Result<Offset, AppendError> {
-        let log_end = self.log_end();
-        if origin != AppendOrigin::Replication {
-            return Ok(log_end);
-        }
-        let base_offset = batch.header().base_offset();
-        let mismatch = AppendError::OffsetMismatch { base_offset, log_end };
-        match Offset::from_wire(base_offset) {
-            Some(base) if base == log_end => Ok(base),
-            // A compacted leader leaves holes.
-            Some(base) if base > log_end && self.config.cleanup.compact => Ok(base),
-            _ => Err(mismatch),
-        }
-    }
-
     /// Puts a stamped batch behind the last one; returns its last offset.
     fn push(
         &mut self,
@@ -253,7 +242,7 @@ impl<D: Disk> PartitionLog<D> {
             base_offset,
             last_offset,
             size: bytes.size() as u64,
-            max_timestamp_ms: header.max_timestamp(),
+            max_timestamp_ms: index_timestamp(header),
             now_ms: now.wall_ms,
         };
         if self.active().should_roll(&batch, &self.config) {
@@ -395,34 +384,42 @@ impl<D: Disk> PartitionLog<D> {
         &self.producers
     }
 
-    /// Ranges that were found damaged; reads of them are refused, everything else is served.
-    pub fn damage(&self) -> &[Damage] {
-        &self.damage
-    }
-
     /// Where a recovery may begin, by what is synced now.
     pub fn recovery_point(&self) -> RecoveryPoint {
+        if let Some(point) = self.cut_point() {
+            return point;
+        }
         let (producers_from, has_snapshot) = self.snapshots.start(self.synced_end);
         RecoveryPoint {
             recovery_offset: self.synced_end,
             log_start: self.log_start,
             producers_from,
             has_snapshot,
+            high_watermark: self.committed.min(self.synced_end),
+            cuts: self.cuts,
         }
+    }
+
+    /// What is known to be committed: as the recovery point had it, or as it was told since.
+    pub fn high_watermark(&self) -> Offset {
+        self.committed.min(self.log_end()).max(self.log_start())
     }
 
     /// The recovery point was written and synced: files that only older ones need may go. The
     /// caller writes recovery points one after the other, each taken after the last was written.
     pub fn on_recovery_point_durable(&mut self, point: RecoveryPoint) {
-        assert!(point.log_start <= self.log_start);
-        assert!(point.recovery_offset <= self.synced_end);
-        assert!(point.recovery_offset >= self.durable_point.recovery_offset);
+        let is_of_cut = point.cuts != self.cuts;
+        assert!(is_of_cut || point.log_start <= self.log_start);
+        assert!(is_of_cut || point.recovery_offset <= self.synced_end);
+        let is_later = point.recovery_offset >= self.durable_point.recovery_offset;
+        assert!(point.cuts != self.durable_point.cuts || is_later);
         self.durable_point = point;
     }
 
     /// Adds everything that nothing has written yet to a journal write being made, as one entry.
     /// May be called again when the write does not come about.
     pub fn pending_journal(&mut self, entries: &mut Vec<JournalEntry>) {
+        entries.extend(self.cut_entry());
         let base_offset = self.written_end;
         if base_offset == self.log_end() {
             return;
@@ -449,6 +446,7 @@ impl<D: Disk> PartitionLog<D> {
     pub fn on_journaled(&mut self, end: Offset) -> usize {
         assert!(end <= self.log_end());
         assert!(end >= self.journal_start);
+        self.note_cut_journaled();
         let before = self.pending_bytes();
         match self.runs.back_mut() {
             Some(last) if last.end >= self.journal_start => last.end = last.end.max(end),

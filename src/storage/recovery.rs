@@ -109,6 +109,17 @@ impl<D: Disk> PartitionLog<D> {
         disk: &D,
         open: OpenLog,
     ) -> Result<(PartitionLog<D>, RecoveryReport), StorageError> {
+        PartitionLog::open_cut(disk, open, None).await
+    }
+
+    /// Opens the log as it is below `cut_at`, and cuts off the rest as if it were a torn tail. The
+    /// recovery point lies at or below that.
+    pub(super) async fn open_cut(
+        disk: &D,
+        open: OpenLog,
+        cut_at: Option<Offset>,
+    ) -> Result<(PartitionLog<D>, RecoveryReport), StorageError> {
+        assert!(cut_at.is_none_or(|at| open.point.recovery_offset <= at));
         let mut folder = list_folder(disk, &open.dir).await?;
         drop_deleted(disk, &open, &mut folder).await?;
         let mut recovery = Recovery {
@@ -116,6 +127,7 @@ impl<D: Disk> PartitionLog<D> {
             log: PartitionLog::empty(&open, open.point.recovery_offset),
             open: &open,
             trusted: open.point.recovery_offset,
+            cut_at,
             report: RecoveryReport::default(),
             notes_from: Offset::ZERO,
         };
@@ -141,7 +153,8 @@ impl<D: Disk> PartitionLog<D> {
     /// segments already; one behind a hole was never acknowledged. Returns the bytes appended.
     pub fn replay(&mut self, entries: Vec<JournalEntry>) -> usize {
         let before = self.undrained_bytes();
-        for entry in entries {
+        let limits = limits_of_cuts(&entries);
+        for (entry, limit) in entries.into_iter().zip(limits) {
             assert!(entry.partition == self.partition);
             if entry.base_offset > self.log_end() {
                 continue;
@@ -150,6 +163,10 @@ impl<D: Disk> PartitionLog<D> {
                 // A wrong batch under the entry's own checksum was wrong when it was journaled;
                 // what follows it would leave a hole.
                 while let Ok(batch) = CheckedBatch::check_first(&mut bytes) {
+                    let last_offset = batch.header().last_offset();
+                    if limit.is_some_and(|limit| last_offset >= limit.to_wire()) {
+                        break;
+                    }
                     if self.is_next(batch.header()) {
                         self.append_replayed(&batch, self.opened_at);
                     }
@@ -171,6 +188,20 @@ impl<D: Disk> PartitionLog<D> {
     }
 }
 
+/// For each entry the offset from which on a later cut took it back.
+fn limits_of_cuts(entries: &[JournalEntry]) -> Vec<Option<Offset>> {
+    let mut limit: Option<Offset> = None;
+    let mut limits: Vec<Option<Offset>> = Vec::with_capacity(entries.len());
+    for entry in entries.iter().rev() {
+        if entry.is_cut() {
+            limit = Some(limit.map_or(entry.base_offset, |limit| limit.min(entry.base_offset)));
+        }
+        limits.push(limit);
+    }
+    limits.reverse();
+    limits
+}
+
 /// A recovery under way.
 struct Recovery<'a, D: Disk> {
     disk: &'a D,
@@ -178,6 +209,8 @@ struct Recovery<'a, D: Disk> {
     open: &'a OpenLog,
     /// Everything below was synced: bad bytes there are damage.
     trusted: Offset,
+    /// Batches that reach this far or further are no part of the log any more.
+    cut_at: Option<Offset>,
     report: RecoveryReport,
     /// Producers' state holds everything below.
     notes_from: Offset,

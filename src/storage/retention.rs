@@ -40,6 +40,7 @@ pub struct RetentionPlan {
     due: Vec<Offset>,
     snapshot: Option<(Offset, Bytes)>,
     moves_log_start: bool,
+    cuts: u32,
 }
 
 /// A removal that is complete.
@@ -47,6 +48,7 @@ pub struct RetentionPlan {
 pub struct RetentionDone {
     removed: usize,
     snapshot: Option<Offset>,
+    cuts: u32,
 }
 
 impl RetentionPlan {
@@ -70,6 +72,7 @@ impl RetentionPlan {
         Ok(RetentionDone {
             removed: self.due.len(),
             snapshot: self.snapshot.map(|(offset, _)| offset),
+            cuts: self.cuts,
         })
     }
 }
@@ -139,11 +142,16 @@ impl<D: Disk> PartitionLog<D> {
         if due.is_empty() && !moves_log_start && snapshot.is_none() {
             return None;
         }
-        Some(RetentionPlan { dir: self.dir.clone(), due, snapshot, moves_log_start })
+        let (dir, cuts) = (self.dir.clone(), self.cuts());
+        Some(RetentionPlan { dir, due, snapshot, moves_log_start, cuts })
     }
 
     /// A removal is complete.
     pub fn retained(&mut self, done: RetentionDone) {
+        if done.cuts != self.cuts() {
+            // The log was opened again since, and has seen to all of its files.
+            return;
+        }
         assert!(done.removed <= self.deletions.queue.len());
         self.deletions.queue.drain(..done.removed);
         if let Some(offset) = done.snapshot {

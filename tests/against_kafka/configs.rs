@@ -292,6 +292,14 @@ fn groups(pair: &mut Pair) {
     });
     let request = altered(GROUP, "own", &[(HEARTBEAT, DELETE, None), (SESSION, DELETE, None)]);
     pair.case("a group's keys are deleted", move |side| side.ask(&request, 1));
+    // A broker of Kafka hears a moment later of what its controller did.
+    pair.both(|side| {
+        let is_gone = harness::wait_until("the group's keys to go", crate::PATIENCE, || {
+            let told = describe(side, &described(GROUP, "own", None), 4);
+            (!told.contains("7000")).then_some(())
+        });
+        is_gone.unwrap_or_else(|what| panic!("{what}"));
+    });
     pair.case("a group without keys again", |side| {
         describe(side, &described(GROUP, "own", None), 4)
     });

@@ -15,6 +15,12 @@ const MASKED: [&str; 11] = [
     "total_bytes",
     "usable_bytes",
 ];
+/// What says nothing of a leader: Kafka's share APIs write zeros, which clients take for broker 0,
+/// so ours write what Fetch writes.
+const NO_LEADERS: [&str; 2] = [
+    "LeaderIdAndEpoch { leader_id: -1, leader_epoch: -1 }",
+    "LeaderIdAndEpoch { leader_id: 0, leader_epoch: 0 }",
+];
 /// Digits of an id in groups, as ids of topics and members are written.
 const ID_GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 
@@ -24,7 +30,7 @@ pub(crate) fn masked(text: &str) -> String {
     for field in MASKED {
         out = mask_values(&out, field);
     }
-    out
+    NO_LEADERS.iter().fold(out, |out, none| out.replace(none, "no leader is named"))
 }
 
 /// Replaces what a field holds, wherever it is, by a star.

@@ -1,44 +1,49 @@
 //! Kafka Streams: a word count, and a pipeline with exactly_once_v2 that survives kill -9 of the
-//! broker and of the application in turn, compared record by record.
+//! broker and of the application in turn, and what happens to a cluster, compared record by record.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use harness::{
-    Broker, Daemon, Missing, Toolchain, java_program, run_with_input, scratch_directory,
+    Cluster, Daemon, Missing, PartitionView, Toolchain, java_program, run_with_input,
+    scratch_directory,
 };
 
-use super::{PATIENCE, create_topic, start_broker};
+use super::{BINARY, Brokers, PATIENCE, create_topic, start_broker};
 
 const KEYS: usize = 7;
 /// Records that are written before and after each kill.
 const BURST: usize = 300;
 
-fn app(broker: &Broker, arguments: &[&str]) -> Result<Command, Missing> {
+fn app(brokers: &impl Brokers, arguments: &[&str]) -> Result<Command, Missing> {
     let mut command = java_program("StreamsApp", "streams")?;
-    command.arg(broker.bootstrap()).args(arguments);
+    command.arg(brokers.addresses()).args(arguments);
     Ok(command)
 }
 
-fn start_app(broker: &Broker, command: &str, state: &Path) -> Daemon {
+fn start_app(brokers: &impl Brokers, command: &str, state: &Path) -> Daemon {
     let state = state.display().to_string();
-    let program = app(broker, &[command, &state]).expect("it was there before");
+    let program = app(brokers, &[command, &state]).expect("it was there before");
     let daemon = Daemon::start(command, program);
     daemon.wait_for_line("RUNNING", PATIENCE);
     daemon
 }
 
-fn write(broker: &Broker, topic: &str, lines: &[String]) {
-    let program = app(broker, &["write", topic]).expect("it was there before");
+fn write(brokers: &impl Brokers, topic: &str, lines: &[String]) {
+    let program = app(brokers, &["write", topic]).expect("it was there before");
     let written = run_with_input(program, &lines.join("\n"), PATIENCE).expect("it starts");
     let acknowledged = format!("ACKNOWLEDGED {}", lines.len());
-    assert_eq!(written.stdout.trim(), acknowledged, "{}\n{}", written.stderr, broker.report());
+    assert_eq!(written.stdout.trim(), acknowledged, "{}\n{}", written.stderr, brokers.last_words());
 }
 
 /// The committed records, once there are `count`: the values of each key in their order.
-pub(super) fn read(broker: &Broker, topic: &str, count: usize) -> BTreeMap<String, Vec<String>> {
-    let program = app(broker, &["read", topic, &count.to_string()]).expect("it was there before");
+pub(super) fn read(
+    brokers: &impl Brokers,
+    topic: &str,
+    count: usize,
+) -> BTreeMap<String, Vec<String>> {
+    let program = app(brokers, &["read", topic, &count.to_string()]).expect("it was there before");
     let read = run_with_input(program, "", PATIENCE).expect("it starts");
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in read.stdout.lines() {
@@ -46,7 +51,7 @@ pub(super) fn read(broker: &Broker, topic: &str, count: usize) -> BTreeMap<Strin
         values.entry(key.to_owned()).or_default().push(value.to_owned());
     }
     let records: usize = values.values().map(Vec::len).sum();
-    assert!(records >= count, "{records} of {count}\n{}\n{}", read.stderr, broker.report());
+    assert!(records >= count, "{records} of {count}\n{}\n{}", read.stderr, brokers.last_words());
     values
 }
 
@@ -113,4 +118,40 @@ fn an_exactly_once_pipeline_writes_each_record_once_through_kill_9_of_both_sides
     assert!(pipeline.close(PATIENCE).success(), "{}", pipeline.output());
     let out = read(&broker, "out", bursts * BURST);
     assert_eq!(out, numbered(bursts), "{}", broker.report());
+}
+
+#[test]
+fn an_exactly_once_pipeline_writes_each_record_once_through_a_death_restarts_and_a_reassignment() {
+    let settings = ["min.insync.replicas=2", "transaction.state.log.min.isr=2"];
+    let mut cluster = Cluster::start(BINARY, &settings);
+    let Some(_) = app(&cluster, &[]).or_skip("kafka-streams") else { return };
+    let state = scratch_directory("streams");
+    cluster.create_topic("in", 4, &[]);
+    cluster.create_topic("out", 4, &[]);
+    write(&cluster, "in", &burst(0));
+    let mut pipeline = start_app(&cluster, "number", state.path());
+    let mut bursts = 1;
+    let mut write_more = |cluster: &Cluster| {
+        write(cluster, "in", &burst(bursts));
+        bursts += 1;
+    };
+    cluster.broker(1).kill();
+    write_more(&cluster);
+    cluster.broker(1).restart();
+    cluster.wait_until_whole(&["in", "out"]);
+    for id in 1..=3 {
+        cluster.broker(id).stop();
+        write_more(&cluster);
+        cluster.broker(id).restart();
+        cluster.wait_until_whole(&["in", "out"]);
+    }
+    let without_leader =
+        |view: &PartitionView| (1..=3).filter(|id| *id != view.leader).collect::<Vec<i32>>();
+    cluster.reassign("in", without_leader);
+    cluster.reassign("out", without_leader);
+    write_more(&cluster);
+    read(&cluster, "out", bursts * BURST);
+    assert!(pipeline.close(PATIENCE).success(), "{}", pipeline.output());
+    let out = read(&cluster, "out", bursts * BURST);
+    assert_eq!(out, numbered(bursts), "{}", cluster.report());
 }

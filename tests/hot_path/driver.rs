@@ -97,19 +97,9 @@ impl Driver {
         Cost { taken_in, answered }
     }
 
-    /// One batch for each partition, of `records` records of 100 bytes.
-    pub(crate) fn produce(&self, acks: i16, partitions: i32, records: usize) -> ProduceRequest {
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        for _ in 0..records {
-            let record = NewRecord {
-                timestamp_ms: 1_700_000_000_000,
-                key: None,
-                value: Some(&[b'v'; 100]),
-                headers: &[],
-            };
-            builder.push(&record).unwrap();
-        }
-        let batch = Records::from(builder.build().unwrap());
+    /// This batch for each partition.
+    pub(crate) fn produce(&self, acks: i16, partitions: i32, batch: Bytes) -> ProduceRequest {
+        let batch = Records::from(batch);
         let part = |index| PartitionProduceData { index, records: batch.clone() };
         ProduceRequest {
             acks,
@@ -144,6 +134,22 @@ impl Driver {
     }
 }
 
+/// A batch of `records` records of `size` bytes.
+pub(crate) fn batch(records: usize, size: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let value = vec![b'v'; size];
+    for _ in 0..records {
+        let record = NewRecord {
+            timestamp_ms: 1_700_000_000_000,
+            key: None,
+            value: Some(&value),
+            headers: &[],
+        };
+        builder.push(&record).unwrap();
+    }
+    builder.build().unwrap()
+}
+
 fn create_topic(broker: &mut SimBroker, partition_count: i32) -> Uuid {
     let shard = broker.core(0);
     let topic = NewTopic {
@@ -157,14 +163,4 @@ fn create_topic(broker: &mut SimBroker, partition_count: i32) -> Uuid {
     let reply = broker.executor.run_until(async move { metadata::change(&shard, change).await });
     let ChangeReply::Topics(answers) = reply else { panic!("{reply:?}") };
     answers[0].result.as_ref().unwrap().id.0
-}
-
-/// The median of each part.
-pub(crate) fn median(costs: &[Cost]) -> Cost {
-    let of = |part: fn(&Cost) -> u64| {
-        let mut parts: Vec<u64> = costs.iter().map(part).collect();
-        parts.sort_unstable();
-        parts[parts.len() / 2]
-    };
-    Cost { taken_in: of(|cost| cost.taken_in), answered: of(|cost| cost.answered) }
 }

@@ -97,7 +97,7 @@ fn give_up_round(core: &CoreRef, error: &StorageError) {
     match error {
         StorageError::Disk(error) if error.source.kind() == std::io::ErrorKind::NotFound => {}
         StorageError::Disk(_) => give_up(core, error),
-        StorageError::Corrupt { .. } => panic!("{error}"),
+        StorageError::Corrupt { .. } | StorageError::Senseless { .. } => panic!("{error}"),
     }
 }
 

@@ -3,13 +3,14 @@
 use crate::bench::{Bench, batch, small_segments};
 use bytes::Bytes;
 use highwater::model::clock::Now;
-use highwater::model::ids::Offset;
+use highwater::model::ids::{LeaderEpoch, Offset};
 use highwater::model::topic_config::{
     CleanupPolicy, CompressionPolicy, TimestampType, TopicConfig,
 };
 use highwater::protocol::compression::Compression;
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
 use highwater::protocol::record_batch::CheckedBatch;
+use highwater::storage::checkpoint::RecoveryPoint;
 
 fn code(bench: &mut Bench, bytes: Bytes) -> i16 {
     let end = bench.log.log_end();
@@ -147,4 +148,49 @@ fn a_failed_drain_is_planned_again_with_the_same_bytes() {
     bench.sync();
     assert_eq!((bench.log.pending_bytes(), bench.log.undrained_bytes()), (0, 0));
     assert_eq!(bench.readable(), [0]);
+}
+
+/// A batch of one record as a leader stamps it.
+fn stamped(base_offset: i64, epoch: i32) -> Bytes {
+    let mut bytes = batch(&[base_offset]).to_vec();
+    bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+    bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    Bytes::from(bytes)
+}
+
+#[test]
+fn a_leaders_batch_keeps_its_offset_and_its_epoch_and_neither_ever_falls() {
+    let mut bench = Bench::new(small_segments());
+    bench.replicate(stamped(0, 3)).unwrap();
+    bench.replicate(stamped(1, 5)).unwrap();
+    assert_eq!(bench.log.last_epoch(), Some(LeaderEpoch(5)));
+    assert!(bench.replicate(stamped(2, 4)).is_err(), "an older epoch");
+    assert!(bench.replicate(stamped(1, 5)).is_err(), "an offset that is taken");
+    bench.replicate(stamped(2, 5)).unwrap();
+    let ends = [3, 4, 5].map(|epoch| bench.log.end_offset_for_epoch(LeaderEpoch(epoch)));
+    let end = |epoch, end| Some((LeaderEpoch(epoch), Offset::new(end)));
+    assert_eq!(ends, [end(3, 1), end(3, 1), end(5, 3)]);
+    bench.log.begin_epoch(LeaderEpoch(8));
+    assert_eq!(bench.log.end_offset_for_epoch(LeaderEpoch(7)), end(5, 3));
+    assert_eq!(bench.log.last_epoch(), Some(LeaderEpoch(5)), "nothing is of epoch 8 yet");
+}
+
+#[test]
+fn holes_that_a_leaders_compaction_left_are_no_loss_after_a_crash() {
+    let mut bench = Bench::new(small_segments());
+    bench.replicate(stamped(0, 3)).unwrap();
+    bench.replicate(stamped(500, 4)).unwrap();
+    bench.replicate(stamped(501, 4)).unwrap();
+    bench.replicate(stamped(3_000_000_000, 4)).unwrap();
+    assert_eq!(bench.log.log_end(), Offset::new(3_000_000_001));
+    bench.sync();
+    let point = bench.log.recovery_point();
+    for point in [RecoveryPoint::default(), point] {
+        bench.reopen(point);
+        assert_eq!((bench.report.cut_bytes, bench.report.damage.len()), (0, 0));
+        assert_eq!(bench.log.log_end(), Offset::new(3_000_000_001));
+        let first_of_next = bench.log.end_offset_for_epoch(LeaderEpoch(3));
+        assert_eq!(first_of_next, Some((LeaderEpoch(3), Offset::new(1))));
+    }
+    assert!(bench.replicate(stamped(i64::MAX - 1, 4)).is_err(), "no compaction leaves that");
 }

@@ -12,7 +12,7 @@ use highwater::storage::append_check::{AppendContext, AppendError, AppendOrigin}
 use highwater::storage::checkpoint::RecoveryPoint;
 use highwater::storage::error::StorageError;
 use highwater::storage::partition_log::{
-    Appended, OpenLog, PartitionLog, ReadPlan, RecoveryReport,
+    Appended, Cut, OpenLog, PartitionLog, ReadPlan, RecoveryReport,
 };
 use highwater::storage::tail_cache::TailArena;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,11 @@ impl Bench {
         self.append_from(AppendOrigin::Coordinator, bytes, self.now())
     }
 
+    /// Appends what a leader has stamped.
+    pub(crate) fn replicate(&mut self, bytes: Bytes) -> Result<Appended, AppendError> {
+        self.append_from(AppendOrigin::Replication, bytes, self.now())
+    }
+
     fn append_from(
         &mut self,
         origin: AppendOrigin,
@@ -119,6 +124,17 @@ impl Bench {
             let done = self.executor.run_until(async move { plan.execute(&disk).await });
             self.log.synced(done.unwrap());
         }
+    }
+
+    /// Takes back what a synced log has from an offset on.
+    pub(crate) fn cut(&mut self, to: u64) {
+        self.log.begin_cut(Cut::From(Offset::new(to)));
+        self.log.pending_journal(&mut Vec::new());
+        self.log.on_journaled(self.log.log_end());
+        let plan = self.log.plan_cut(self.now()).unwrap();
+        let disk = self.disk.clone();
+        let cut = self.executor.run_until(async move { plan.execute(&disk).await });
+        (self.log, self.report) = cut.unwrap();
     }
 
     pub(crate) fn read(&mut self, from: u64, max_bytes: usize) -> Result<Vec<u8>, StorageError> {

@@ -5,8 +5,10 @@ use highwater::model::clock::Now;
 use highwater::model::ids::{Offset, ProducerId};
 use highwater::model::topic_config::TopicConfig;
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
+use highwater::sim::disk::Faults;
 use highwater::storage::checkpoint::RecoveryPoint;
 use highwater::storage::disk::Disk;
+use highwater::storage::error::StorageError;
 use std::path::Path;
 
 const BATCHES: u64 = 30;
@@ -192,4 +194,23 @@ fn without_its_epochs_a_log_still_knows_producers_whose_batches_retention_took()
         assert_eq!(bench.report.has_read_all, has_read_all);
         assert_eq!(bench.log.producers().spans(ProducerId(2)).unwrap().1, known);
     }
+}
+
+#[test]
+fn a_log_that_finds_no_space_to_be_closed_says_so_and_is_closed_when_there_is_some() {
+    let mut bench = Bench::new(small_segments());
+    bench.append(batch(&[1])).unwrap();
+    bench.drain();
+    let Bench { mut executor, disk, mut log, .. } = bench;
+    disk.set_faults(Faults { room_bytes: Some(0), ..Faults::default() });
+    let full = disk.clone();
+    let (result, mut log) = executor.run_until(async move {
+        let result = log.close(&full).await;
+        (result, log)
+    });
+    let is_no_space = matches!(&result, Err(StorageError::Disk(error)) if error.is_no_space());
+    assert!(is_no_space, "{result:?}");
+    disk.set_faults(Faults::default());
+    let result = executor.run_until(async move { log.close(&disk).await });
+    result.unwrap();
 }

@@ -199,6 +199,29 @@ fn close(bench: &mut Bench) {
     });
 }
 
+/// A log that was cut below the snapshot of its producers took them for unknown, and a record that
+/// was sent again was there twice (swarm seed 962).
+#[test]
+fn producers_are_known_after_a_cut_below_their_snapshot() {
+    let mut bench = Bench::new(small_segments());
+    for sequence in 0..20 {
+        bench.append(records(1, 0, sequence, false)).unwrap();
+    }
+    bench.sync();
+    close(&mut bench);
+    let point = bench.log.recovery_point();
+    assert!(point.has_snapshot && point.producers_from == Offset::new(20));
+    bench.reopen(point);
+    for to in [15, 7, 1] {
+        bench.cut(to);
+        assert_eq!(bench.log.log_end().get(), to);
+        let last = i32::try_from(to).unwrap() - 1;
+        let again = bench.append(records(1, 0, last, false)).unwrap();
+        assert!(again.is_duplicate, "cut at {to}");
+        assert_eq!(code(bench.append(records(1, 0, last + 2, false))), 45, "cut at {to}");
+    }
+}
+
 /// Path of the index that has the first aborted transaction.
 fn bench_index(bench: &Bench) -> std::path::PathBuf {
     let marker = told(bench)[0].2;

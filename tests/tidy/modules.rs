@@ -43,6 +43,9 @@ fn root(path: &str) -> Option<Reach> {
         let is_for_tests = folder.starts_with("tests/");
         return Some(if is_for_tests { Reach::Tests } else { Reach::Shipped });
     }
+    if path == "build.rs" {
+        return Some(Reach::Tests);
+    }
     let targets = ["tests", "benches", "loadgen/tests", "tuning/tests"];
     targets.into_iter().any(is_target_folder).then_some(Reach::Tests)
 }

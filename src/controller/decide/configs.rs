@@ -98,7 +98,9 @@ impl ResourceName {
                     )),
                 }
             }
-            ResourceName::Broker(id) if *id == image.local() => Ok(ConfigResource::Broker(*id)),
+            ResourceName::Broker(id) if *id == image.local() || image.broker(*id).is_some() => {
+                Ok(ConfigResource::Broker(*id))
+            }
             ResourceName::Broker(id) => Err(invalid_request(format!(
                 "Unexpected broker id, expected {}, but received {}",
                 image.local().0,

@@ -1,17 +1,41 @@
 use super::*;
 use crate::controller::image::{OFFSETS_TOPIC, SHARE_STATE_TOPIC};
+use crate::controller::records::BrokerEndpoint;
+use crate::model::cluster_config::Roles;
 use crate::model::config_keys::TOPIC_KEYS;
 use crate::model::ids::{CoreId, PartitionId};
+use crate::model::listeners::Endpoint;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::sync::Arc;
 
+mod cluster;
+mod configs;
+mod controllers;
+
 /// A controller with its image: decides, applies, and hands out the answer.
 struct Controller {
     image: MetadataImage,
-    brokers: Vec<LiveBroker>,
+    /// All records so far.
+    history: Vec<MetadataRecord>,
     config: BrokerConfig,
     random: Cell<u128>,
+}
+
+/// A process of a broker with a listener; its directory is the broker's own.
+fn process(id: i32, cores: u16, incarnation: u128) -> NewBroker {
+    let endpoint = Endpoint { host: "localhost".to_owned(), port: 9092 };
+    NewBroker {
+        id: BrokerId(id),
+        incarnation: Uuid::from_u128(incarnation),
+        directory: Uuid::from_u128(u128::from(id.unsigned_abs())),
+        endpoints: vec![BrokerEndpoint { listener: "PLAINTEXT".to_owned(), endpoint }],
+        rack: None,
+        cores,
+        roles: Roles { broker: true, controller: true },
+        features: Vec::new(),
+        previous_epoch: None,
+    }
 }
 
 impl Controller {
@@ -19,15 +43,20 @@ impl Controller {
         Controller::with(&[(1, 2)])
     }
 
+    /// With brokers in use, by id and number of cores.
     fn with(brokers: &[(i32, u16)]) -> Controller {
-        let live = |(id, cores): &(i32, u16)| LiveBroker {
-            id: BrokerId(*id),
-            cores: *cores,
-            directory: Uuid::nil(),
-        };
+        let mut controller = Controller::empty();
+        for (id, cores) in brokers {
+            controller.register(process(*id, *cores, 1)).unwrap();
+            controller.beat(*id);
+        }
+        controller
+    }
+
+    fn empty() -> Controller {
         Controller {
             image: MetadataImage::new(BrokerId(1), Arc::default()),
-            brokers: brokers.iter().map(live).collect(),
+            history: Vec::new(),
             config: BrokerConfig { partitions: 3, ..BrokerConfig::default() },
             random: Cell::new(0),
         }
@@ -38,12 +67,44 @@ impl Controller {
             self.random.set(self.random.get() + 1);
             Uuid::from_u128(self.random.get())
         };
-        let context = Context { brokers: &self.brokers, config: &self.config, random: &random };
+        let context = Context { config: &self.config, random: &random };
         let decision = decide(&self.image, change, &context);
         for record in &decision.records {
             self.image.apply(record).expect("decisions follow from the image");
         }
+        self.history.extend_from_slice(&decision.records);
         decision
+    }
+
+    /// A process registers with nobody else in its place.
+    fn register(&mut self, broker: NewBroker) -> Result<BrokerEpoch, Refusal> {
+        let broker = Box::new(broker);
+        match self.ask(Change::RegisterBroker { broker, has_session: false }).reply {
+            ChangeReply::Registered(result) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A heartbeat of a broker that has applied all metadata.
+    fn beat(&mut self, id: i32) -> BrokerStanding {
+        self.beat_with(id, |_| {})
+    }
+
+    fn beat_with(&mut self, id: i32, adjust: impl FnOnce(&mut Heartbeat)) -> BrokerStanding {
+        let id = BrokerId(id);
+        let mut beat = Heartbeat {
+            id,
+            epoch: self.image.broker(id).unwrap().epoch(),
+            position: i64::try_from(self.image.end()).unwrap() - 1,
+            wants_fence: false,
+            wants_shutdown: false,
+            is_shutdown_known: true,
+        };
+        adjust(&mut beat);
+        match self.ask(Change::Heartbeat(beat)).reply {
+            ChangeReply::Standing(result) => result.unwrap(),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// `name` on success, `CODE: message` on refusal.
@@ -437,95 +498,6 @@ fn a_topic_only_grows() {
 }
 
 #[test]
-fn keys_are_set_deleted_appended_and_subtracted() {
-    use ConfigOp::{Append, Delete, Set, Subtract};
-    let mut controller = Controller::new();
-    controller.create(topic("a"));
-    let a = || topic_resource("a");
-    let default_value = [("retention.ms", Set, "604800000")];
-    assert_eq!(controller.set(a(), &default_value), "ok");
-    assert_eq!(controller.overrides("a"), "retention.ms=604800000", "equal to the default, kept");
-    assert_eq!(controller.set(a(), &[("cleanup.policy", Append, "compact")]), "ok");
-    assert_eq!(controller.overrides("a"), "cleanup.policy=delete,compact retention.ms=604800000");
-    let changes = [("cleanup.policy", Subtract, "delete"), ("retention.ms", Delete, "")];
-    assert_eq!(controller.set(a(), &changes), "ok");
-    assert_eq!(controller.overrides("a"), "cleanup.policy=compact");
-    assert_eq!(
-        controller.set(a(), &[("retention.ms", Append, "1")]),
-        "INVALID_CONFIG: Can't APPEND to key retention.ms because its type is not LIST."
-    );
-    assert_eq!(
-        controller.set(a(), &[("retention.ms", Set, "1"), ("segment.bytes", Set, "1")]),
-        "INVALID_CONFIG: Invalid value 1 for configuration segment.bytes: Value must be at least 1048576"
-    );
-    assert_eq!(
-        controller.overrides("a"),
-        "cleanup.policy=compact",
-        "a refused set changes nothing"
-    );
-    assert_eq!(
-        controller.set(a(), &[("retention.ms", Set, "1"), ("retention.ms", Delete, "")]),
-        "INVALID_REQUEST: Error due to duplicate config keys"
-    );
-    assert!(controller.set(topic_resource("b"), &[]).starts_with("UNKNOWN_TOPIC_OR_PARTITION"));
-}
-
-#[test]
-fn the_old_alter_configs_replaces_the_whole_set() {
-    let mut controller = Controller::new();
-    controller.create(configured("a", &[("retention.ms", Some("1")), ("segment.ms", Some("5"))]));
-    let resources = vec![AlterResource {
-        name: topic_resource("a"),
-        changes: vec![("retention.bytes".to_owned(), Some("9".to_owned()))],
-    }];
-    let request = Change::AlterConfigs { resources, mode: Mode::Apply };
-    assert_eq!(configs_text(&controller.ask(request).reply), "ok");
-    assert_eq!(controller.overrides("a"), "retention.bytes=9");
-}
-
-#[test]
-fn the_same_resource_twice_in_one_request_is_refused() {
-    let mut controller = Controller::new();
-    controller.create(topic("a"));
-    let resource = || AlterResource { name: topic_resource("a"), changes: Vec::new() };
-    let resources = vec![resource(), resource()];
-    let request = Change::AlterConfigs { resources, mode: Mode::Apply };
-    assert_eq!(
-        configs_text(&controller.ask(request).reply),
-        "INVALID_REQUEST: Each resource must appear at most once.; INVALID_REQUEST: Each resource \
-         must appear at most once."
-    );
-}
-
-#[test]
-fn broker_keys_change_when_they_are_dynamic() {
-    use ConfigOp::Set;
-    let mut controller = Controller::new();
-    controller.create(topic("a"));
-    assert_eq!(controller.set(ResourceName::AllBrokers, &[("log.retention.ms", Set, "5")]), "ok");
-    assert_eq!(controller.image.topic_by_name("a").unwrap().config.retention_ms, Some(5));
-    let own = || ResourceName::Broker(BrokerId(1));
-    for (key, value, expected) in [
-        ("num.partitions", "2", "Cannot update these configs dynamically: Set(num.partitions)"),
-        ("no.such.key", "2", "Unknown broker config name: no.such.key"),
-        (
-            "log.segment.bytes",
-            "2",
-            "Invalid value 2 for configuration log.segment.bytes: Value must be at least 1048576",
-        ),
-    ] {
-        assert_eq!(
-            controller.set(own(), &[(key, Set, value)]),
-            format!("INVALID_REQUEST: {expected}")
-        );
-    }
-    assert_eq!(
-        controller.set(ResourceName::Broker(BrokerId(2)), &[]),
-        "INVALID_REQUEST: Unexpected broker id, expected 1, but received 2"
-    );
-}
-
-#[test]
 fn producer_ids_come_in_blocks_that_never_overlap() {
     let mut controller = Controller::new();
     for expected in [0, 1000, 2000] {
@@ -537,12 +509,22 @@ fn producer_ids_come_in_blocks_that_never_overlap() {
 
 #[test]
 fn replicas_of_cores_that_are_gone_move_to_those_that_stay() {
-    let mut controller = Controller::with(&[(1, 4)]);
+    let open = |cores, incarnation| Change::OpenAlone {
+        cluster: Uuid::from_u128(9),
+        broker: Box::new(process(1, cores, incarnation)),
+    };
+    let mut controller = Controller::empty();
+    assert_eq!(controller.ask(open(4, 1)).records.len(), 3, "cluster, registration, in use");
     controller.create(sized("a", 8, 1));
-    assert_eq!(controller.ask(Change::FitCores { cores: 3 }).records.len(), 2);
+    assert_eq!(controller.ask(open(3, 2)).records.len(), 4);
     let load = |core| controller.image.load(BrokerId(1), CoreId(core));
     assert_eq!((load(0), load(1), load(2), load(3)), (3, 3, 2, 0));
-    assert_eq!(controller.ask(Change::FitCores { cores: 3 }).records, []);
+    let led = |partition: &crate::controller::image::PartitionImage| {
+        (partition.state.leader, partition.state.leader_epoch.0)
+    };
+    let topic = controller.image.topic_by_name("a").unwrap();
+    assert!(topic.partitions.iter().all(|one| led(one) == (Some(BrokerId(1)), 0)));
+    assert_eq!(controller.ask(open(3, 3)).records.len(), 2, "registered anew, nothing moves");
 }
 
 proptest! {
@@ -553,7 +535,6 @@ proptest! {
     ) {
         let names = ["a", "a.b", "a_b", "c"];
         let mut controller = Controller::with(&[(1, 2), (2, 3)]);
-        let mut history = Vec::new();
         for (step, name, number, key) in steps {
             let name = names[name].to_owned();
             let mode = Mode::Apply;
@@ -582,11 +563,11 @@ proptest! {
                 },
                 _ => Change::AllocateProducerIds,
             };
-            history.extend(controller.ask(request).records);
+            controller.ask(request);
         }
         let mut replayed = MetadataImage::new(BrokerId(1), Arc::default());
         let mut restored = replayed.clone();
-        for record in &history {
+        for record in &controller.history {
             prop_assert_eq!(replayed.apply(record), Ok(()));
         }
         prop_assert_eq!(format!("{replayed:?}"), format!("{:?}", controller.image));

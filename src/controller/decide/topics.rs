@@ -87,7 +87,7 @@ pub(super) fn auto_create(
     let mut creation = Creation::new(image, context);
     let mut answers = Vec::with_capacity(names.len());
     for name in names {
-        let topic = sized_by_broker(name, context);
+        let topic = sized_by_broker(image, name, context);
         let result = creation.create(&topic, context);
         answers.push(TopicAnswer { name: topic.name, result });
     }
@@ -95,10 +95,18 @@ pub(super) fn auto_create(
 }
 
 /// One broker cannot hold three replicas: its own topics take what there is, so that a broker
-/// started by itself serves groups and transactions.
-fn sized_by_broker(name: String, context: &Context<'_>) -> NewTopic {
+/// started by itself serves groups and transactions. In a cluster they wait for the voters that
+/// have not come up yet, since a topic keeps the replicas that it began with. Where controllers are
+/// apart, `default.replication.factor` says how many brokers there are at least.
+fn sized_by_broker(image: &MetadataImage, name: String, context: &Context<'_>) -> NewTopic {
     let config = context.config;
-    let brokers = i16::try_from(context.brokers.len()).unwrap_or(i16::MAX);
+    let is_broker = |id| image.node(id).is_none_or(|node| node.is_broker());
+    let voters = config.cluster.voters.iter().filter(|voter| is_broker(voter.id)).count();
+    let expected = match config.cluster.roles.broker {
+        true => voters,
+        false => usize::try_from(config.replication_factor).unwrap_or(0),
+    };
+    let brokers = i16::try_from(image.brokers().count().max(expected)).unwrap_or(i16::MAX);
     let internal = match name.as_str() {
         OFFSETS_TOPIC => config.offsets_topic,
         TRANSACTIONS_TOPIC => config.transactions_topic,
@@ -283,7 +291,7 @@ impl<'a> Creation<'a> {
         let mut states = BTreeMap::new();
         let mut factor = None;
         for assignment in &topic.assignments {
-            let state = self.placement.manual(&assignment.brokers)?;
+            let state = self.placement.manual(assignment.partition, &assignment.brokers)?;
             check_same_factor(&mut factor, state.replicas.len())?;
             if states.insert(assignment.partition, state).is_some() {
                 return Err(refuse(format!(
@@ -420,8 +428,8 @@ fn grow(
                 return Err(Refusal::new(KafkaCode::InvalidReplicaAssignment, message));
             }
             let mut states = Vec::with_capacity(assignments.len());
-            for brokers in assignments {
-                let state = placement.manual(brokers)?;
+            for (id, brokers) in (now..).map(PartitionId).zip(assignments) {
+                let state = placement.manual(id, brokers)?;
                 check_same_factor(&mut Some(factor), state.replicas.len())?;
                 states.push(state);
             }

@@ -8,7 +8,8 @@
 //!
 //! Invariants
 //! - The memory is what a replay of the log from its start comes to, at any moment.
-//! - A write under an older state epoch or leader epoch changes nothing.
+//! - A write under an older state epoch or leader epoch changes nothing, nor does one whose start
+//!   offset lies before the present one: it was under way while later ones overtook it.
 
 use super::calls::{ShareAnswer, ShareRequest, ShareSummary, StateWrite};
 use super::records::{ShareKey, ShareRecord, Snapshot, Update};
@@ -240,6 +241,10 @@ impl ShareCoordinator {
         }
         if state.leader_epoch > write.leader_epoch {
             return refused(KafkaCode::FencedLeaderEpoch);
+        }
+        let is_overtaken = (0..state.start_offset).contains(&write.start_offset);
+        if is_overtaken && state.state_epoch == write.state_epoch {
+            return refused(KafkaCode::FencedStateEpoch);
         }
         (Some(self.record_of(key, state, write, now)), ShareAnswer::Done)
     }

@@ -163,7 +163,7 @@ fn put_batches(writer: &mut Writer, batches: &[StateBatch]) -> Result<(), Encode
     for batch in batches {
         writer.put_i64(batch.first);
         writer.put_i64(batch.last);
-        writer.put_i8(state_number(batch.state));
+        writer.put_i8(batch.state.number());
         writer.put_i16(batch.delivery_count);
         writer.put_unsigned_varint(0);
     }
@@ -210,31 +210,46 @@ fn get_batches(reader: &mut Reader<'_>) -> Result<Vec<StateBatch>, DecodeError> 
         let state = state_of(reader.get_i8()?)?;
         let delivery_count = reader.get_i16()?;
         reader.skip_tagged_fields()?;
-        // A batch that ends before it begins says nothing, nor does one without an end.
-        if (0..=last).contains(&first) && last < i64::MAX {
-            batches.push(StateBatch { first, last, state, delivery_count });
+        let batch = StateBatch { first, last, state, delivery_count };
+        if batch.is_sound() {
+            batches.push(batch);
         }
     }
     reader.skip_tagged_fields()?;
     Ok(batches)
 }
 
-fn state_number(state: DeliveryState) -> i8 {
-    match state {
-        DeliveryState::Available => 0,
-        DeliveryState::Acknowledged => 2,
-        DeliveryState::Archived => 4,
+impl DeliveryState {
+    /// Kafka's number of the state, in records and between brokers.
+    pub fn number(self) -> i8 {
+        match self {
+            DeliveryState::Available => 0,
+            DeliveryState::Acknowledged => 2,
+            DeliveryState::Archived => 4,
+        }
+    }
+
+    /// The state of a number; `None` for one that is not kept.
+    pub fn from_number(number: i8) -> Option<DeliveryState> {
+        match number {
+            0 => Some(DeliveryState::Available),
+            2 => Some(DeliveryState::Acknowledged),
+            4 => Some(DeliveryState::Archived),
+            _ => None,
+        }
+    }
+}
+
+impl StateBatch {
+    /// Whether it says something: a batch that ends before it begins does not, nor does one without
+    /// an end.
+    pub fn is_sound(&self) -> bool {
+        (0..=self.last).contains(&self.first) && self.last < i64::MAX
     }
 }
 
 fn state_of(number: i8) -> Result<DeliveryState, DecodeError> {
-    match number {
-        0 => Ok(DeliveryState::Available),
-        2 => Ok(DeliveryState::Acknowledged),
-        4 => Ok(DeliveryState::Archived),
-        number => {
-            let version = i16::from(number);
-            Err(DecodeError::UnsupportedVersion { api: "DeliveryState", version })
-        }
-    }
+    let version = i16::from(number);
+    DeliveryState::from_number(number)
+        .ok_or(DecodeError::UnsupportedVersion { api: "DeliveryState", version })
 }

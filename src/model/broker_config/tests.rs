@@ -1,4 +1,6 @@
 use super::*;
+use crate::model::ids::CoreId;
+use crate::model::listeners::Listener;
 use std::path::Path;
 
 fn settings(pairs: &[(&str, &str)]) -> Vec<Setting> {
@@ -79,12 +81,6 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         errors(&[("log.dirs", "/a,/b")]),
         [
             "log.dirs=/a,/b (server.properties:1): one data directory is supported; join the disks below it"
-        ]
-    );
-    assert_eq!(
-        errors(&[("process.roles", "controller")]),
-        [
-            "process.roles=controller (server.properties:1): a process without the broker role is not supported"
         ]
     );
     assert_eq!(
@@ -174,16 +170,20 @@ fn without_advertised_listeners_a_client_is_told_the_address_it_reached() {
 }
 
 #[test]
-fn the_controllers_listener_of_a_kraft_file_is_left_out() {
+fn the_controllers_listener_of_a_kraft_file_stands_behind_the_brokers() {
     let config = config(&[
         ("process.roles", "broker,controller"),
-        ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
+        ("listeners", "CONTROLLER://:9093,PLAINTEXT://:9092"),
         ("advertised.listeners", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
         ("controller.listener.names", "CONTROLLER"),
         ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL"),
     ]);
     let listeners: Vec<String> = config.listeners.iter().map(Listener::to_string).collect();
-    assert_eq!(listeners, ["PLAINTEXT://:9092"]);
+    assert_eq!(listeners, ["PLAINTEXT://:9092", "CONTROLLER://:9093"]);
+    assert!(config.listeners.is_controllers(local("127.0.0.1:9093")));
+    assert!(!config.listeners.is_controllers(local("127.0.0.1:9092")));
+    assert_eq!(config.cluster.peer_listener, "PLAINTEXT");
+    assert_eq!(config.listeners.plan_core_ports(2, 1), Ok(vec![vec![9094], vec![]]));
 }
 
 #[test]
@@ -269,4 +269,202 @@ fn rules_of_share_groups_join_several_keys() {
     }
     let share = config(&[("group.share.max.size", "7"), ("group.share.delivery.count.limit", "2")]);
     assert_eq!((share.groups.share.size_max, share.groups.share.delivery_count_max), (7, 2));
+}
+
+fn per_core(pairs: &[(&str, &str)]) -> BrokerConfig {
+    let mut all = vec![("highwater.listeners.per.core", "true")];
+    all.extend(pairs);
+    config(&all)
+}
+
+#[test]
+fn each_core_has_a_port_above_its_listener_and_is_advertised_as_far_above() {
+    let config = per_core(&[
+        ("listeners", "IN://127.0.0.1:9092,OUT://127.0.0.1:9192"),
+        ("advertised.listeners", "OUT://example.org:19192"),
+        ("listener.security.protocol.map", "IN:PLAINTEXT,OUT:PLAINTEXT"),
+    ]);
+    let planned = config.listeners.plan_core_ports(config.first_core_port.unwrap(), 2).unwrap();
+    assert_eq!(planned, [[9093, 9094], [9193, 9194]]);
+    let ports = [9092, 9192].into_iter().zip(planned).collect();
+    let opened = config.listeners.opened(ports);
+    let told = |reached, core| opened.advertised_core(local(reached), CoreId(core)).unwrap();
+    assert_eq!(told("127.0.0.1:9092", 1).to_string(), "127.0.0.1:9094");
+    assert_eq!(told("127.0.0.1:9094", 0).to_string(), "127.0.0.1:9093");
+    assert_eq!(told("127.0.0.1:9192", 1).to_string(), "example.org:19194");
+    assert_eq!(told("127.0.0.1:9193", 1).to_string(), "example.org:19194");
+    assert_eq!(opened.advertised(local("127.0.0.1:9094")).to_string(), "127.0.0.1:9092");
+    assert_eq!(opened.core_at(local("127.0.0.1:9194")), Some(CoreId(1)));
+    assert_eq!(opened.core_at(local("127.0.0.1:9192")), None);
+    assert_eq!(opened.name(local("127.0.0.1:9194")), "OUT");
+    assert_eq!(opened.advertised_core(local("127.0.0.1:9092"), CoreId(2)), None);
+}
+
+#[test]
+fn ports_of_cores_that_cannot_be_are_refused_in_words() {
+    let fault = |listeners, cores| {
+        let config = per_core(&[
+            ("listeners", listeners),
+            ("listener.security.protocol.map", "IN:PLAINTEXT,OUT:PLAINTEXT"),
+        ]);
+        let first = config.first_core_port.unwrap();
+        config.listeners.plan_core_ports(first, cores).unwrap_err().to_string()
+    };
+    assert_eq!(
+        fault("IN://:9092,OUT://:9094", 2),
+        "core 1 of listener IN would have port 9094, which is given to another"
+    );
+    assert_eq!(
+        fault("IN://:9092,OUT://:9090", 2),
+        "core 1 of listener OUT would have port 9092, which is given to another"
+    );
+    assert_eq!(
+        fault("IN://:65534", 2),
+        "core 1 of listener IN would have port 65536, beyond 65535"
+    );
+    let kernels = per_core(&[("listeners", "PLAINTEXT://:0")]);
+    assert_eq!(kernels.listeners.plan_core_ports(1, 2), Ok(vec![vec![0, 0]]));
+}
+
+#[test]
+fn ids_of_brokers_leave_room_for_those_of_cores() {
+    let pairs = [("highwater.listeners.per.core", "true"), ("node.id", "1000000")];
+    assert!(errors(&pairs)[0].contains("node.id is below 1000000"), "{:?}", errors(&pairs));
+    assert_eq!(config(&[("node.id", "1000000")]).first_core_port, None);
+}
+
+#[test]
+fn a_broker_without_voters_is_a_cluster_of_its_own() {
+    let alone = |pairs: &[(&str, &str)]| {
+        let config = config(pairs);
+        config.cluster.is_alone(config.node_id)
+    };
+    assert!(alone(&[]));
+    assert!(alone(&[("node.id", "4"), ("controller.quorum.voters", "4@localhost:9093")]));
+    assert!(!alone(&[("controller.quorum.voters", "1@a:9093,2@b:9093,3@c:9093")]));
+    assert!(!alone(&[
+        ("process.roles", "broker"),
+        ("controller.quorum.bootstrap.servers", "a:9093")
+    ]));
+    assert_eq!(config(&[]).cluster.peer_listener, "PLAINTEXT");
+}
+
+#[test]
+fn rules_between_the_keys_of_a_cluster_are_told() {
+    for (pairs, expected) in [
+        (
+            vec![("controller.quorum.voters", "2@b:9093")],
+            "controller.quorum.voters=2@b:9093 (server.properties:1): a controller is among the voters; name this node.id, or set process.roles=broker",
+        ),
+        (
+            vec![("controller.quorum.voters", "1@b:9093"), ("process.roles", "broker")],
+            "controller.quorum.voters=1@b:9093 (server.properties:1): a process without the controller role is not among the voters",
+        ),
+        (
+            vec![("controller.quorum.voters", "b:9093")],
+            "controller.quorum.voters=b:9093 (server.properties:1): voters are ID@HOST:PORT,... with each id once",
+        ),
+        (
+            vec![("inter.broker.listener.name", "inside")],
+            "inter.broker.listener.name=inside (server.properties:1): INSIDE is not among the listeners",
+        ),
+        (
+            vec![("broker.session.timeout.ms", "2000")],
+            "broker.session.timeout.ms=2000 (server.properties:1): broker.session.timeout.ms is longer than broker.heartbeat.interval.ms (9000 and 2000 unless set)",
+        ),
+    ] {
+        assert_eq!(errors(&pairs), [expected]);
+    }
+}
+
+/// What a controller by itself is told, beside what a test says.
+fn controller<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut all = vec![
+        ("process.roles", "controller"),
+        ("node.id", "3"),
+        ("controller.quorum.voters", "1@a:9093,2@b:9093,3@c:9093"),
+        ("listeners", "CONTROLLER://:9093"),
+        ("controller.listener.names", "CONTROLLER"),
+    ];
+    all.extend(pairs);
+    all
+}
+
+#[test]
+fn a_controller_by_itself_has_its_own_listeners_and_one_core() {
+    let advertised = [("advertised.listeners", "CONTROLLER://c:9093")];
+    let alone = config(&controller(&advertised));
+    let listeners: Vec<String> = alone.listeners.iter().map(Listener::to_string).collect();
+    assert_eq!(listeners, ["CONTROLLER://:9093"]);
+    assert_eq!(alone.advertised(local("192.0.2.7:9093")).to_string(), "c:9093");
+    assert_eq!(alone.cluster.roles, Roles { broker: false, controller: true });
+    assert_eq!((alone.cluster.peer_listener.as_str(), alone.cores), ("CONTROLLER", Some(1)));
+
+    let bootstrap = [
+        ("controller.quorum.voters", ""),
+        ("controller.quorum.bootstrap.servers", "a:9093"),
+        ("inter.broker.listener.name", "INSIDE"),
+        ("highwater.cores", "2"),
+    ];
+    let joins = config(&controller(&bootstrap));
+    assert!(!joins.cluster.is_alone(joins.node_id));
+    assert_eq!((joins.cluster.peer_listener.as_str(), joins.cores), ("INSIDE", Some(2)));
+    let cores = config(&controller(&[("highwater.core.list", "0,2")]));
+    assert_eq!((cores.cores, cores.core_list), (None, vec![0, 2]));
+}
+
+#[test]
+fn what_a_process_with_one_role_cannot_be_told_is_refused_by_name() {
+    for (pairs, expected) in [
+        (
+            vec![("process.roles", "controller"), ("controller.quorum.voters", "1@a:9093")],
+            "process.roles=controller (server.properties:1): PLAINTEXT is not among controller.listener.names, and a controller has no other listeners: set both, as in listeners=CONTROLLER://:9093 and controller.listener.names=CONTROLLER",
+        ),
+        (
+            controller(&[
+                ("listeners", "CONTROLLER://:9093,OUTSIDE://:9092"),
+                ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,OUTSIDE:PLAINTEXT"),
+            ]),
+            "listeners=CONTROLLER://:9093,OUTSIDE://:9092 (server.properties:6): OUTSIDE is not among controller.listener.names, and a controller has no other listeners: set both, as in listeners=CONTROLLER://:9093 and controller.listener.names=CONTROLLER",
+        ),
+        (
+            controller(&[("controller.listener.names", "CONTROLLER,OTHER")]),
+            "controller.listener.names=CONTROLLER,OTHER (server.properties:6): OTHER is not among the listeners",
+        ),
+        (
+            controller(&[("listener.security.protocol.map", "CONTROLLER:SSL")]),
+            "listeners=CONTROLLER://:9093 (server.properties:4): listener CONTROLLER wants SSL, and only PLAINTEXT is built in; map it to PLAINTEXT, or leave it out",
+        ),
+        (
+            controller(&[("inter.broker.listener.name", "CONTROLLER")]),
+            "inter.broker.listener.name=CONTROLLER (server.properties:6): a controller's listener is not between brokers; name theirs, or leave it out",
+        ),
+        (
+            controller(&[("controller.quorum.voters", "1@a:9093")]),
+            "controller.quorum.voters=1@a:9093 (server.properties:6): a controller is among the voters; name this node.id, or set process.roles=broker",
+        ),
+        (
+            controller(&[("controller.quorum.voters", "")]),
+            "process.roles=controller (server.properties:1): a process with one role finds its quorum by controller.quorum.voters or controller.quorum.bootstrap.servers; set one of them",
+        ),
+        (
+            controller(&[("highwater.listeners.per.core", "true")]),
+            "highwater.listeners.per.core=true (server.properties:6): a controller has no partitions to lead clients to; leave it out where process.roles=controller",
+        ),
+        (
+            vec![("process.roles", "broker")],
+            "process.roles=broker (server.properties:1): a process with one role finds its quorum by controller.quorum.voters or controller.quorum.bootstrap.servers; set one of them",
+        ),
+        (
+            vec![
+                ("process.roles", "broker"),
+                ("controller.quorum.bootstrap.servers", "a:9093"),
+                ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
+                ("controller.listener.names", "CONTROLLER"),
+            ],
+            "listeners=PLAINTEXT://:9092,CONTROLLER://:9093 (server.properties:3): CONTROLLER is in controller.listener.names, and process.roles=broker has no controller: leave it out of listeners",
+        ),
+    ] {
+        assert_eq!(errors(&pairs), [expected]);
+    }
 }

@@ -3,6 +3,8 @@
 //! Defaults that differ from Kafka's on purpose: `listeners` (loopback), `log.dirs` (a folder
 //! beside the caller), `node.id` and `process.roles` (a broker starts without a file).
 
+use crate::model::limits::CORES_MAX;
+
 use super::row::{ANY_INT, ANY_LONG, int, key, long, short};
 use super::{ConfigKey, ConfigKind, Update};
 
@@ -11,7 +13,7 @@ const INT_MAX: &str = "2147483647";
 
 const COMPRESSIONS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
-const NO_CLUSTER: &str = "this version is a single broker";
+const NO_CLUSTER: &str = "brokers replicate by pushing, and keep metadata in a way of their own";
 const CLEANER_BUFFERS: &str = "the compactor sizes its buffers by itself";
 const NO_THREADS: &str = "work is done by one executor per core, see highwater.cores";
 const NO_TLS: &str = "TLS and SASL are not built in, every listener is PLAINTEXT";
@@ -25,6 +27,9 @@ const OWN_DEADLINE: &str = "each transactional id has a deadline of its own";
 const NO_ACL: &str = "authorisation is not built in: whoever reaches a listener may do everything";
 const DURABLE: &str = "the journal decides when to sync; highwater.durability is the choice";
 const KERNEL_BUFFERS: &str = "the kernel sizes socket buffers by itself";
+/// Kafka's own replica selectors by their classes (KIP-392).
+pub const RACK_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+const LEADER_SELECTOR: &str = "org.apache.kafka.common.replica.LeaderSelector";
 /// Kafka's own assignors by their classes.
 const UNIFORM_CLASS: &str = "org.apache.kafka.coordinator.group.assignor.UniformAssignor";
 const RANGE_CLASS: &str = "org.apache.kafka.coordinator.group.assignor.RangeAssignor";
@@ -36,23 +41,26 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("allow.everyone.if.no.acl.found", ConfigKind::Bool, "false", "Whether a resource without ACLs is open.").no_effect(NO_ACL),
     key("authorizer.class.name", ConfigKind::Text, "", "Authorizer.").refused("authorisation is not built in; remove the key, and bind the listener to a private address"),
     key("auto.create.topics.enable", ConfigKind::Bool, "true", "Whether a client's Metadata request makes a missing topic."),
-    key("auto.leader.rebalance.enable", ConfigKind::Bool, "true", "Whether leaders move back to preferred replicas.").no_effect(NO_CLUSTER),
+    key("auto.leader.rebalance.enable", ConfigKind::Bool, "true", "Whether leaders move back to preferred replicas."),
     key("background.threads", int(1), "10", "Threads for background work.").update(Update::ClusterWide).no_effect(NO_THREADS),
+    key("broker.heartbeat.interval.ms", int(1), "2000", "Pause between two heartbeats of a broker to the active controller."),
     key("broker.id", int(-1), "-1", "Old name of node.id."),
     key("broker.rack", ConfigKind::Text, "", "Rack that clients and replica placement are told.").unset(),
+    key("broker.session.timeout.ms", int(1), "9000", "Silence after which the active controller takes a broker for dead."),
     dynamic("compression.gzip.level", ConfigKind::Level { min: 1, max: 9 }, "-1", "Default of the topic's key."),
     dynamic("compression.lz4.level", ConfigKind::Int { min: 1, max: 17 }, "9", "Default of the topic's key.").no_effect("the lz4 encoder has one level"),
     dynamic("compression.type", ConfigKind::OneOf(COMPRESSIONS), "producer", "Default of the topic's key."),
     dynamic("compression.zstd.level", ConfigKind::Int { min: -131_072, max: 22 }, "3", "Default of the topic's key."),
     key("connections.max.idle.ms", ANY_LONG, "600000", "Idle time after which a connection is closed; negative is never."),
     key("connections.max.reauth.ms", ANY_LONG, "0", "Time after which SASL clients must authenticate again.").no_effect(NO_TLS),
-    key("controlled.shutdown.enable", ConfigKind::Bool, "true", "Whether leaders move away before a stop.").no_effect(NO_CLUSTER),
-    key("controller.listener.names", ConfigKind::Text, "", "Listeners of the controller; they are not opened, the controller is built in.").unset(),
-    key("controller.quorum.bootstrap.servers", ConfigKind::List(&[]), "", "Controllers to start from.").no_effect(NO_CLUSTER),
-    key("controller.quorum.voters", ConfigKind::List(&[]), "", "Controllers of the quorum.").no_effect(NO_CLUSTER),
+    key("controlled.shutdown.enable", ConfigKind::Bool, "true", "Whether leaders move away before a stop."),
+    key("controller.listener.names", ConfigKind::Text, "", "Listeners of the controller, which serve what Kafka's do; with process.roles=controller there are no others.").unset(),
+    key("controller.quorum.bootstrap.servers", ConfigKind::List(&[]), "", "Addresses by which a process that is not among the voters finds its cluster."),
+    key("controller.quorum.voters", ConfigKind::List(&[]), "", "Controllers of the quorum."),
     key("default.replication.factor", ConfigKind::Int { min: 1, max: 32_767 }, "1", "Replicas of a topic that does not say."),
     key("delete.topic.enable", ConfigKind::Bool, "true", "Whether topics may be deleted."),
     key("fetch.max.bytes", int(1024), "57671680", "Most bytes one Fetch may answer; more than 57671680 counts as that."),
+    key("follower.replication.throttled.rate", long(0), LONG_MAX, "Bytes a second that throttled replicas take here while they are not in sync; shared by the cores that have some.").update(Update::PerBroker),
     key("group.consumer.assignors", ConfigKind::List(&["uniform", "range", UNIFORM_CLASS, RANGE_CLASS]), "uniform,range", "Server-side assignors of the consumer protocol; the first is taken where no member asks for one."),
     key("group.consumer.heartbeat.interval.ms", int(1), "5000", "Heartbeat interval of members of the consumer protocol."),
     key("group.consumer.max.heartbeat.interval.ms", int(1), "15000", "Longest heartbeat interval that all groups or one may be given."),
@@ -84,10 +92,17 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("group.share.session.timeout.ms", int(1), "45000", "Session timeout of members of share groups."),
     key("highwater.cluster.id", ConfigKind::Text, "", "Identity of a new cluster, 22 characters of base64url. Unset makes one up at the first start.").unset(),
     key("highwater.core.list", ConfigKind::List(&[]), "", "Processors to pin the shards to, in order: 0,2,4. Unset takes the first ones.").unset(),
-    key("highwater.cores", ConfigKind::Int { min: 1, max: 1024 }, "", "Shards, each with a core of its own. Unset takes the cores there are, at most 2.").unset(),
+    key("highwater.cores", ConfigKind::Int { min: 1, max: CORES_MAX }, "", "Shards, each with a core of its own. Unset takes the cores there are, at most 2, and one where process.roles=controller.").unset(),
     key("highwater.durability", ConfigKind::OneOf(&["flush", "kernel"]), "flush", "Default of the topic's key.").update(Update::ClusterWide),
+    key("highwater.listeners.per.core", ConfigKind::Bool, "false", "Whether each core is also reached at a port of its own, and clients are led straight to the core that owns a partition. Each core is a broker to clients then: the first one under node.id, each further one 1000000 above the one before."),
+    key("highwater.listeners.per.core.first.port", ConfigKind::Int { min: 1, max: 65_535 }, "1", "How far above a listener's port its first core's own port lies; the others follow."),
+    key("highwater.profile", ConfigKind::OneOf(&["default", "latency"]), "default", "latency: cores spin instead of sleeping, which saves a wake for each request that finds them idle. Refused unless their processors are kept for the broker alone."),
     key("highwater.records.check", ConfigKind::OneOf(&["uncompressed", "all"]), "uncompressed", "Default of the topic's key.").update(Update::ClusterWide),
-    key("inter.broker.listener.name", ConfigKind::Text, "", "Listener between brokers.").unset().no_effect(NO_CLUSTER),
+    key("highwater.spin.force", ConfigKind::Bool, "false", "Whether highwater.profile=latency spins on processors that others use too."),
+    key("inter.broker.listener.name", ConfigKind::Text, "", "Listener between brokers.").unset(),
+    key("leader.imbalance.check.interval.seconds", long(1), "300", "Pause between two looks whether leaders should move back to preferred replicas."),
+    key("leader.imbalance.per.broker.percentage", int(0), "10", "Share of the partitions that prefer a broker which may be led by others, in percent."),
+    key("leader.replication.throttled.rate", long(0), LONG_MAX, "Bytes a second that are sent here to followers of throttled replicas that are not in sync; shared by the cores that have some.").update(Update::PerBroker),
     key("listener.security.protocol.map", ConfigKind::Text, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", "Protocol of each listener name."),
     key("listeners", ConfigKind::Text, "PLAINTEXT://127.0.0.1:9092", "Addresses to listen on: NAME://host:port,... An empty host is every interface."),
     key("log.cleaner.backoff.ms", long(0), "15000", "Pause of the compactor when there is nothing to do.").update(Update::ClusterWide),
@@ -143,13 +158,14 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("offsets.topic.num.partitions", int(1), "50", "Partitions of __consumer_offsets."),
     key("offsets.topic.replication.factor", short(1), "3", "Replicas of __consumer_offsets; no more than there are brokers."),
     key("offsets.topic.segment.bytes", int(1), "104857600", "segment.bytes of __consumer_offsets when it is made; less than 1048576 counts as that."),
-    key("process.roles", ConfigKind::List(&["broker", "controller"]), "broker,controller", "What this process is; a broker has its controller built in."),
+    key("process.roles", ConfigKind::List(&["broker", "controller"]), "broker,controller", "What this process is. A broker has its controller built in unless it says broker alone; a controller by itself votes about the metadata, and holds no partitions."),
     key("producer.id.expiration.ms", int(1), "86400000", "How long an idle producer's sequence numbers are remembered.").update(Update::ClusterWide),
     key("queued.max.requests", int(1), "500", "Requests waiting before sockets are read no further.").no_effect("each connection has a bound of its own"),
     key("replica.fetch.max.bytes", int(0), "1048576", "Bytes of a partition that a replica fetches at a time.").no_effect(NO_CLUSTER),
     key("replica.fetch.wait.max.ms", ANY_INT, "500", "How long a replica's fetch waits.").no_effect(NO_CLUSTER),
-    key("replica.lag.time.max.ms", ANY_LONG, "30000", "Lag after which a replica leaves the in-sync set.").no_effect(NO_CLUSTER),
-    key("request.timeout.ms", ANY_INT, "30000", "How long requests between brokers may take.").no_effect(NO_CLUSTER),
+    key("replica.lag.time.max.ms", ANY_LONG, "30000", "Lag after which a replica leaves the in-sync set."),
+    key("replica.selector.class", ConfigKind::OneOf(&[RACK_SELECTOR, LEADER_SELECTOR]), "", "Which replica consumers are sent to: RackAwareReplicaSelector is one in the consumer's rack (client.rack), LeaderSelector or unset is the leader.").unset(),
+    key("request.timeout.ms", ANY_INT, "30000", "How long requests between brokers may take."),
     key("sasl.enabled.mechanisms", ConfigKind::List(&[]), "GSSAPI", "SASL mechanisms offered.").no_effect(NO_TLS),
     key("sasl.mechanism.inter.broker.protocol", ConfigKind::Text, "GSSAPI", "SASL mechanism between brokers.").no_effect(NO_TLS),
     key("security.inter.broker.protocol", ConfigKind::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), "PLAINTEXT", "Protocol between brokers.").no_effect(NO_CLUSTER),
@@ -185,7 +201,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("transaction.state.log.replication.factor", short(1), "3", "Replicas of __transaction_state; no more than there are brokers."),
     key("transaction.state.log.segment.bytes", int(1), "104857600", "segment.bytes of __transaction_state when it is made; less than 1048576 counts as that."),
     key("transactional.id.expiration.ms", int(1), "604800000", "How long an idle transactional id is remembered."),
-    dynamic("unclean.leader.election.enable", ConfigKind::Bool, "false", "Default of the topic's key.").no_effect(NO_CLUSTER),
+    dynamic("unclean.leader.election.enable", ConfigKind::Bool, "false", "Default of the topic's key."),
 ];
 
 /// Beginnings of keys that Kafka or its distributions know and that mean nothing here.

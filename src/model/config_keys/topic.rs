@@ -12,7 +12,6 @@ const COMPRESSIONS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip",
 const NO_TIERS: &str = "there is no remote tier, so local retention is retention";
 const DURABLE: &str =
     "acknowledged records are on stable storage already; highwater.durability is the choice";
-const NO_REPLICAS: &str = "nothing is replicated, so nothing is throttled";
 
 /// Sorted by name.
 pub const TOPIC_KEYS: &[ConfigKey] = &[
@@ -88,8 +87,7 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "",
         "Replicas whose catching up is throttled on the follower's side.",
         &[],
-    )
-    .no_effect(NO_REPLICAS),
+    ),
     topic(
         "highwater.durability",
         ConfigKind::OneOf(&["flush", "kernel"]),
@@ -117,8 +115,7 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "",
         "Replicas whose catching up is throttled on the leader's side.",
         &[],
-    )
-    .no_effect(NO_REPLICAS),
+    ),
     topic(
         "local.retention.bytes",
         long(-2),
@@ -293,8 +290,7 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "false",
         "Allow a replica that is not in sync to lead, at the price of lost records.",
         &[synonym("unclean.leader.election.enable", 1)],
-    )
-    .no_effect("a partition has one replica, so there is no other to elect"),
+    ),
 ];
 
 const fn topic(

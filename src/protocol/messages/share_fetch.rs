@@ -4,6 +4,9 @@
 //! Version 1, flexible.
 //!
 //! Left out: v0, an early access of Kafka 4.0 that 4.1 removed.
+//!
+//! A leader is -1 where none is told. Kafka's defaults are 0, which franz-go takes for broker 0
+//! beside any error: it asks there, and nowhere else, until the partition's leader changes.
 
 use uuid::Uuid;
 
@@ -82,8 +85,8 @@ schema! {
 
     /// The `current_leader` of [`PartitionData`].
     struct LeaderIdAndEpoch {
-        leader_id: i32, "0+";
-        leader_epoch: i32, "0+";
+        leader_id: i32 = -1, "0+";
+        leader_epoch: i32 = -1, "0+";
     }
 
     /// One of `acquired_records` of [`PartitionData`].

@@ -191,7 +191,7 @@ impl<D: Disk> Round<D> {
             match map_batch(&mut self.filter, &batch, self.first_dirty) {
                 Some(true) => {}
                 Some(false) => return Ok(self.end_mapping()),
-                None => return Err(reader.corrupt("records are not readable")),
+                None => return Err(reader.senseless("records are not readable")),
             }
         }
         Ok(Step::Worked { bytes })
@@ -277,7 +277,7 @@ impl<D: Disk> Round<D> {
             let Some(batch) = reader.next()? else { break };
             cost += cost_of(batch.header());
             let Ok(kept) = self.filter.apply(&batch) else {
-                return Err(reader.corrupt("records are not readable"));
+                return Err(reader.senseless("records are not readable"));
             };
             group.is_changed |= kept != Kept::Whole;
             let kept = match kept {
@@ -290,7 +290,7 @@ impl<D: Disk> Round<D> {
             };
             let header = *BatchHeader::read(&kept).expect("a whole batch");
             if !group.output.push(&header, kept) {
-                return Err(reader.corrupt("records compress to more than a segment holds"));
+                return Err(reader.senseless("records compress to more than a segment holds"));
             }
         }
         bytes += group.output.flush_if_due(disk).await?;

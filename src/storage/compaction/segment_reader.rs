@@ -86,7 +86,11 @@ impl<D: Disk> SegmentReader<D> {
         is_here.then(|| last.advance(1))
     }
 
-    pub(super) fn corrupt(&self, what: &'static str) -> StorageError {
+    pub(super) fn senseless(&self, what: &'static str) -> StorageError {
+        StorageError::Senseless { file: self.path.clone(), position: self.position, what }
+    }
+
+    fn corrupt(&self, what: &'static str) -> StorageError {
         StorageError::Corrupt { file: self.path.clone(), position: self.position, what }
     }
 }

@@ -47,9 +47,10 @@ impl Snapshots {
         self.began_at.get_or_insert(offset);
     }
 
-    /// Notes that the state was read from the snapshot at `offset`.
+    /// Notes that the state was read from the snapshot at `offset`. Where it began is not known any
+    /// more: a cut below the snapshot must not take what comes before for empty.
     pub(in crate::storage) fn loaded(&mut self, offset: Offset) {
-        self.began_at = Some(offset);
+        self.began_at = Some(Offset::ZERO);
         self.published = Some(offset);
     }
 
@@ -72,6 +73,17 @@ impl Snapshots {
         let (stale, kept) = self.older.drain(..).partition(|offset| *offset < needed_from);
         self.older = kept;
         stale
+    }
+
+    /// As `start`, for a log that was cut at `end`. Where the state below it is not known, it names
+    /// a snapshot that is not there: the whole log is read then.
+    pub(super) fn start_below(&self, end: Offset) -> (Offset, bool) {
+        let durable = self.older.iter().chain(&self.published);
+        match durable.filter(|offset| **offset <= end).max() {
+            Some(offset) => (*offset, true),
+            None if self.began_at.is_none_or(|began| began >= end) => (end, false),
+            None => (end, true),
+        }
     }
 
     /// Where a recovery finds the state: the offset, and whether a file has it.
@@ -183,8 +195,8 @@ struct Indexed {
 
 /// A sync that is complete.
 pub struct SyncDone {
-    /// False when something beside the segments had no space.
-    is_complete: bool,
+    /// Why not all is there: something beside the segments had no space.
+    no_space: Option<DiskError>,
     closed: Vec<Offset>,
     indexed: Vec<Indexed>,
     snapshot: Option<Offset>,
@@ -204,14 +216,14 @@ impl<D: Disk> SyncPlan<D> {
         for segment in &self.segments {
             disk.sync(&segment.file).await?;
         }
-        let is_complete = match self.write_beside(disk).await {
-            Ok(()) => true,
-            Err(error) if error.is_no_space() => false,
+        let no_space = match self.write_beside(disk).await {
+            Ok(()) => None,
+            Err(error) if error.is_no_space() => Some(error),
             Err(error) => return Err(error.into()),
         };
         let closed = self.segments.iter().filter(|segment| segment.is_closed);
         Ok(SyncDone {
-            is_complete,
+            no_space,
             closed: closed.map(|segment| segment.base_offset).collect(),
             indexed: self.segments.iter().map(SegmentSync::entries).collect(),
             snapshot: self.snapshot.map(|(offset, _)| offset),
@@ -455,14 +467,15 @@ impl<D: Disk> PartitionLog<D> {
         is_idle.then(|| (self.log_end(), self.producers.encode()))
     }
 
-    /// A sync is complete.
-    pub fn synced(&mut self, done: SyncDone) {
+    /// A sync is complete; or it is not, for want of the space that this returns, and nothing of it
+    /// counts.
+    pub fn synced(&mut self, done: SyncDone) -> Option<DiskError> {
         assert!(self.is_syncing);
         assert!(done.end >= self.synced_end);
         self.is_syncing = false;
-        if !done.is_complete {
+        if done.no_space.is_some() {
             self.is_epoch_file_due = true;
-            return;
+            return done.no_space;
         }
         for Indexed { base_offset, counts, aborts } in done.indexed {
             let Some(segment) = self.segments.iter_mut().find(|s| s.base_offset == base_offset)
@@ -483,6 +496,7 @@ impl<D: Disk> PartitionLog<D> {
         self.unsynced_bytes -= done.bytes;
         self.synced_end = done.end;
         self.advance_durable();
+        None
     }
 
     /// Writes and syncs everything, with indexes and producers as they are at the log end, so that
@@ -503,15 +517,18 @@ impl<D: Disk> PartitionLog<D> {
             }
         }
         if let Some(plan) = self.plan_sync() {
-            let done = plan.execute(disk).await?;
-            self.synced(done);
+            self.sync_now(plan, disk).await?;
         }
         assert!(self.synced_end == self.log_end());
         if let Some(plan) = self.plan_close() {
-            let done = plan.execute(disk).await?;
-            self.synced(done);
+            self.sync_now(plan, disk).await?;
         }
         Ok(())
+    }
+
+    async fn sync_now(&mut self, plan: SyncPlan<D>, disk: &D) -> Result<(), StorageError> {
+        let done = plan.execute(disk).await?;
+        self.synced(done).map_or(Ok(()), |no_space| Err(no_space.into()))
     }
 
     /// What a log whose segments are synced to its end still writes before a clean stop: the state

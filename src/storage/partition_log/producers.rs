@@ -110,6 +110,7 @@ impl<D: Disk> PartitionLog<D> {
 
     /// The high watermark rose: markers below it have decided their transactions.
     pub fn on_committed(&mut self, high_watermark: Offset) {
+        self.committed = self.committed.max(high_watermark);
         self.transactions.on_committed(high_watermark);
     }
 

@@ -14,7 +14,7 @@
 
 use super::{Damage, PartitionLog};
 use crate::model::ids::Offset;
-use crate::model::limits::LEND_BYTES_MIN;
+use crate::model::limits::{LEND_BYTES_MIN, READ_AHEAD_BYTES_MAX};
 use crate::protocol::part::{FileRange, Part};
 use crate::protocol::record_batch::{BATCH_HEADER_SIZE, BatchError, BatchHeader, CheckedBatch};
 use crate::storage::disk::{Disk, OpenMode};
@@ -27,8 +27,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 mod following;
+mod walk;
 
 use following::Following;
+pub(super) use walk::Walk;
 
 /// Bytes that a read asks for at least: enough to find a batch behind an index entry.
 const READ_BYTES_MIN: usize = 64 * 1024;
@@ -163,6 +165,10 @@ pub struct FileRead<D: Disk> {
     max_bytes: usize,
     at_least_one_batch: bool,
     damage: Option<Damage>,
+    /// No compaction has left holes: each offset is in a batch.
+    is_dense: bool,
+    /// How often the log had been cut.
+    cuts: u32,
 }
 
 impl<D: Disk> PartitionLog<D> {
@@ -249,6 +255,8 @@ impl<D: Disk> PartitionLog<D> {
             max_bytes,
             at_least_one_batch,
             damage: damage.filter(|damage| damage.first <= from).cloned(),
+            is_dense: !self.may_have_holes(),
+            cuts: self.cuts,
         };
         if self.may_have_holes() {
             self.plan_following(segment, &mut plan);
@@ -292,6 +300,11 @@ impl<D: Disk> FileRead<D> {
     /// Bytes that may come back at most, but for a first batch that is larger.
     pub fn max_bytes(&self) -> usize {
         self.max_bytes
+    }
+
+    /// How often the log had been cut when this was planned; `note_damage` wants to know.
+    pub fn cuts(&self) -> u32 {
+        self.cuts
     }
 
     /// Reads. Empty when the first batch is above `max_bytes` and need not be returned.
@@ -341,7 +354,12 @@ impl<D: Disk> FileRead<D> {
         let len = (self.max_bytes.saturating_add(READ_BYTES_MIN)).min(READ_BYTES_MAX);
         let walk = Walk { disk, segment: &self.segment, file: &file };
         let (found, bytes) = walk.find(position, self.from, len).await?;
-        let Some(bytes) = bytes else { return Ok(None) };
+        let Some(bytes) = bytes else {
+            return match self.is_dense {
+                true => Err(self.segment.corrupt(found, "no batch has the offset")),
+                false => Ok(None),
+            };
+        };
         let (cut, end) = self.cut(bytes, found)?;
         let (offset, position) = if cut.is_empty() {
             (self.from, found) // The same reader will ask for it again.
@@ -349,6 +367,9 @@ impl<D: Disk> FileRead<D> {
             (end, found + cut.len() as u64)
         };
         self.segment.checked.add(found..position);
+        if self.lendable.is_some() {
+            self.segment.read_ahead(disk, &file, position);
+        }
         let base_offset = self.segment.base_offset;
         self.segment.hints.add(Hint { offset, base_offset, position, file });
         Ok(Some(cut))
@@ -389,6 +410,7 @@ impl<D: Disk> FileRead<D> {
         }
         let len = usize::try_from(range.end - range.start).expect("at most what was asked for");
         let Some(lent) = disk.lend(&file, range.start, len) else { return Ok(None) };
+        self.segment.read_ahead(disk, &file, range.end);
         self.segment.hints.add(Hint {
             offset: end,
             base_offset: self.segment.base_offset,
@@ -410,8 +432,12 @@ impl<D: Disk> FileRead<D> {
                 Err(_) if taken > 0 => break,
                 Err(_) => return Err(self.segment.corrupt(position, "wrong batch checksum")),
             };
-            let last = Offset::from_wire(batch.header().last_offset());
-            let last = last.ok_or_else(|| self.segment.corrupt(position, "no batch offset"))?;
+            let Some(last) = self.last_in_order(batch.header(), (taken > 0).then_some(end)) else {
+                match taken {
+                    0 => return Err(self.segment.corrupt(position, "a batch is out of order")),
+                    _ => break,
+                }
+            };
             let is_forced = taken == 0 && self.at_least_one_batch;
             let size = batch.bytes().len();
             if last >= self.up_to || (taken + size > self.max_bytes && !is_forced) {
@@ -422,9 +448,31 @@ impl<D: Disk> FileRead<D> {
         }
         Ok((bytes.slice(..taken), end))
     }
+
+    /// The last offset of a batch, if it may come behind `before`, or first. Its offsets are not
+    /// under its checksum.
+    fn last_in_order(&self, header: &BatchHeader, before: Option<Offset>) -> Option<Offset> {
+        let base = Offset::from_wire(header.base_offset())?;
+        let last = Offset::from_wire(header.last_offset())?;
+        let is_next = match before {
+            None => !self.is_dense || base <= self.from,
+            Some(end) if self.is_dense => base == end,
+            Some(end) => base >= end,
+        };
+        (is_next && base <= last).then_some(last)
+    }
 }
 
 impl<D: Disk> SegmentFile<D> {
+    /// For a reader that has come to `position` in order, and goes on.
+    fn read_ahead(&self, disk: &D, file: &D::File, position: u64) {
+        let left = usize::try_from(self.written.saturating_sub(position)).unwrap_or(usize::MAX);
+        let len = left.min(READ_AHEAD_BYTES_MAX);
+        if len > 0 {
+            disk.read_ahead(file, position, len);
+        }
+    }
+
     pub(super) fn corrupt(&self, position: u64, what: &'static str) -> StorageError {
         StorageError::Corrupt { file: self.path(), position, what }
     }
@@ -515,67 +563,4 @@ async fn search_index<D: Disk>(
     let page = disk.read_at(&file, low * entry_bytes, len).await?;
     let entries = decode_offsets(&page).unwrap_or_default();
     Ok(entries.into_iter().take_while(is_before).last())
-}
-
-/// A walk through the batches of one segment file by their headers.
-pub(super) struct Walk<'a, D: Disk> {
-    pub(super) disk: &'a D,
-    pub(super) segment: &'a SegmentFile<D>,
-    pub(super) file: &'a D::File,
-}
-
-impl<D: Disk> Walk<'_, D> {
-    /// The first batch at or behind `position` that ends at or behind `offset`: where it begins,
-    /// and the bytes from there on, `len` of them or that whole batch. `None` at the file's end.
-    pub(super) async fn find(
-        &self,
-        position: u64,
-        offset: Offset,
-        len: usize,
-    ) -> Result<(u64, Option<Bytes>), StorageError> {
-        let is_it = |header: &BatchHeader| header.last_offset() >= offset.to_wire();
-        self.find_by(position, len, is_it).await
-    }
-
-    /// As `find`, for any property of a header.
-    pub(super) async fn find_by(
-        &self,
-        mut position: u64,
-        len: usize,
-        is_it: impl Fn(&BatchHeader) -> bool,
-    ) -> Result<(u64, Option<Bytes>), StorageError> {
-        let written = self.segment.written;
-        let mut buffer = Bytes::new();
-        while position < written {
-            if buffer.len() < BATCH_HEADER_SIZE {
-                buffer = self.read(position, len).await?;
-            }
-            let Ok(header) = BatchHeader::read(&buffer) else {
-                return Err(self.segment.corrupt(position, "no batch header"));
-            };
-            let size = header.size();
-            if position + size as u64 > written {
-                return Err(self.segment.corrupt(position, "a batch reaches beyond the file"));
-            }
-            if is_it(header) {
-                if buffer.len() < size.max(len.min(READ_BYTES_MIN)) {
-                    buffer = self.read(position, size.max(len)).await?;
-                }
-                return Ok((position, Some(buffer)));
-            }
-            position += size as u64;
-            buffer = if size < buffer.len() { buffer.slice(size..) } else { Bytes::new() };
-        }
-        Ok((position, None))
-    }
-
-    async fn read(&self, position: u64, len: usize) -> Result<Bytes, StorageError> {
-        let left = self.segment.written - position;
-        let len = usize::try_from(left).unwrap_or(usize::MAX).min(len);
-        let bytes = self.disk.read_at(self.file, position, len).await?;
-        if bytes.len() < len {
-            return Err(self.segment.corrupt(position, "the file is shorter than it was"));
-        }
-        Ok(bytes)
-    }
 }

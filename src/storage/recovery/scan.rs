@@ -203,6 +203,9 @@ impl<D: Disk> Recovery<'_, D> {
         else {
             return false;
         };
+        if self.cut_at.is_some_and(|cut_at| last >= cut_at) {
+            return false;
+        }
         let is_near = last.since(scan.base) <= crate::storage::segment::RELATIVE_OFFSET_MAX;
         let is_before_next = scan.next.is_none_or(|next| last < next);
         let is_in_order = match scan.expected {

@@ -492,6 +492,10 @@ func main() {
 		runMember(os.Args[2:])
 		return
 	}
+	if len(os.Args) == 4 && os.Args[1] == "life" {
+		runLife(os.Args[2], os.Args[3])
+		return
+	}
 	if len(os.Args) == 5 && os.Args[1] == "transactions" {
 		runTransactions(os.Args[2], os.Args[3], os.Args[4])
 		return

@@ -123,13 +123,19 @@ func franzMember(ctx context.Context, bootstrap, group, topic string, given map[
 }
 
 // One member of a share group, as tests/share_groups.rs drives it: it prints `AT value deliveryCount`
-// for each record and accepts it.
+// for each record and accepts it. What it logs beside that tells why it is not given any.
 func franzShareMember(ctx context.Context, bootstrap, group, topic string) {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(bootstrap),
 		kgo.ShareGroup(group),
 		kgo.ConsumeTopics(topic),
 		kgo.MetadataMinAge(250*time.Millisecond),
+		kgo.WithLogger(kgo.BasicLogger(os.Stdout, kgo.LogLevelInfo, nil)),
+		kgo.ShareAckCallback(func(_ *kgo.Client, results kgo.ShareAckResults) {
+			if err := results.Error(); err != nil {
+				say("LOST " + err.Error())
+			}
+		}),
 	)
 	if err != nil {
 		say("ERROR " + err.Error())

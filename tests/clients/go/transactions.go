@@ -61,8 +61,16 @@ func (c *transactionCases) producer(name string) transactionalProducer {
 
 func (c *transactionCases) committed(topic string, wanted []string) {
 	for partition := range int32(transactionPartitions) {
+		what := fmt.Sprintf("committed in partition %d", partition)
 		got := must(c.library.read(c.bootstrap, topic, partition, true))
-		expect(got, wanted, fmt.Sprintf("committed in partition %d", partition))
+		// A commit may be answered before its markers are written, after a restart too.
+		eventually(what, func() bool {
+			if len(got) < len(wanted) {
+				got = must(c.library.read(c.bootstrap, topic, partition, true))
+			}
+			return len(got) >= len(wanted)
+		})
+		expect(got, wanted, what)
 	}
 }
 

@@ -12,6 +12,9 @@ import signal
 import sys
 import threading
 
+# Longer than a test takes as a rule, shorter than its patience.
+POLL_MS = 25_000
+
 closing = threading.Event()
 # The main thread has noticed.
 leaving = threading.Event()
@@ -119,10 +122,11 @@ def run_kafka_python(bootstrap, group, topic, given):
     )
     consumer.subscribe([topic], listener=Listener())
     # A poll that ends while the leader's SyncGroup is under way makes 3.0.12 forget the answer: it
-    # owns nothing from then on. So polls are long, and the end of input interrupts them.
+    # owns nothing from then on. So polls are long, and the end of input interrupts them; one that
+    # swallows every interrupt ends by itself.
     try:
         while not closing.is_set():
-            batches = consumer.poll(timeout_ms=60_000)
+            batches = consumer.poll(timeout_ms=POLL_MS)
             for partition, records in batches.items():
                 for record in records:
                     say(f"AT {partition.partition} {record.offset}")

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -15,11 +15,14 @@ use tempfile::TempDir;
 use crate::port::Port;
 use crate::process::{end, exited, tail, text_of, wait_until};
 
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PATIENCE: Duration = Duration::from_secs(90);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const ASK_PATIENCE: Duration = Duration::from_secs(5);
 const LOG_LINES_SHOWN: usize = 60;
 
-/// A broker on loopback with a data directory of its own.
+const LOOPBACK: &str = "127.0.0.1";
+
+/// A broker, on loopback unless told otherwise, with a data directory of its own.
 ///
 /// One per test. Killed, and its directory removed, when dropped.
 pub struct Broker {
@@ -28,6 +31,7 @@ pub struct Broker {
     binary: PathBuf,
     overrides: Vec<String>,
     directory: TempDir,
+    host: String,
     port: Port,
     child: Option<Child>,
 }
@@ -50,6 +54,7 @@ impl Broker {
             binary: PathBuf::from(binary),
             overrides: overrides.iter().map(|pair| String::from(*pair)).collect(),
             directory: crate::scratch_directory("broker"),
+            host: LOOPBACK.to_owned(),
             port: Port::take(),
             child: None,
         }
@@ -58,6 +63,16 @@ impl Broker {
     /// A command that runs the binary from the next start on; the process must be the same one.
     pub fn launch_with(&mut self, launcher: &[&str]) {
         self.launcher = launcher.iter().map(|word| String::from(*word)).collect();
+    }
+
+    /// An address of the host that the launcher runs it on, from the next start on.
+    pub fn live_at(&mut self, host: &str) {
+        self.host = host.to_owned();
+    }
+
+    /// Adds a `key=value` pair for the next start.
+    pub fn set(&mut self, pair: &str) {
+        self.overrides.push(pair.to_owned());
     }
 
     /// Starts the process again on the same address and directory; it must have ended.
@@ -107,7 +122,7 @@ impl Broker {
 
     fn own_overrides(&self) -> Vec<String> {
         vec![
-            format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port.number),
+            format!("listeners=PLAINTEXT://{}", self.bootstrap()),
             format!("log.dirs={}", self.data_directory().display()),
         ]
     }
@@ -121,12 +136,12 @@ impl Broker {
     }
 
     fn wait_until_it_answers(&mut self) {
-        let port = self.port.number;
+        let address = self.bootstrap();
         let child = self.child.as_mut().expect("started above");
         let mut ended = None;
         let answered = wait_until("an answer to ApiVersions", START_PATIENCE, || {
             ended = exited(child);
-            (ended.is_some() || answers_api_versions(port)).then_some(())
+            (ended.is_some() || answers_api_versions(&address)).then_some(())
         });
         let Some(status) = ended else {
             return answered.unwrap_or_else(|what| {
@@ -140,7 +155,7 @@ impl Broker {
 
     /// `host:port` for a client.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port.number)
+        format!("{}:{}", self.host, self.port.number)
     }
 
     /// The port it listens on, the same after each restart.
@@ -174,6 +189,21 @@ impl Broker {
         self.child = None;
     }
 
+    /// SIGSTOP: it keeps its sockets and does nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_child(self.child.as_ref().expect("the broker runs"));
+        kill_process(id, signal).expect("the child is ours and not reaped");
+    }
+
     /// SIGTERM, then waits for the orderly end, which must have status 0.
     pub fn stop(&mut self) {
         let status = self.stop_with_status();
@@ -182,9 +212,8 @@ impl Broker {
 
     /// SIGTERM, then waits for the orderly end and says how it was.
     pub fn stop_with_status(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
         let mut child = self.child.take().expect("the broker runs");
-        let id = Pid::from_child(&child);
-        kill_process(id, Signal::TERM).expect("the child is ours and not reaped");
         let status =
             wait_until("the broker's end after SIGTERM", STOP_PATIENCE, || exited(&mut child));
         status.unwrap_or_else(|what| {
@@ -195,8 +224,22 @@ impl Broker {
 
     /// The last lines the broker wrote, over all its starts.
     pub fn report(&self) -> String {
-        let log = text_of(&self.directory.path().join("broker.log"));
-        format!("--- broker's output ---\n{}", tail(&log, LOG_LINES_SHOWN))
+        format!("--- broker's output ---\n{}", tail(&self.log(), LOG_LINES_SHOWN))
+    }
+
+    /// Everything that the broker wrote, over all its starts.
+    pub fn log(&self) -> String {
+        text_of(&self.directory.path().join("broker.log"))
+    }
+
+    /// Starts the process where it is meant to refuse, and waits for its end.
+    pub fn start_and_end(&mut self) -> ExitStatus {
+        self.spawn();
+        let child = self.child.as_mut().expect("started above");
+        let ended = wait_until("the broker's end", START_PATIENCE, || exited(child));
+        let status = ended.unwrap_or_else(|late| panic!("{late}\n{}", self.report()));
+        self.child = None;
+        status
     }
 }
 
@@ -222,16 +265,16 @@ fn threads_of(process: u32) -> String {
 }
 
 /// Asks ApiVersions v0, written by hand: the one request whose form never changes.
-pub(crate) fn answers_api_versions(port: u16) -> bool {
+pub(crate) fn answers_api_versions(address: &str) -> bool {
     const REQUEST: [u8; 10] = [0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
-    ask(port, &REQUEST).is_ok_and(|answer| answer.starts_with(&[0, 0, 0, 1]))
+    ask(address, &REQUEST).is_ok_and(|answer| answer.starts_with(&[0, 0, 0, 1]))
 }
 
 /// Sends one request and reads the answer, both without their length in front.
-pub(crate) fn ask(port: u16, request: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn ask(address: &str, request: &[u8]) -> io::Result<Vec<u8>> {
     const ANSWER_SIZE_MAX: u32 = 1 << 20;
-    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
-    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut socket = connect(address, ASK_PATIENCE)?;
+    socket.set_read_timeout(Some(ASK_PATIENCE))?;
     let size = u32::try_from(request.len()).expect("a short request");
     socket.write_all(&[&size.to_be_bytes(), request].concat())?;
     let mut size = [0; 4];
@@ -241,4 +284,10 @@ pub(crate) fn ask(port: u16, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     socket.take(u64::from(size)).read_to_end(&mut answer)?;
     Ok(answer)
+}
+
+/// Connects to `host:port`, which may be a host that nothing comes back from.
+pub(crate) fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
+    let target = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    TcpStream::connect_timeout(&target, patience)
 }

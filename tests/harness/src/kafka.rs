@@ -85,11 +85,11 @@ impl ApacheKafka {
     /// Starts the process again on the same address and directory; it must have ended.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "Kafka still runs");
-        let port = self.port.number;
+        let address = self.bootstrap();
         let child = self.child.insert(self.command.spawn().expect("java ran for the format"));
         let settled = wait_until("Kafka and its group coordinator", START_PATIENCE, || {
             let ended = exited(child);
-            let is_ready = answers_api_versions(port) && coordinates_groups(port);
+            let is_ready = answers_api_versions(&address) && coordinates_groups(&address);
             (ended.is_some() || is_ready).then_some(ended)
         });
         assert!(matches!(settled, Ok(None)), "{settled:?}\n{}", self.report());
@@ -158,12 +158,12 @@ fn java(options: &KafkaOptions, jars: &Path) -> Command {
 
 /// Whether offsets can be asked for: a new Kafka creates and loads that topic upon the first wish,
 /// and clients meet COORDINATOR_NOT_AVAILABLE and COORDINATOR_LOAD_IN_PROGRESS until then.
-fn coordinates_groups(port: u16) -> bool {
+fn coordinates_groups(address: &str) -> bool {
     // FindCoordinator v0 and OffsetFetch v2, both of the group "g".
     const FIND: [u8; 13] = [0, 10, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0, 1, b'g'];
     const FETCH: [u8; 17] = [0, 9, 0, 2, 0, 0, 0, 1, 0xff, 0xff, 0, 1, b'g', 0, 0, 0, 0];
-    let is_found = ask(port, &FIND).is_ok_and(|answer| answer.get(4..6) == Some(&[0, 0]));
-    is_found && ask(port, &FETCH).is_ok_and(|answer| answer.ends_with(&[0, 0]))
+    let is_found = ask(address, &FIND).is_ok_and(|answer| answer.get(4..6) == Some(&[0, 0]));
+    is_found && ask(address, &FETCH).is_ok_and(|answer| answer.ends_with(&[0, 0]))
 }
 
 fn server_properties(

@@ -14,28 +14,42 @@
 
 mod broker;
 mod cases;
+mod cluster;
+mod commands;
 mod daemon;
 mod directories;
 mod kafka;
+mod loadgen;
+mod mount;
+mod network;
 mod peer;
 mod port;
 mod process;
+mod segments;
 mod toolchain;
 mod wire;
 mod random;
 mod recorder;
+mod talker;
 mod tools;
 
 pub use broker::Broker;
 pub use cases::{Report, run_cases, run_cases_and_kill};
+pub use cluster::{Cluster, PartitionView};
+pub use commands::{Commands, broker_state, node_ids};
 pub use daemon::Daemon;
 pub use directories::{clients_directory, repository, scratch_directory};
 pub use kafka::{ApacheKafka, KafkaOptions};
+pub use loadgen::loadgen;
+pub use mount::MountNamespace;
+pub use network::Network;
 pub use peer::Peer;
 pub use port::Port;
 pub use process::{Finished, run_to_end, run_with_input, wait_until};
 pub use random::Random;
 pub use recorder::Recorder;
+pub use segments::{batches_in, files_below, flip_bit, segments_below};
+pub use talker::Talker;
 pub use toolchain::{
     Missing, Toolchain, go_program, jars, java_classes, java_command, java_program, kafka_jars,
     kcat, node_modules, python,

@@ -23,6 +23,12 @@ const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugi
 #[derive(Debug)]
 pub struct Missing(String);
 
+impl Missing {
+    pub(crate) fn new(why: String) -> Missing {
+        Missing(why)
+    }
+}
+
 impl fmt::Display for Missing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -88,7 +94,7 @@ pub fn node_modules() -> Result<PathBuf, Missing> {
 /// # Errors
 /// Without `go`, or without the module proxy.
 pub fn go_program() -> Result<PathBuf, Missing> {
-    let names = ["go.mod", "go.sum", "cases.go", "franz.go", "member.go", "sarama.go"];
+    let names = ["go.mod", "go.sum", "cases.go", "franz.go", "life.go", "member.go", "sarama.go"];
     let of_transactions = ["transactions.go", "transactions_franz.go", "transactions_sarama.go"];
     let names = names.iter().chain(&of_transactions);
     let files: Vec<PathBuf> = names.map(|name| sources("go").join(name)).collect();

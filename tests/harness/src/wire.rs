@@ -26,6 +26,7 @@ use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord, Produce
 use highwater::protocol::record_batch::CheckedBatch;
 use highwater::protocol::schema::{Message, Request};
 
+use crate::broker::connect;
 use crate::process::wait_until;
 
 /// Far above what any answer takes; running into it is a failure and not a slow box.
@@ -64,10 +65,18 @@ impl Wire {
     /// # Errors
     /// The connection is refused.
     pub fn connect(bootstrap: &str) -> io::Result<Wire> {
-        let socket = TcpStream::connect(bootstrap)?;
+        Wire::connect_within(bootstrap, PATIENCE)
+    }
+
+    /// The same where a broker may be silent: `patience` is for each step.
+    ///
+    /// # Errors
+    /// The connection is refused, or nothing comes back.
+    pub fn connect_within(bootstrap: &str, patience: Duration) -> io::Result<Wire> {
+        let socket = connect(bootstrap, patience)?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(patience))?;
         Ok(Wire { socket, correlation: 0 })
     }
 
@@ -295,6 +304,20 @@ impl Wire {
         partition: i32,
         offset: i64,
     ) -> io::Result<Vec<CheckedBatch>> {
+        let fetched = self.try_fetch(topic, partition, offset)?;
+        Ok(fetched.unwrap_or_else(|code| panic!("Fetch from offset {offset}: error {code}")))
+    }
+
+    /// The same, or the partition's error code.
+    ///
+    /// # Errors
+    /// As `receive_frame`. Panics on a batch that is not whole inside.
+    pub fn try_fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> io::Result<Result<Vec<CheckedBatch>, i16>> {
         let asked = FetchPartition {
             partition,
             fetch_offset: offset,
@@ -316,7 +339,9 @@ impl Wire {
         assert_eq!(response.error_code, 0, "Fetch");
         let mut topic = response.responses.pop().expect("the topic asked for");
         let partition = topic.partitions.pop().expect("the partition asked for");
-        assert_eq!(partition.error_code, 0, "Fetch of a partition from offset {offset}");
+        if partition.error_code != 0 {
+            return Ok(Err(partition.error_code));
+        }
         let mut records = partition.records.into_bytes();
         let mut batches = Vec::new();
         while !records.is_empty() {
@@ -328,6 +353,6 @@ impl Wire {
                 }
             }
         }
-        Ok(batches)
+        Ok(Ok(batches))
     }
 }

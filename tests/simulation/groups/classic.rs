@@ -2,6 +2,7 @@
 //! leads when it is made the leader.
 
 use super::member::{Member, Phase, Scene};
+use super::network::{Ask, Endpoint, Sight};
 use super::wire::{self, Subscription};
 use super::{GROUP, PARTITIONS, SESSION_MS};
 use bytes::Bytes;
@@ -14,7 +15,6 @@ use highwater::protocol::messages::leave_group::{LeaveGroupRequest, MemberIdenti
 use highwater::protocol::messages::sync_group::{
     SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
 };
-use highwater::sim::network::{Ask, Endpoint, Sight};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

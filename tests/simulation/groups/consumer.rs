@@ -2,12 +2,12 @@
 //! follows what it is told, and leaves.
 
 use super::member::{Member, Scene};
+use super::network::{Ask, Endpoint, Patience, Sight};
 use super::{GROUP, TOPIC};
 use highwater::model::errors::KafkaCode;
 use highwater::protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ConsumerGroupTopicPartitions,
 };
-use highwater::sim::network::{Ask, Endpoint, Patience, Sight};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -76,6 +76,10 @@ pub(crate) async fn step(
         member.said = None;
         return true;
     };
+    if answer.error_code != 0 {
+        // It may have been told something that whoever refuses it now had decided before.
+        member.said = None;
+    }
     match KafkaCode::from_number(answer.error_code).unwrap() {
         KafkaCode::None => {
             if joins && patience == Patience::UntilGone && member.instance.is_none() {

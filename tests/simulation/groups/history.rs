@@ -20,6 +20,9 @@ pub(crate) struct Scope {
     /// No member is put out while its session lasts, none speaks twice at a time, and none has an
     /// instance id that another one takes over.
     pub(crate) has_leases: bool,
+    /// Nobody answers as coordinator who is not any more and has not heard of it yet. What such a
+    /// one says of members is not in the log, and nothing of it is ever acknowledged.
+    pub(crate) has_one_coordinator: bool,
     /// The group never changes its kind, so that its generations have no second beginning.
     pub(crate) is_of_one_kind: bool,
 }
@@ -194,7 +197,7 @@ impl History {
 
     /// `before` is the highest generation when the question was sent.
     pub(crate) fn generations_never_go_back(&self, before: i32, generation: i32) {
-        if self.scope.is_of_one_kind {
+        if self.scope.is_of_one_kind && self.scope.has_one_coordinator {
             assert!(generation >= before, "generation {generation} after {before}");
         }
     }

@@ -2,10 +2,10 @@
 //! wakes up as somebody whom the group has given up.
 
 use super::history::{History, Holder};
+use super::network::{Endpoint, Network, Patience};
 use super::offsets::{self, Author};
 use super::{HEARTBEAT_MS, PARTITIONS, SESSION_MS, classic, consumer};
 use highwater::sim::executor::SimHandle;
-use highwater::sim::network::{Endpoint, Network, Patience};
 use highwater::sim::random::Random;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,11 +2,13 @@
 //! value of its own, so what a fetch shows names the commit that it comes from.
 //!
 //! A commit may take effect at any moment between its delivery and its answer; one that was never
-//! answered, until the broker died. A request that is under way twice may so overwrite a newer one:
-//! Kafka's protocol has no number that would tell. Everything else is a fault.
+//! answered or whose answer leaves it open, until the broker died. A request that is under way
+//! twice may so overwrite a newer one: Kafka's protocol has no number that would tell. Everything
+//! else is a fault.
 
 use super::member::{Member, Scene};
-use super::{GROUP, PARTITIONS, TOPIC};
+use super::network::{Ask, Endpoint, Patience, Sight};
+use super::{GROUP, PARTITIONS, PATIENCE_US, TOPIC};
 use highwater::model::errors::KafkaCode;
 use highwater::protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -15,13 +17,9 @@ use highwater::protocol::messages::offset_commit::{
 use highwater::protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
-use highwater::sim::network::{Ask, Endpoint, Patience, Sight};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-
-/// How long a client waits for the answer to a commit or a fetch of offsets, in microseconds.
-const PATIENCE_US: u64 = 12_000;
 
 /// One attempt of a commit that reached the broker.
 #[derive(Debug, Clone)]
@@ -71,11 +69,13 @@ impl Register {
         tries.len() - 1
     }
 
-    fn finish(&mut self, partition: i32, index: usize, is_taken: bool, now_us: u64) {
+    fn finish(&mut self, partition: i32, index: usize, outcome: Outcome, now_us: u64) {
         let own = &mut self.tries.get_mut(&partition).unwrap()[index];
-        own.done_us = Some(now_us);
-        own.outcome = if is_taken { Outcome::Acknowledged } else { Outcome::Refused };
-        self.acknowledged += usize::from(is_taken);
+        own.outcome = outcome;
+        if outcome != Outcome::Unknown {
+            own.done_us = Some(now_us);
+        }
+        self.acknowledged += usize::from(outcome == Outcome::Acknowledged);
     }
 
     /// The broker died: what it had not done, it will not do.
@@ -183,9 +183,9 @@ pub(crate) async fn commit(scene: &Scene, endpoint: &mut Endpoint, author: Autho
             Sight::Answered(answer) => {
                 let (index, newest) = seen.borrow()[&attempt];
                 let code = answer.topics[0].partitions[0].error_code;
-                let is_taken = is_commit_taken(code);
-                history.offsets.finish(partition, index, is_taken, now_us);
-                if is_taken {
+                let outcome = outcome_of(code);
+                history.offsets.finish(partition, index, outcome, now_us);
+                if outcome == Outcome::Acknowledged {
                     let (member, own) = (&author.member, author.generation);
                     history.no_commit_of_an_older_generation_is_taken(member, newest, own);
                 }
@@ -195,18 +195,19 @@ pub(crate) async fn commit(scene: &Scene, endpoint: &mut Endpoint, author: Autho
     endpoint.call_seen(ask, Rc::new(witness)).await;
 }
 
-fn is_commit_taken(code: i16) -> bool {
+fn outcome_of(code: i16) -> Outcome {
     match KafkaCode::from_number(code).unwrap() {
-        KafkaCode::None => true,
+        KafkaCode::None => Outcome::Acknowledged,
         KafkaCode::IllegalGeneration
         | KafkaCode::UnknownMemberId
         | KafkaCode::StaleMemberEpoch
         | KafkaCode::FencedInstanceId
         | KafkaCode::GroupIdNotFound
-        | KafkaCode::RebalanceInProgress => false,
+        | KafkaCode::RebalanceInProgress => Outcome::Refused,
+        // It may have been written before its coordinator ceased to be one.
         code => {
             assert!(code.is_retriable(), "{code:?}");
-            false
+            Outcome::Unknown
         }
     }
 }

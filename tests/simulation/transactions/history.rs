@@ -1,10 +1,12 @@
 //! What producers began and were told, and what readers have seen.
 
-use super::seat::Input;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A transaction: number of its producer, number among those of its producer.
 pub(crate) type TransactionId = (usize, u64);
+
+/// What a transaction consumes: a partition, and the positions from one to before another.
+pub(crate) type Input = (i32, i64, i64);
 
 /// What is known of a transaction's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,17 +87,6 @@ impl History {
         there.into_keys().collect()
     }
 
-    /// The last offset that a producer committed with a transaction of `there`.
-    pub(crate) fn last_offset(
-        &self,
-        producer: usize,
-        there: &BTreeSet<TransactionId>,
-    ) -> Option<i64> {
-        let own = there.iter().filter(|id| id.0 == producer);
-        let with_offset = own.filter(|id| self.transactions[id].has_offset);
-        with_offset.map(|id| i64::try_from(id.1).unwrap()).max()
-    }
-
     /// What was consumed in transactions of `there` is what the group has committed: each position
     /// once, none left out.
     pub(crate) fn every_input_is_consumed_once(
@@ -104,7 +95,8 @@ impl History {
         committed: &[(i32, i64)],
     ) {
         for (partition, offset) in committed {
-            let inputs = there.iter().filter_map(|id| self.transactions[id].input);
+            let consuming = there.iter().map(|id| &self.transactions[id]);
+            let inputs = consuming.filter(|one| one.has_offset).filter_map(|one| one.input);
             let mut own: Vec<Input> = inputs.filter(|input| input.0 == *partition).collect();
             own.sort_unstable();
             let mut end = 0;

@@ -1,5 +1,6 @@
 //! What the simulation of transactions is made of: producers, readers, and what they remember.
 
+pub(crate) mod committed; // what a reader of committed records makes of an answer
 pub(crate) mod history; // what was begun, told and seen
 pub(crate) mod producer; // a transactional producer that outlives its broker
 pub(crate) mod reader; // readers of committed records and offsets

@@ -1,8 +1,8 @@
 //! A transactional producer with one request in flight. It goes on where it stood when its broker
 //! comes back, as clients do, or has forgotten everything and begins anew.
 
-use super::history::{Fate, History, Transaction, TransactionId};
-use super::seat::{self, Input, Seat};
+use super::history::{Fate, History, Input, Transaction, TransactionId};
+use super::seat::{self, Seat};
 use super::{GROUP, PRODUCERS, TIMEOUT_MS_MAX, TOPIC, WORKERS, transactional_id};
 use highwater::model::errors::KafkaCode;
 use highwater::protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;

@@ -1,13 +1,13 @@
 //! Readers of committed records: one that follows a partition, and one that looks at everything
 //! once all transactions have ended.
 
-use super::history::{History, Seen};
+use super::committed::committed_values;
+use super::history::{History, Seen, TransactionId};
 use super::{ALL, GROUP, TOPIC, WORKERS, transactional_id};
-use bytes::Bytes;
 use highwater::model::errors::KafkaCode;
 use highwater::protocol::messages::describe_transactions::DescribeTransactionsRequest;
 use highwater::protocol::messages::fetch::{
-    AbortedTransaction, FetchPartition, FetchRequest, FetchTopic, PartitionData,
+    FetchPartition, FetchRequest, FetchTopic, PartitionData,
 };
 use highwater::protocol::messages::find_coordinator::FindCoordinatorRequest;
 use highwater::protocol::messages::init_producer_id::InitProducerIdRequest;
@@ -15,8 +15,6 @@ use highwater::protocol::messages::list_transactions::ListTransactionsRequest;
 use highwater::protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
-use highwater::protocol::record::TransactionMarker;
-use highwater::protocol::record_batch::CheckedBatch;
 use highwater::sim::broker::{SimBroker, SimClient};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,39 +69,6 @@ async fn fetch(
     let data = answer.responses.into_iter().next()?.partitions.into_iter().next()?;
     assert_eq!(data.error_code, 0, "fetch of {partition} from {from}");
     Some(data)
-}
-
-/// What a client shows of an answer, and where it goes on: it leaves out markers and what the
-/// broker's list of aborted transactions covers.
-fn committed_values(data: PartitionData, from: i64) -> (Vec<(i64, String)>, i64) {
-    let mut aborted: Vec<AbortedTransaction> = data.aborted_transactions.unwrap_or_default();
-    aborted.sort_by_key(|one| one.first_offset);
-    let mut aborted = aborted.into_iter().peekable();
-    let mut skipped = BTreeSet::new();
-    let mut bytes: Bytes = data.records.into_bytes();
-    let (mut values, mut next) = (Vec::new(), from);
-    while !bytes.is_empty() {
-        let batch = CheckedBatch::check_first(&mut bytes).unwrap();
-        let header = batch.header();
-        while let Some(one) = aborted.next_if(|one| one.first_offset <= header.last_offset()) {
-            skipped.insert(one.producer_id);
-        }
-        next = header.last_offset() + 1;
-        assert!(next <= data.last_stable_offset, "a batch beyond the last stable offset");
-        for record in batch.decode_records().unwrap().iter() {
-            let record = record.unwrap();
-            if header.attributes().is_control() {
-                let marker = record.key.and_then(TransactionMarker::from_key).unwrap();
-                if marker == TransactionMarker::Abort {
-                    skipped.remove(&header.producer_id());
-                }
-            } else if record.offset >= from && !skipped.contains(&header.producer_id()) {
-                let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
-                values.push((record.offset, value));
-            }
-        }
-    }
-    (values, next)
 }
 
 /// Ends every transaction: by time where `wait_ms` is given, else by taking every id anew.
@@ -204,10 +169,17 @@ pub(crate) fn check(broker: &mut SimBroker, topic: Uuid, history: &Rc<RefCell<Hi
     let there = history.check(&found);
     for (partition, offset) in offsets {
         let producer = usize::try_from(partition).unwrap();
-        let wanted = history.last_offset(producer, &there).unwrap_or(-1);
+        let wanted = last_offset(&history, producer, &there).unwrap_or(-1);
         assert_eq!(offset, wanted, "committed offset of producer {producer}");
     }
     history.every_input_is_consumed_once(&there, &consumed);
+}
+
+/// The last offset that a producer committed with a transaction of `there`.
+fn last_offset(history: &History, producer: usize, there: &BTreeSet<TransactionId>) -> Option<i64> {
+    let own = there.iter().filter(|id| id.0 == producer);
+    let with_offset = own.filter(|id| history.transactions[id].has_offset);
+    with_offset.map(|id| i64::try_from(id.1).unwrap()).max()
 }
 
 async fn read_all(client: &mut SimClient, topic: Uuid, partition: i32) -> Seen {

@@ -2,6 +2,7 @@
 //! has consumed in the transaction of what it writes (KIP-447). Whoever has lost its seat must not
 //! commit them, though its transactional id is its own.
 
+use super::history::Input;
 use super::{INPUTS, TOPIC, WORKERS};
 use highwater::protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ConsumerGroupTopicPartitions,
@@ -15,9 +16,6 @@ use uuid::Uuid;
 
 /// How often a seat is confirmed, in microseconds.
 const INTERVAL_US: u64 = 5_000;
-
-/// What a transaction consumes: a partition, and the positions from one to before another.
-pub(crate) type Input = (i32, i64, i64);
 
 #[derive(Debug)]
 pub(crate) struct Seat {

@@ -185,7 +185,8 @@ fn end(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    // A failure is kept by its seed, in proptest-regressions/, and said in the output.
+    #![proptest_config(ProptestConfig::default())]
     #[test]
     fn no_life_breaks_a_promise(acts in proptest::collection::vec(any_act(), 0..80)) {
         run(acts);

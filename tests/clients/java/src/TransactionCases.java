@@ -372,6 +372,7 @@ public final class TransactionCases {
     private List<String> read(String topic, int partition, String isolation) throws Exception {
         TopicPartition place = new TopicPartition(topic, partition);
         List<String> values = new ArrayList<>();
+        untilDecided(topic, partition);
         try (KafkaConsumer<byte[], byte[]> consumer = consumer(isolation, null)) {
             consumer.assign(List.of(place));
             consumer.seekToBeginning(List.of(place));
@@ -384,6 +385,16 @@ public final class TransactionCases {
             }
         }
         return values;
+    }
+
+    /** An end of a transaction is answered before its markers are written, by Kafka too. */
+    private void untilDecided(String topic, int partition) throws Exception {
+        long deadline = System.nanoTime() + PATIENCE.toNanos();
+        while (end(topic, partition, IsolationLevel.READ_COMMITTED)
+                < end(topic, partition, IsolationLevel.READ_UNCOMMITTED)) {
+            expect(System.nanoTime() < deadline, true, "the markers of " + topic + " in time");
+            Thread.sleep(20);
+        }
     }
 
     private static List<String> values(KafkaConsumer<byte[], byte[]> consumer, int count) {

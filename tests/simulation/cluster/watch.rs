@@ -1,0 +1,243 @@
+//! What must be true of the brokers at every moment. Each invariant is a function of its own.
+
+use super::history::History;
+use super::producer::Place;
+use highwater::controller::image::MetadataImage;
+use highwater::controller::metadata_log;
+use highwater::model::ids::{BrokerId, Offset, PartitionId, TopicId, TopicPartition};
+use highwater::shard::partition::Partition;
+use highwater::shard::replicas::Role;
+use highwater::shard::shard::Shard;
+use highwater::sim::cluster::{NodeId, SimCluster};
+use highwater::sim::disk::SimDisk;
+use highwater::sim::executor::Group;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One replica as its process has it.
+#[derive(Debug, Clone)]
+struct Sight {
+    node: NodeId,
+    life: Group,
+    id: TopicPartition,
+    epoch: i32,
+    log_start: Offset,
+    safe_end: Offset,
+    high_watermark: Offset,
+    /// Epoch that it leads in, and who is in sync then.
+    leads: Option<(i32, Vec<BrokerId>)>,
+}
+
+/// How far one replica was in one life of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    epoch: i32,
+    high_watermark: Offset,
+    log_start: Offset,
+}
+
+/// What was seen before.
+#[derive(Default)]
+pub(crate) struct Watch {
+    leaders: BTreeMap<(TopicPartition, i32), Group>,
+    controllers: BTreeMap<u64, Group>,
+    /// End of the metadata to its bytes.
+    metadata: BTreeMap<u64, Vec<u8>>,
+    ends: BTreeMap<Group, u64>,
+    /// Epochs of a partition's leader and state, by life.
+    epochs: BTreeMap<(Group, TopicPartition), (i32, i32)>,
+    marks: BTreeMap<(Group, TopicPartition), Mark>,
+    newest: Option<Arc<MetadataImage>>,
+    pub(crate) looks: u64,
+}
+
+impl Watch {
+    pub(crate) fn look(&mut self, cluster: &SimCluster, history: &History, place: Place) {
+        self.looks += 1;
+        let mut sights: BTreeMap<(TopicPartition, NodeId), Sight> = BTreeMap::new();
+        for id in cluster.ids().into_iter().filter(|id| cluster.is_running(*id)) {
+            let life = cluster.life(id);
+            let first = cluster.core(id, 0);
+            let (cores, image) = {
+                let shard = first.borrow();
+                if shard.quorum.is_active() {
+                    let term = shard.quorum.view().role.term;
+                    self.one_controller_per_term(term, life);
+                }
+                (shard.cores, Arc::clone(&shard.image))
+            };
+            self.take_image(life, &image);
+            for core in 0..cores {
+                let shard = cluster.core(id, usize::from(core));
+                let shard = shard.borrow();
+                for (_, partition) in &shard.partitions {
+                    let sight = sight_of(id, life, partition);
+                    self.one_leader_per_epoch(&sight);
+                    self.epochs_and_high_watermarks_only_grow(&sight);
+                    sights.insert((sight.id, id), sight);
+                }
+            }
+        }
+        for sight in sights.values() {
+            high_watermark_is_safe_on_every_in_sync_replica(cluster, sight, &sights);
+        }
+        if let Some(image) = &self.newest {
+            let topic = TopicId(place.topic);
+            for partition in (0..place.partitions).map(PartitionId) {
+                let id = TopicPartition { topic, partition };
+                let end = history.acked_end(partition.0);
+                what_is_acknowledged_is_on_every_in_sync_replica(cluster, image, id, end, &sights);
+            }
+        }
+    }
+
+    fn take_image(&mut self, life: Group, image: &Arc<MetadataImage>) {
+        let before = self.ends.insert(life, image.end());
+        if before == Some(image.end()) {
+            return;
+        }
+        assert!(before.is_none_or(|before| before < image.end()), "metadata goes back");
+        if image.end() > 0 {
+            self.committed_metadata_agrees(image);
+        }
+        for topic in image.topics() {
+            for (id, partition) in topic.partitions() {
+                in_sync_replicas_are_replicas(image, id);
+                let epochs = (partition.state.leader_epoch.0, partition.state.partition_epoch);
+                let before = self.epochs.insert((life, id), epochs).unwrap_or(epochs);
+                assert!(before.0 <= epochs.0 && before.1 <= epochs.1, "epochs of {id} go back");
+            }
+        }
+        if self.newest.as_ref().is_none_or(|newest| newest.end() < image.end()) {
+            self.newest = Some(Arc::clone(image));
+        }
+    }
+
+    fn one_controller_per_term(&mut self, term: u64, life: Group) {
+        let known = *self.controllers.entry(term).or_insert(life);
+        assert_eq!(known, life, "term {term} has two active controllers");
+    }
+
+    fn committed_metadata_agrees(&mut self, image: &MetadataImage) {
+        let bytes = metadata_log::encode_frame(&image.to_records()).to_vec();
+        let known = self.metadata.entry(image.end()).or_insert_with(|| bytes.clone());
+        assert!(*known == bytes, "two brokers differ about the metadata up to {}", image.end());
+    }
+
+    fn one_leader_per_epoch(&mut self, sight: &Sight) {
+        let Some((epoch, _)) = sight.leads else { return };
+        let known = *self.leaders.entry((sight.id, epoch)).or_insert(sight.life);
+        assert_eq!(known, sight.life, "epoch {epoch} of {} has two leaders", sight.id);
+    }
+
+    fn epochs_and_high_watermarks_only_grow(&mut self, sight: &Sight) {
+        let mark = Mark {
+            epoch: sight.epoch,
+            high_watermark: sight.high_watermark,
+            log_start: sight.log_start,
+        };
+        let before = self.marks.insert((sight.life, sight.id), mark).unwrap_or(mark);
+        let only_grows = before.epoch <= mark.epoch
+            && before.high_watermark <= mark.high_watermark
+            && before.log_start <= mark.log_start;
+        assert!(only_grows, "{before:?} and now {sight:?}");
+    }
+}
+
+fn sight_of(node: NodeId, life: Group, partition: &Partition<SimDisk>) -> Sight {
+    let leads = match &partition.role {
+        Role::Leader(leader) => Some((leader.epoch().0, leader.isr().to_vec())),
+        Role::Follower(_) | Role::Leaderless => None,
+    };
+    Sight {
+        node,
+        life,
+        id: partition.id,
+        epoch: partition.leader_epoch.0,
+        log_start: partition.log.log_start(),
+        safe_end: partition.safe_end(),
+        high_watermark: partition.high_watermark(),
+        leads,
+    }
+}
+
+/// A line about one replica, for whoever looks at a failure.
+pub(crate) fn describe(shard: &Shard<SimDisk>, partition: &Partition<SimDisk>) -> String {
+    let role = match &partition.role {
+        Role::Leader(leader) => format!("leads {} {leader:?}", leader.epoch().0),
+        Role::Follower(following) => {
+            format!(
+                "follows {} {:?} core {} of me {}",
+                following.leader.0, following.replica, following.core.0, shard.core.0
+            )
+        }
+        Role::Leaderless => "leaderless".to_owned(),
+    };
+    let state = shard.image.partition(&partition.id).map(|known| {
+        let state = &known.state;
+        (state.leader, state.leader_epoch, state.isr.clone(), state.elr.clone())
+    });
+    let log = &partition.log;
+    let ends = (log.log_start(), log.log_end(), log.durable_end(), partition.high_watermark());
+    format!("{} {role} {ends:?} {state:?} cutting {}", partition.id, partition.is_cutting)
+}
+
+fn in_sync_replicas_are_replicas(image: &MetadataImage, id: TopicPartition) {
+    let state = &image.partition(&id).unwrap().state;
+    let is_replica = |id: &BrokerId| state.replicas.iter().any(|replica| replica.broker == *id);
+    assert!(!state.isr.is_empty(), "{id} has nobody in sync");
+    assert!(state.isr.iter().chain(&state.elr).all(is_replica), "{id}: {state:?}");
+    assert!(state.elr.iter().all(|id| !state.isr.contains(id)), "{id}: {state:?}");
+    assert!(state.leader.is_none_or(|leader| state.isr.contains(&leader)), "{id}: {state:?}");
+}
+
+/// Whether a broker still has the data directory that the metadata means.
+fn has_its_directory(
+    cluster: &SimCluster,
+    image: &MetadataImage,
+    id: &TopicPartition,
+    broker: BrokerId,
+) -> bool {
+    let replicas = image.partition(id).into_iter().flat_map(|known| &known.state.replicas);
+    let mut own = replicas.filter(|replica| replica.broker == broker);
+    own.any(|replica| replica.directory == cluster.directory(broker.0))
+}
+
+fn high_watermark_is_safe_on_every_in_sync_replica(
+    cluster: &SimCluster,
+    leader: &Sight,
+    sights: &BTreeMap<(TopicPartition, NodeId), Sight>,
+) {
+    let Some((_, isr)) = &leader.leads else { return };
+    let shard = cluster.core(leader.node, 0);
+    let image = Arc::clone(&shard.borrow().image);
+    for member in isr {
+        let Some(sight) = sights.get(&(leader.id, member.0)) else { continue };
+        if has_its_directory(cluster, &image, &leader.id, *member) {
+            assert!(
+                sight.safe_end >= leader.high_watermark,
+                "{leader:?} says what is not safe on {sight:?}"
+            );
+        }
+    }
+}
+
+fn what_is_acknowledged_is_on_every_in_sync_replica(
+    cluster: &SimCluster,
+    image: &MetadataImage,
+    id: TopicPartition,
+    acked_end: i64,
+    sights: &BTreeMap<(TopicPartition, NodeId), Sight>,
+) {
+    let Some(known) = image.partition(&id) else { return };
+    for member in known.state.isr.iter().chain(&known.state.elr) {
+        let Some(sight) = sights.get(&(id, member.0)) else { continue };
+        if has_its_directory(cluster, image, &id, *member) {
+            assert!(
+                sight.safe_end.to_wire() >= acked_end,
+                "{acked_end} of {id} is acknowledged and not on {sight:?} of {:?}",
+                known.state
+            );
+        }
+    }
+}
