@@ -21,6 +21,12 @@ pub(crate) enum Failure {
     NoKafkaJar { folder: PathBuf },
     #[error("{program} printed something else than a summary: {reason}")]
     NoSummary { program: String, reason: String },
+    #[error("the broker took nothing: {refused}")]
+    AllRefused { refused: String },
+    #[error("{reason}")]
+    Skipped { reason: String },
+    #[error("{} has no line {marker}", path.display())]
+    NoMarker { path: PathBuf, marker: String },
     #[error(transparent)]
     Io(#[from] io::Error),
 }

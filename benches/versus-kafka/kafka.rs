@@ -1,16 +1,16 @@
-//! Apache Kafka, from Maven Central to a running node.
+//! Apache Kafka, from Maven Central to a running node, or to the nodes of a cluster.
 //!
-//! What is not Kafka's default, and why: one node with its controller inside (no second machine);
-//! replication factor 1 of internal topics (one node); a broker session of 60 s, because on one
-//! saturated core the node's heartbeats to itself come late and it fences itself for seconds (not
-//! where the node is killed: it could not come back before that session has ended).
+//! What is not Kafka's default, and why: nodes with their controller inside (no second machine);
+//! internal topics with as many replicas as there are nodes, at most 3; a broker session of 60 s,
+//! because on one saturated core the node's heartbeats to itself come late and it fences itself for
+//! seconds (not where the node is killed: it could not come back before that session has ended).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::Failure;
-use crate::server::{Broker, Purpose, Server, expect_success, free_port, pinned};
+use crate::server::{Broker, Node, Purpose, Server, expect_success, pinned};
 
 /// As bin/kafka-run-class.sh and bin/kafka-server-start.sh set them.
 const JVM_FLAGS: [&str; 9] = [
@@ -102,25 +102,44 @@ fn found_version(jars: &Path) -> Result<String, Failure> {
 }
 
 impl Kafka {
-    /// Formats an empty directory and starts a node on it.
+    /// Formats empty directories and starts the nodes on them.
     pub(crate) fn start(
         &self,
         data: &Path,
-        core: usize,
+        cores: &[usize],
         purpose: Purpose,
     ) -> Result<Server, Failure> {
-        if data.exists() {
-            fs::remove_dir_all(data)?;
+        let nodes = Node::all(data, purpose.nodes())?;
+        let formatted = nodes.iter().map(|node| self.format((node, &nodes), purpose));
+        let formatted: Vec<PathBuf> = formatted.collect::<Result<_, Failure>>()?;
+        let start = |(node, properties): (&Node, &PathBuf)| {
+            let mut command = pinned(Path::new("java"), cores);
+            command.args(JVM_FLAGS);
+            let mut command = self.java(command);
+            command.arg("kafka.Kafka").arg(properties);
+            Server::start(Broker::Kafka, node.address(), command, &node.data)
+        };
+        let servers = nodes.iter().zip(&formatted).map(start);
+        Ok(Server::cluster(servers.collect::<Result<_, Failure>>()?))
+    }
+
+    /// An empty directory for a node; its configuration.
+    fn format(
+        &self,
+        (node, nodes): (&Node, &[Node]),
+        purpose: Purpose,
+    ) -> Result<PathBuf, Failure> {
+        if node.data.exists() {
+            fs::remove_dir_all(&node.data)?;
         }
-        fs::create_dir_all(data)?;
-        let (port, controller_port) = (free_port()?, free_port()?);
-        let properties = data.with_extension("properties");
-        let mut text = server_properties(data, port, controller_port);
-        if purpose != Purpose::Restarts {
+        fs::create_dir_all(&node.data)?;
+        let properties = node.data.with_extension("properties");
+        let mut text = server_properties(node, nodes);
+        if matches!(purpose, Purpose::Records | Purpose::Groups | Purpose::Housekeeping) {
             text.push_str("broker.session.timeout.ms=60000\n");
         }
-        if purpose != Purpose::Records {
-            text.push_str("group.initial.rebalance.delay.ms=0\n");
+        for (key, value) in purpose.config() {
+            text.push_str(&format!("{key}={value}\n"));
         }
         fs::write(&properties, text)?;
         expect_success(
@@ -128,12 +147,7 @@ impl Kafka {
                 .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
                 .arg(&properties),
         )?;
-        let mut command = pinned(Path::new("java"), core);
-        command.args(JVM_FLAGS);
-        let mut command = self.java(command);
-        command.arg("kafka.Kafka").arg(&properties);
-        let address = format!("127.0.0.1:{port}");
-        Server::start(Broker::Kafka, address, command, data)
+        Ok(properties)
     }
 
     fn java(&self, mut command: Command) -> Command {
@@ -143,18 +157,26 @@ impl Kafka {
     }
 }
 
-fn server_properties(data: &Path, port: u16, controller_port: u16) -> String {
+fn server_properties(node: &Node, nodes: &[Node]) -> String {
+    let voter = |node: &Node| format!("{}@127.0.0.1:{}", node.id, node.controller_port);
+    let voters: Vec<String> = nodes.iter().map(voter).collect();
+    let replicas = nodes.len().min(3);
+    let in_sync = replicas.div_ceil(2);
     format!(
         "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+         node.id={id}\n\
+         controller.quorum.voters={voters}\n\
          controller.listener.names=CONTROLLER\n\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         log.dirs={}\n\
-         offsets.topic.replication.factor=1\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n",
-        data.display()
+         log.dirs={data}\n\
+         offsets.topic.replication.factor={replicas}\n\
+         transaction.state.log.replication.factor={replicas}\n\
+         transaction.state.log.min.isr={in_sync}\n",
+        id = node.id,
+        voters = voters.join(","),
+        port = node.port,
+        controller_port = node.controller_port,
+        data = node.data.display(),
     )
 }

@@ -1,304 +1,301 @@
-//! Medians, spreads and ratios, as a table in Markdown.
+//! Two tables in Markdown: each row's figures against their bars, and what stands beside them.
 
-use std::fmt;
+use std::fmt::Write;
 
 use crate::Arguments;
-use crate::measure::Sample;
-use crate::rows::{Figure, RESTART_GROUPS, Row};
-use crate::server::{Broker, Down};
-
-/// From here on the generator, not the broker, may have set the figure.
-const CLIENT_BUSY_MAX: f64 = 90.0;
+use crate::bench::Measured;
+use crate::failure::Failure;
+use crate::figure::{Bound, Figure, Judged, Sample, Spread};
+use crate::rows::{self, Row};
+use crate::server::Broker;
 
 /// Broker, generator and a kernel thread each may want to run; more is somebody else's work.
 const LOAD_MAX: f64 = 3.5;
 
-/// All samples of one broker in one row.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    pub(crate) broker: Broker,
-    pub(crate) samples: Vec<Sample>,
-}
+/// A generator that was as busy set the figure itself.
+const CLIENT_BUSY_MAX: f64 = 90.0;
 
-/// One start.
-#[derive(Debug)]
-pub(crate) struct Start {
-    pub(crate) broker: Broker,
-    pub(crate) milliseconds: f64,
-    pub(crate) resident_bytes: u64,
-}
+pub(crate) const VERDICT_HEAD: &str = "\
+| row | workload | figure | Kafka | Highwater | ratio | bar | goal | result | date |
+|---|---|---|---|---|---|---|---|---|---|";
 
-/// One start on many groups, to the answer with the last one's committed offsets.
-#[derive(Debug)]
-pub(crate) struct Restart {
-    pub(crate) broker: Broker,
-    pub(crate) down: Down,
-    pub(crate) milliseconds: f64,
-}
+pub(crate) const DETAIL_HEAD: &str = "\
+| row | p50, p99, p99.9 Kafka | Highwater | CPU Kafka | CPU Highwater | ratio | resident Kafka | \
+Highwater | client busy | durability, notes |
+|---|---|---|---|---|---|---|---|---|---|";
 
-/// What the table shows.
+/// What was measured so far, in the order of the rows.
 #[derive(Debug)]
 pub(crate) struct Report {
-    preamble: Vec<String>,
-    rows: Vec<(Row, Vec<Measured>)>,
-    starts: Vec<Start>,
-    restarts: Vec<Restart>,
-    loaded: Vec<(Broker, u64)>,
+    pub(crate) preamble: Vec<String>,
+    date: String,
+    rows: Vec<(Row, Result<Measured, Failure>)>,
 }
 
 impl Report {
     /// Says how figures came about; `kafka_version` when Kafka takes part.
-    pub(crate) fn new(
-        command: &[String],
-        kafka_version: Option<String>,
-        arguments: &Arguments,
-    ) -> Report {
+    pub(crate) fn new(kafka_version: Option<&str>, arguments: &Arguments) -> Report {
         let system = rustix::system::uname();
+        let command: Vec<String> =
+            std::env::args().skip(1).filter(|word| word != "--bench").collect();
         let preamble = vec![
-            format!("Command: `{}`", command.get(1..).unwrap_or_default().join(" ")),
+            format!("`cargo bench --bench versus-kafka -- {}`", command.join(" ")),
             format!(
-                "Box: {}, {} cores, Linux {}",
+                "Box: {}, {} cores, Linux {}, {}; brokers on core {}, loadgen on core {}.",
                 cpu_model(),
                 std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-                system.release().to_string_lossy()
-            ),
-            format!(
-                "Apache Kafka {}: single node, its start script's JVM flags, 1 GiB heap, warmed \
-                 {} s per row{}",
-                kafka_version.as_deref().unwrap_or("absent"),
-                arguments.warm_seconds(Broker::Kafka),
-                if arguments.quick { " (--quick: too short for its compiler to finish)" } else { "" }
-            ),
-            format!(
-                "Highwater: release build, 1 shard. Brokers on core {}, loadgen on core {}; \
-                 {} repeats of {} s in alternating order, the other broker up and idle, dirty \
-                 pages written back before each. Cells: median (least to most).",
+                system.release().to_string_lossy(),
+                memory(),
                 arguments.server_core,
                 arguments.client_core,
-                arguments.repeats,
-                arguments.measured_seconds()
             ),
-            "All rows but starts and rebalances are CLOSED LOOP: they show capacity; their latency \
-             is that of a saturated broker (P2 alone is one request at a time; its client spins). \
-             Transactions wait 20 ms, as Kafka's client does, when a broker is not ready."
-                .to_owned(),
+            format!(
+                "Apache Kafka {}: one node (rows R: three, all on the brokers' core, as are \
+                 Highwater's three), its start script's JVM flags, 1 GiB heap, warmed {} s when it \
+                 starts and {} s for each row.",
+                kafka_version.unwrap_or("absent"),
+                arguments.first_warm_seconds(),
+                arguments.warm_seconds(Broker::Kafka),
+            ),
+            format!(
+                "{} repeats in alternating order, the other broker up and idle, dirty pages \
+                 written back before each. Cells: median (least to most). Rows without a rate are \
+                 closed loops: they show capacity, and their latency is that of a saturated broker.",
+                arguments.repeats
+            ),
         ];
-        Report {
-            preamble,
-            rows: Vec::new(),
-            starts: Vec::new(),
-            restarts: Vec::new(),
-            loaded: Vec::new(),
-        }
+        Report { preamble, date: today(), rows: Vec::new() }
     }
 
-    pub(crate) fn add_row(&mut self, row: &Row, measured: Vec<Measured>) {
+    /// Adds a row, or why there is none.
+    pub(crate) fn add(&mut self, row: &Row, measured: Result<Measured, Failure>) {
         self.rows.push((*row, measured));
     }
 
-    pub(crate) fn add_start(&mut self, start: Start) {
-        self.starts.push(start);
+    /// Brings rows into the order of the tables: they are measured in another.
+    pub(crate) fn sort(&mut self) {
+        let ids: Vec<&str> = rows::all().iter().map(|row| row.id).collect();
+        self.rows.sort_by_key(|(row, _)| ids.iter().position(|id| *id == row.id));
     }
 
-    pub(crate) fn add_restart(&mut self, restart: Restart) {
-        self.restarts.push(restart);
+    /// Rows that were not measured whole.
+    pub(crate) fn failures(&self) -> usize {
+        let is_failed = |measured: &Result<Measured, Failure>| {
+            measured.as_ref().map_or(true, |measured| measured.failure.is_some())
+        };
+        self.rows.iter().filter(|(_, measured)| is_failed(measured)).count()
     }
 
-    /// Resident memory after all rows.
-    pub(crate) fn add_loaded_memory(&mut self, broker: Broker, bytes: u64) {
-        self.loaded.push((broker, bytes));
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# Highwater and Apache Kafka\n")?;
-        for line in &self.preamble {
-            writeln!(f, "* {line}")?;
-        }
-        writeln!(
-            f,
-            "\n| row | workload | Kafka | Highwater | ratio | bar | goal | p99 Kafka | p99 Highwater \
-             | p99 ratio | CPU Kafka | CPU Highwater | CPU ratio | client busy | note |"
-        )?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+    /// Lines of the first table, each with its row's id.
+    pub(crate) fn verdicts(&self) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
         for (row, measured) in &self.rows {
-            writeln!(f, "{}", table_line(row, measured))?;
-        }
-        self.write_starts(f)
-    }
-}
-
-impl Report {
-    fn write_starts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.starts.is_empty() {
-            let of = |broker: Broker, figure: &dyn Fn(&Start) -> f64| {
-                let starts = self.starts.iter().filter(|start| start.broker == broker);
-                Spread::of(starts.map(figure).collect())
-            };
-            let line = |title: &str, unit: &str, digits, figure: &dyn Fn(&Start) -> f64| {
-                let (kafka, own) = (of(Broker::Kafka, figure), of(Broker::Highwater, figure));
-                format!(
-                    "P17 {title}: Kafka {} {unit}, Highwater {} {unit}, ratio {}",
-                    cell(kafka, digits),
-                    cell(own, digits),
-                    ratio_text(kafka, own, 3)
-                )
-            };
-            writeln!(f)?;
-            writeln!(
-                f,
-                "* {} (bar 0.1, goal 0.02)",
-                line("start to first accepted record", "ms", 0, &|start| start.milliseconds)
-            )?;
-            writeln!(
-                f,
-                "* {} (bar 0.2, goal 0.1)",
-                line("resident when idle", "MB", 0, &|start| megabytes(start.resident_bytes))
-            )?;
-        }
-        for down in [Down::Killed, Down::Stopped] {
-            let of = |broker: Broker| {
-                let all = self.restarts.iter();
-                let own = all.filter(|restart| restart.broker == broker && restart.down == down);
-                Spread::of(own.map(|restart| restart.milliseconds).collect())
-            };
-            let (kafka, own) = (of(Broker::Kafka), of(Broker::Highwater));
-            if kafka.is_some() || own.is_some() {
-                writeln!(
-                    f,
-                    "* G4 restart {down} with {RESTART_GROUPS} groups of 4 offsets, to the last \
-                     group's answer: Kafka {} ms, Highwater {} ms, ratio {} (bar under 2000 ms)",
-                    cell(kafka, 0),
-                    cell(own, 0),
-                    ratio_text(kafka, own, 3)
-                )?;
+            match measured {
+                Ok(measured) => {
+                    let judged = row.judged.iter();
+                    lines
+                        .extend(judged.map(|judged| (row.id, self.verdict(row, measured, judged))));
+                }
+                Err(failure) => {
+                    let reason = one_line(failure);
+                    let line = format!(
+                        "| {} | {} | | | | | | | NOT MEASURED: {reason} | {} |",
+                        row.id, row.title, self.date
+                    );
+                    lines.push((row.id, line));
+                }
             }
         }
-        for (broker, bytes) in &self.loaded {
-            writeln!(f, "* P17 resident after these rows: {broker} {:.0} MB", megabytes(*bytes))?;
+        lines
+    }
+
+    fn verdict(&self, row: &Row, measured: &Measured, judged: &Judged) -> String {
+        let [kafka, own] =
+            sides(measured).map(|samples| Spread::of_figure(&samples, judged.figure));
+        let show = |spread: Option<Spread>| {
+            spread.map_or("-".to_owned(), |spread| spread.show(judged.figure))
+        };
+        let bound = |bound: Option<Bound>| {
+            bound.map_or("-".to_owned(), |bound| match bound {
+                Bound::Ratio(_) => bound.to_string(),
+                Bound::Own(value) => judged.figure.show(value),
+            })
+        };
+        let ratio = ratio(kafka, own).map_or("-".to_owned(), |ratio| format!("{ratio:.3}x"));
+        let cells = [
+            row.id.to_owned(),
+            row.title.to_owned(),
+            judged.figure.label().0.to_owned(),
+            show(kafka),
+            show(own),
+            ratio,
+            bound(judged.bar),
+            bound(judged.goal),
+            result(measured, judged),
+            self.date.clone(),
+        ];
+        format!("| {} |", cells.join(" | "))
+    }
+
+    /// Lines of the second table, each with its row's id.
+    pub(crate) fn details(&self) -> Vec<(&'static str, String)> {
+        let measured = self.rows.iter();
+        let measured = measured.filter_map(|(row, measured)| Some((row, measured.as_ref().ok()?)));
+        measured.map(|(row, measured)| (row.id, detail(row, measured))).collect()
+    }
+
+    /// The whole as a page of its own.
+    pub(crate) fn page(&self) -> String {
+        let mut text = "# Highwater and Apache Kafka\n\n".to_owned();
+        for line in &self.preamble {
+            writeln!(text, "* {line}").expect("writing to a string");
         }
-        Ok(())
+        for (head, lines) in [(VERDICT_HEAD, self.verdicts()), (DETAIL_HEAD, self.details())] {
+            writeln!(text, "\n{head}").expect("writing to a string");
+            for (_, line) in lines {
+                writeln!(text, "{line}").expect("writing to a string");
+            }
+        }
+        text
     }
 }
 
-/// Reads one figure of a sample, and its unit.
-type Reading = (&'static str, fn(&Sample) -> f64);
-
-fn readings(figure: Figure) -> (Reading, Reading) {
-    let per_request: Reading = ("us/request", |sample| sample.cpu_us_per_request);
-    match figure {
-        Figure::RequestRate => (("requests/s", |sample| sample.requests_per_second), per_request),
-        Figure::MedianLatency => (("us", |sample| sample.p50_us), per_request),
-        Figure::MegabyteRate => (
-            ("MB/s", |sample| sample.megabytes_per_second),
-            ("s/GB", |sample| sample.cpu_seconds_per_gigabyte),
-        ),
-    }
+/// Kafka's samples, then ours.
+fn sides(measured: &Measured) -> [Vec<Sample>; 2] {
+    [Broker::Kafka, Broker::Highwater].map(|broker| measured.of(broker))
 }
 
-fn table_line(row: &Row, measured: &[Measured]) -> String {
-    let of = |broker: Broker, figure: fn(&Sample) -> f64| {
-        let samples = measured.iter().filter(|one| one.broker == broker);
-        Spread::of(samples.flat_map(|one| one.samples.iter().map(figure)).collect())
+fn ratio(kafka: Option<Spread>, own: Option<Spread>) -> Option<f64> {
+    let (kafka, own) = (kafka?.median, own?.median);
+    (kafka > 0.0).then(|| own / kafka)
+}
+
+/// Whether the figure reaches its bar; and when the generator was at its end, that it does not
+/// count: what a faster generator would show is then at least as good where more is better.
+fn result(measured: &Measured, judged: &Judged) -> String {
+    let sides = sides(measured);
+    let [kafka, own] = [0, 1].map(|side: usize| Spread::of_figure(&sides[side], judged.figure));
+    let reaches = |bound: Bound| {
+        let (value, limit) = match bound {
+            Bound::Own(limit) => (own?.median, limit),
+            Bound::Ratio(limit) => (ratio(kafka, own)?, limit),
+        };
+        Some(if judged.figure.is_more_better() { value >= limit } else { value <= limit })
     };
-    let ((unit, figure), (cpu_unit, cpu)) = readings(row.figure);
-    let both = |figure| [of(Broker::Kafka, figure), of(Broker::Highwater, figure)];
-    let [kafka, own] = both(figure);
-    let [kafka_p99, own_p99] = both(|sample| sample.p99_us / 1e3);
-    let [kafka_cpu, own_cpu] = both(cpu);
-    let busy = both(|sample| sample.client_busy_percent)
-        .map(|spread| spread.map_or(0.0, |spread| spread.most));
+    let is_saturated = sides[1].iter().any(is_saturated);
+    let result = match (judged.bar.and_then(reaches), judged.goal.and_then(reaches)) {
+        (None, _) => return if judged.bar.is_some() { "no pair" } else { "-" }.to_owned(),
+        (Some(true), Some(true)) => "met, and the goal",
+        (Some(true), _) => "met",
+        (Some(false), _) => "missed",
+    };
+    if is_saturated {
+        let bound = if judged.figure.is_more_better() { " as a lower bound" } else { "" };
+        return format!("client saturated, does not count ({result}{bound})");
+    }
+    format!("**{result}**")
+}
+
+fn is_saturated(sample: &Sample) -> bool {
+    sample.invalid.is_some()
+        || sample.get(Figure::ClientBusy).is_some_and(|busy| busy > CLIENT_BUSY_MAX)
+}
+
+fn detail(row: &Row, measured: &Measured) -> String {
+    let [kafka, own] = sides(measured);
+    let median = |samples: &[Sample], figure| {
+        Spread::of_figure(samples, figure).map(|spread: Spread| figure.show(spread.median))
+    };
+    let tail = |samples: &[Sample]| {
+        let parts = [Figure::P50, Figure::P99, Figure::P999];
+        let parts: Vec<String> =
+            parts.iter().filter_map(|figure| median(samples, *figure)).collect();
+        if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+    };
+    let by_bytes = row.judged.iter().any(|judged| judged.figure == Figure::MegabyteRate);
+    let (cpu, of) = if by_bytes {
+        (Figure::CpuPerGigabyte, "/GB")
+    } else {
+        (Figure::CpuPerRequest, " a request")
+    };
+    let cpu_of = |samples: &[Sample]| {
+        median(samples, cpu).map_or("-".to_owned(), |text| format!("{text}{of}"))
+    };
+    let spread = |samples: &[Sample]| Spread::of_figure(samples, cpu);
+    let memory =
+        |samples: &[Sample]| median(samples, Figure::Resident).unwrap_or_else(|| "-".to_owned());
+    let busy = |samples: &[Sample]| {
+        let busy = Spread::of_figure(samples, Figure::ClientBusy);
+        busy.map_or("-".to_owned(), |busy| format!("{:.0} %", busy.most))
+    };
     let cells = [
         row.id.to_owned(),
-        format!("{}; {}", row.title, row.durability),
-        format!("{} {unit}", cell(kafka, 0)),
-        format!("{} {unit}", cell(own, 0)),
-        format!("**{}**", ratio_text(kafka, own, 2)),
-        format!("{}x", row.bar),
-        format!("{}x", row.goal),
-        format!("{} ms", cell(kafka_p99, 2)),
-        format!("{} ms", cell(own_p99, 2)),
-        ratio_text(kafka_p99, own_p99, 2),
-        format!("{} {cpu_unit}", cell(kafka_cpu, 2)),
-        format!("{} {cpu_unit}", cell(own_cpu, 2)),
-        ratio_text(kafka_cpu, own_cpu, 2),
-        format!("{:.0} / {:.0} %", busy[0], busy[1]),
-        notes(measured),
+        tail(&kafka),
+        tail(&own),
+        cpu_of(&kafka),
+        cpu_of(&own),
+        ratio(spread(&kafka), spread(&own)).map_or("-".to_owned(), |ratio| format!("{ratio:.2}x")),
+        memory(&kafka),
+        memory(&own),
+        format!("{} / {}", busy(&kafka), busy(&own)),
+        notes(row, measured),
     ];
     format!("| {} |", cells.join(" | "))
 }
 
-/// What makes a row count less, or not at all.
-fn notes(measured: &[Measured]) -> String {
-    let most = |figure: fn(&Sample) -> f64| {
-        let samples = measured.iter().flat_map(|one| &one.samples);
-        samples.map(figure).fold(0.0, f64::max)
+/// What an acknowledgement meant, and what makes a row count less or not at all.
+fn notes(row: &Row, measured: &Measured) -> String {
+    let mut notes = vec![row.durability.to_owned()];
+    notes.extend(measured.remark.clone());
+    let most = |figure| {
+        let values = measured.samples.iter().filter_map(|(_, sample)| sample.get(figure));
+        values.fold(0.0, f64::max)
     };
-    let mut notes = Vec::new();
-    if most(|sample| sample.client_busy_percent) > CLIENT_BUSY_MAX {
-        notes.push("CLIENT SATURATED: does not count".to_owned());
-    }
-    if most(|sample| sample.load) > LOAD_MAX {
-        notes.push(format!(
-            "BOX BUSY (load {:.0}): only the CPU columns compare",
-            most(|sample| sample.load)
-        ));
-    }
-    if most(|sample| sample.errors) > 0.0 {
-        notes.push("errors".to_owned());
-    }
-    notes.join(", ")
-}
-
-/// Median and extremes of a few figures.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Spread {
-    /// `None` when there are no figures.
-    fn of(mut figures: Vec<f64>) -> Option<Spread> {
-        figures.sort_by(f64::total_cmp);
-        let (least, most) = (*figures.first()?, *figures.last()?);
-        let middle = figures.len() / 2;
-        let median = if figures.len() % 2 == 1 {
-            figures[middle]
-        } else {
-            f64::midpoint(figures[middle - 1], figures[middle])
-        };
-        Some(Spread { median, least, most })
-    }
-}
-
-fn cell(spread: Option<Spread>, digits: usize) -> String {
-    match spread {
-        None => "-".to_owned(),
-        Some(Spread { median, least, most }) => {
-            format!("{median:.digits$} ({least:.digits$} to {most:.digits$})")
+    for broker in [Broker::Kafka, Broker::Highwater] {
+        let samples = measured.of(broker);
+        if let Some(invalid) = samples.iter().find_map(|sample| sample.invalid.clone()) {
+            notes.push(format!("{broker} INVALID: {invalid}"));
+        } else if samples.iter().any(is_saturated) {
+            notes.push(format!("{broker} CLIENT SATURATED"));
         }
+        let refused = samples.iter().find_map(|sample| sample.refused.clone());
+        notes.extend(refused.map(|refused| format!("{broker} ERRORS: {refused}")));
     }
+    if most(Figure::Load) > LOAD_MAX {
+        notes.push(format!("BOX BUSY (load {:.0})", most(Figure::Load)));
+    }
+    if let Some(failure) = &measured.failure {
+        notes.push(format!("PARTIAL: {}", one_line(failure)));
+    }
+    notes.join("; ")
 }
 
-fn ratio_text(kafka: Option<Spread>, own: Option<Spread>, digits: usize) -> String {
-    match (kafka, own) {
-        (Some(kafka), Some(own)) if kafka.median > 0.0 => {
-            format!("{:.digits$}x", own.median / kafka.median)
-        }
-        _ => "-".to_owned(),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
+/// A failure for a cell: the first lines, without what Markdown would take for a column.
+fn one_line(failure: &Failure) -> String {
+    let text = failure.to_string();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").replace('|', "/").chars().take(300).collect()
 }
 
 fn cpu_model() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = cpus.lines().find_map(|line| line.strip_prefix("model name"));
     line.map_or("unknown CPU", |rest| rest.trim_start_matches([' ', '\t', ':'])).to_owned()
+}
+
+fn memory() -> String {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kibibytes =
+        line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kibibytes.map_or("unknown memory".to_owned(), |kibibytes| {
+        format!("{} GiB of memory", kibibytes.div_ceil(1024 * 1024))
+    })
+}
+
+/// The day, as in 2026-11-21.
+fn today() -> String {
+    let output = std::process::Command::new("date").arg("+%Y-%m-%d").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_default()
 }

@@ -1,336 +1,228 @@
-//! The workloads: one table, from which everything is derived.
+//! What a row is, and which rows a command asks for. The rows themselves are in `rows_*.rs`.
 
+use crate::Arguments;
 use crate::failure::Failure;
+use crate::figure::Judged;
 use crate::server::{Broker, Purpose};
-
-/// What a row compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Figure {
-    /// Requests per second; more is better.
-    RequestRate,
-    /// Megabytes of batches per second; more is better.
-    MegabyteRate,
-    /// Median latency; less is better.
-    MedianLatency,
-}
+use crate::{rows_clients, rows_cluster, rows_groups, rows_lives, rows_produce, rows_rates};
 
 /// What is run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work {
-    /// `loadgen produce` with these flags.
-    Produce(&'static str),
-    /// `loadgen consume` with these flags, of a topic that was filled with the same records on
-    /// both brokers.
-    Consume(&'static str),
-    /// `loadgen commit` with these flags.
-    Commit(&'static str),
-    /// `loadgen transact` with these flags.
-    Transact(&'static str),
-    /// `loadgen rebalance` with these flags.
+    /// This loadgen command, warmed and repeated. `produce` and `e2e` get a topic of their own.
+    Load(&'static str),
+    /// `open` at half of the rate that the slower broker takes of `closed`.
+    Half { closed: &'static str, open: &'static str },
+    /// As `Load`, with so many repetitions in place of a duration: a rebalance.
     Rebalance(&'static str),
-    /// From the start of the process on a directory with many groups to their committed offsets.
-    Restart,
+    /// Read a log that both brokers have filled alike.
+    Read(Read),
     /// From an empty directory to the first accepted record, and memory.
     Start,
+    /// Memory after the rows before it.
+    Memory,
+    /// `kill -9` (or a clean stop) with many groups, to the last one's committed offsets.
+    Groups(Down),
+    /// `kill -9` under load, to a record accepted by each of so many partitions.
+    Crash { partitions: u32 },
+    /// This loadgen command on brokers with one core and with two.
+    Cores(&'static str),
+    /// Many idle connections and partitions, and P1 beside them.
+    Crowd,
+    /// `kill -9` of a node that leads so many partitions, to a record accepted by each.
+    Failover { partitions: u32 },
+    /// An unmodified client.
+    Kcat(Way),
 }
 
-/// One line of the table.
+pub(crate) use crate::server::Down;
+
+/// How a log is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read {
+    pub(crate) connections: u16,
+    /// The page cache of the broker's files is dropped before each pass.
+    pub(crate) is_cold: bool,
+    pub(crate) beside: Beside,
+}
+
+/// Which way a client's records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Produce,
+    Consume,
+}
+
+/// What goes on while a log is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// A producer at half of the load that the slower broker can take, to another topic.
+    OtherTopic,
+    /// The same, to the topic that is read.
+    SameTopic,
+}
+
+/// How long one measurement takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    Usual,
+    /// A gigabyte and more per second: the disk has to hold it.
+    Short,
+    /// A tail needs many requests.
+    Tail,
+    /// What changes over time has to show.
+    Long,
+}
+
+/// One row of the tables.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
     pub(crate) work: Work,
-    pub(crate) figure: Figure,
-    /// Bar and goal as a ratio to Kafka.
-    pub(crate) bar: f64,
-    pub(crate) goal: f64,
+    pub(crate) purpose: Purpose,
+    pub(crate) length: Length,
+    pub(crate) judged: &'static [Judged],
     /// What an acknowledgement means in this row, on both sides.
     pub(crate) durability: &'static str,
-    /// Topic config that only Highwater gets, for that.
-    pub(crate) highwater_config: Option<&'static str>,
+    /// Topic config of both brokers, then of one alone.
+    pub(crate) both: &'static [&'static str],
+    pub(crate) kafka: &'static [&'static str],
+    pub(crate) own: &'static [&'static str],
 }
 
-const PAGE_CACHE_ALL: &str = "acks=all from the page cache (Kafka's default, `kernel` here)";
-const KERNEL: Option<&str> = Some("highwater.durability=kernel");
-const LEADER: &str = "acks=1 from the page cache (`kernel` here)";
+/// What most rows have: a load whose acknowledgements come from the page cache on both sides.
+pub(crate) const ROW: Row = Row {
+    id: "",
+    title: "",
+    work: Work::Memory,
+    purpose: Purpose::Records,
+    length: Length::Usual,
+    judged: &[],
+    durability: "page cache (Kafka's default, `kernel` here)",
+    both: &[],
+    kafka: &[],
+    own: KERNEL,
+};
 
-const PAGE_CACHE_INTERNAL: &str = "page cache (Kafka's default, `kernel` here)";
-
-/// Groups of the restart row, and how they commit.
-pub(crate) const RESTART_GROUPS: &str = "10000";
-pub(crate) const RESTART_FILL: &str =
-    "--partitions 16 --partitions-per-commit 4 --connections 16 --in-flight 5 --once";
-
-/// All rows that this program can run. Bars and goals are those that the project has set itself.
-pub(crate) const ROWS: [Row; 19] = [
-    Row {
-        id: "P1",
-        title: "1 record of 100 B, 64 connections, 64 partitions, 5 in flight",
-        work: Work::Produce("--partitions 64 --connections 64 --in-flight 5 --acks 1"),
-        figure: Figure::RequestRate,
-        bar: 5.0,
-        goal: 10.0,
-        durability: LEADER,
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "P2",
-        title: "1 record of 100 B, 1 connection, 1 in flight: p50",
-        work: Work::Produce("--partitions 1 --connections 1 --in-flight 1 --acks 1 --spin"),
-        figure: Figure::MedianLatency,
-        bar: 0.5,
-        goal: 0.3,
-        durability: LEADER,
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "P3",
-        title: "1 record of 100 B, 1 connection, acks=0",
-        work: Work::Produce("--partitions 1 --connections 1 --in-flight 5 --acks 0"),
-        figure: Figure::RequestRate,
-        bar: 5.0,
-        goal: 20.0,
-        durability: "acks=0: none",
-        highwater_config: None,
-    },
-    Row {
-        id: "P4",
-        title: "64 one-record partitions per request, 4 connections",
-        work: Work::Produce(
-            "--partitions 64 --partitions-per-request 64 --connections 4 --in-flight 5 --acks 1",
-        ),
-        figure: Figure::RequestRate,
-        bar: 5.0,
-        goal: 10.0,
-        durability: LEADER,
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "P5",
-        title: "16 KB batches (150 x 100 B), 16 connections, 16 partitions, 5 in flight",
-        work: Work::Produce(
-            "--partitions 16 --connections 16 --in-flight 5 --acks all --records-per-batch 150",
-        ),
-        figure: Figure::MegabyteRate,
-        bar: 3.0,
-        goal: 6.0,
-        durability: PAGE_CACHE_ALL,
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "P6",
-        title: "128 KB batches of 1 KiB records, 16 connections, 16 partitions, 5 in flight",
-        work: Work::Produce(
-            "--partitions 16 --connections 16 --in-flight 5 --acks all --records-per-batch 125 \
-             --record-bytes 1KiB",
-        ),
-        figure: Figure::MegabyteRate,
-        bar: 4.0,
-        goal: 6.0,
-        durability: PAGE_CACHE_ALL,
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "P7",
-        title: "1 MB batches of 1 KiB records, 16 connections, 16 partitions, 2 in flight",
-        work: Work::Produce(
-            "--partitions 16 --connections 16 --in-flight 2 --acks all --records-per-batch 980 \
-             --record-bytes 1KiB",
-        ),
-        figure: Figure::MegabyteRate,
-        bar: 4.0,
-        goal: 6.0,
-        durability: PAGE_CACHE_ALL,
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "P8",
-        title: "lz4 batches (400 x 100 B, half of each random), 16 connections, 16 partitions",
-        work: Work::Produce(
-            "--partitions 16 --connections 16 --in-flight 5 --acks all --records-per-batch 400 \
-             --compression lz4",
-        ),
-        figure: Figure::MegabyteRate,
-        bar: 3.0,
-        goal: 6.0,
-        durability: PAGE_CACHE_ALL,
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "P9a",
-        title: "warm fetch of 1 MiB, 1 connection",
-        work: Work::Consume("--connections 1"),
-        figure: Figure::MegabyteRate,
-        bar: 0.8,
-        goal: 1.2,
-        durability: "-",
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "P9b",
-        title: "warm fetch of 1 MiB, 16 connections",
-        work: Work::Consume("--connections 16"),
-        figure: Figure::MegabyteRate,
-        bar: 0.8,
-        goal: 1.2,
-        durability: "-",
-        highwater_config: KERNEL,
-    },
-    Row {
-        id: "G1a",
-        title: "offset commits of 1 partition, 1,000 groups, 64 connections, 5 in flight (p99 bar \
-                0.5x)",
-        work: Work::Commit("--partitions 16 --groups 1000 --connections 64 --in-flight 5"),
-        figure: Figure::RequestRate,
-        bar: 3.0,
-        goal: 6.0,
-        durability: PAGE_CACHE_INTERNAL,
-        highwater_config: None,
-    },
-    Row {
-        id: "G1b",
-        title: "offset commits of 10 partitions by joined members, 1,000 groups, 64 connections, \
-                1 in flight (p99 bar 0.5x)",
-        work: Work::Commit(
-            "--partitions 16 --groups 1000 --connections 64 --in-flight 1 --joined \
-             --partitions-per-commit 10 --group-prefix joined",
-        ),
-        figure: Figure::RequestRate,
-        bar: 3.0,
-        goal: 6.0,
-        durability: PAGE_CACHE_INTERNAL,
-        highwater_config: None,
-    },
-    Row {
-        id: "G2a",
-        title: "transactions of 1 record in 1 partition, 64 producers and connections (p99 bar \
-                0.5x)",
-        work: Work::Transact("--partitions 64 --producers 64 --connections 64"),
-        figure: Figure::RequestRate,
-        bar: 3.0,
-        goal: 6.0,
-        durability: PAGE_CACHE_INTERNAL,
-        highwater_config: None,
-    },
-    Row {
-        id: "G2b",
-        title: "transactions of 10 records in 10 partitions and committed offsets, 64 producers \
-                and connections (p99 bar 0.5x)",
-        work: Work::Transact(
-            "--partitions 64 --producers 64 --connections 64 --partitions-per-transaction 10 \
-             --offsets --id-prefix wide",
-        ),
-        figure: Figure::RequestRate,
-        bar: 3.0,
-        goal: 6.0,
-        durability: PAGE_CACHE_INTERNAL,
-        highwater_config: None,
-    },
-    Row {
-        id: "G3a",
-        title: "rebalance of 100 classic members over 1,000 partitions when one leaves or joins, \
-                heartbeats every 100 ms: p50 (bar under 2 s)",
-        work: Work::Rebalance("--protocol classic --change one --heartbeat 100ms"),
-        figure: Figure::MedianLatency,
-        bar: 1.0,
-        goal: 0.5,
-        durability: PAGE_CACHE_INTERNAL,
-        highwater_config: None,
-    },
-    Row {
-        id: "G3b",
-        title: "the same with members of the consumer protocol (KIP-848): p50 (bar under 2 s)",
-        work: Work::Rebalance("--protocol consumer --change one --heartbeat 100ms"),
-        figure: Figure::MedianLatency,
-        bar: 1.0,
-        goal: 0.5,
-        durability: PAGE_CACHE_INTERNAL,
-        highwater_config: None,
-    },
-    Row {
-        id: "G3c",
-        title: "100 members of the consumer protocol join an empty group over 1,000 partitions: \
-                p50 (bar under 2 s)",
-        work: Work::Rebalance("--protocol consumer --change all --heartbeat 100ms"),
-        figure: Figure::MedianLatency,
-        bar: 1.0,
-        goal: 0.5,
-        durability: PAGE_CACHE_INTERNAL,
-        highwater_config: None,
-    },
-    Row {
-        id: "G4",
-        title: "restart with 10,000 groups of 4 committed offsets, to the last group's answer",
-        work: Work::Restart,
-        figure: Figure::MedianLatency,
-        bar: 0.5,
-        goal: 0.1,
-        durability: PAGE_CACHE_INTERNAL,
-        highwater_config: None,
-    },
-    Row {
-        id: "P17",
-        title: "start to first accepted record, and memory",
-        work: Work::Start,
-        figure: Figure::MedianLatency,
-        bar: 0.1,
-        goal: 0.02,
-        durability: "acks=all",
-        highwater_config: None,
-    },
-];
-
-/// How the topic of a fetch row is filled: 16 partitions, 1 GB in batches of 16 KB, at a rate that
-/// both brokers hold, so that both hold the same.
-pub(crate) const FETCH_FILL: &str = "--partitions 16 --connections 16 --acks all --records-per-batch 150 \
-                              --rate 900k/s --arrivals constant --duration 10s --warmup 0s";
+pub(crate) const KERNEL: &[&str] = &["highwater.durability=kernel"];
+pub(crate) const FLUSH: &[&str] = &["highwater.durability=flush"];
 
 impl Row {
-    /// The topic that the row uses; rows of the same data share one.
-    pub(crate) fn topic(&self) -> &'static str {
-        match self.work {
-            Work::Consume(_) => "versus-fetch",
-            Work::Rebalance(_) => "versus-rebalance",
-            _ => self.id,
-        }
-    }
-
-    /// What the brokers of this row are configured for.
-    pub(crate) fn purpose(&self) -> Purpose {
-        match self.work {
-            Work::Produce(_) | Work::Consume(_) | Work::Start => Purpose::Records,
-            Work::Commit(_) | Work::Transact(_) | Work::Rebalance(_) => Purpose::Groups,
-            Work::Restart => Purpose::Restarts,
-        }
-    }
-
-    /// Whether it is measured by starting brokers rather than by loading them.
-    pub(crate) fn is_of_starts(&self) -> bool {
-        matches!(self.work, Work::Start | Work::Restart)
-    }
-
     /// Topic config for that broker.
-    pub(crate) fn config_for(&self, broker: Broker) -> Option<&'static str> {
-        match broker {
-            Broker::Kafka => None,
-            Broker::Highwater => self.highwater_config,
+    pub(crate) fn config_for(&self, broker: Broker) -> impl Iterator<Item = &'static str> {
+        let one = match broker {
+            Broker::Kafka => self.kafka,
+            Broker::Highwater => self.own,
+        };
+        self.both.iter().chain(one).copied()
+    }
+
+    /// Seconds of one measurement that count.
+    pub(crate) fn seconds(&self, arguments: &Arguments) -> u32 {
+        match (self.length, arguments.quick) {
+            (Length::Usual | Length::Short, true) => 3,
+            (Length::Usual, false) => 8,
+            (Length::Short, false) => 4,
+            (Length::Tail, true) => 4,
+            (Length::Tail, false) => 12,
+            (Length::Long, true) => 18,
+            (Length::Long, false) => 180,
+        }
+    }
+
+    /// Gigabytes of disk that the row may need at once.
+    pub(crate) fn room_gb(&self, arguments: &Arguments) -> u64 {
+        match (self.work, self.length) {
+            (Work::Load(_), Length::Short) => 12,
+            (Work::Load(line) | Work::Half { closed: line, .. }, Length::Usual | Length::Tail)
+                if line.contains("records-per-batch") =>
+            {
+                if arguments.quick {
+                    6
+                } else {
+                    12
+                }
+            }
+            (Work::Cores(_) | Work::Load(_) | Work::Crash { .. }, _) => 6,
+            _ => 3,
+        }
+    }
+
+    /// Whether the row starts brokers of its own.
+    pub(crate) fn has_own_brokers(&self) -> bool {
+        matches!(
+            self.work,
+            Work::Start
+                | Work::Groups(_)
+                | Work::Crash { .. }
+                | Work::Cores(_)
+                | Work::Crowd
+                | Work::Failover { .. }
+        )
+    }
+
+    /// Seconds that the row takes on a quiet machine, about.
+    pub(crate) fn estimate(&self, arguments: &Arguments) -> u32 {
+        let repeats = u32::try_from(arguments.repeats).unwrap_or(u32::MAX);
+        let each = self.seconds(arguments) + crate::measure::warmup_seconds(arguments) + 1;
+        let warm =
+            arguments.warm_seconds(Broker::Kafka) + arguments.warm_seconds(Broker::Highwater);
+        let pair = 2 * repeats * each;
+        let size = if arguments.quick { 1 } else { 4 };
+        match self.work {
+            Work::Load(_) | Work::Rebalance(_) => warm + pair,
+            Work::Half { .. } => 2 * warm + pair,
+            Work::Kcat(_) => 2 * (repeats + 1) * 4 * size,
+            Work::Read(read) if read.beside == Beside::Nothing => warm + pair,
+            Work::Read(_) => warm + 2 * pair,
+            Work::Memory => 1,
+            Work::Start => repeats * 14,
+            Work::Groups(_) => 30 + repeats * 20,
+            Work::Crash { .. } => 30 * size + repeats * 26,
+            Work::Cores(_) => 2 * (warm + pair) + 20,
+            Work::Crowd => 60 * size + repeats * 25 * size,
+            Work::Failover { partitions } => 90 + repeats * (60 + partitions / 10),
         }
     }
 }
 
-/// The rows that `--rows` names; P9 names all of its parts, G all rows of groups.
-pub(crate) fn select(asked: &[String]) -> Result<Vec<Row>, Failure> {
+/// All rows, in the order of the tables.
+pub(crate) fn all() -> Vec<Row> {
     let mut rows = Vec::new();
-    for id in asked {
-        let is_asked = |row: &&Row| {
-            let family = row.id.trim_end_matches(['a', 'b', 'c']);
-            id == "all" || row.id == id || family == id || (id == "G" && row.id.starts_with('G'))
-        };
-        let found: Vec<Row> = ROWS.iter().filter(is_asked).copied().collect();
-        if found.is_empty() {
-            return Err(Failure::UnknownRow { asked: id.clone(), known: crate::known_rows() });
+    rows.extend(rows_produce::ROWS);
+    rows.extend(rows_rates::ROWS);
+    rows.extend(rows_lives::ROWS);
+    rows.extend(rows_groups::ROWS);
+    rows.extend(rows_cluster::ROWS);
+    rows.extend(rows_clients::ROWS);
+    let family = |id: &str| ["P", "G", "R", "C"].iter().position(|family| id.starts_with(family));
+    rows.sort_by_key(|row| (family(row.id), number(row.id)));
+    rows
+}
+
+/// The number in an id: 12 of `P12a`.
+fn number(id: &str) -> u32 {
+    id.chars().filter_map(|c| c.to_digit(10)).fold(0, |number, digit| number * 10 + digit)
+}
+
+/// The rows that `--rows` names: `P`, `G`, `R` and `C` name all of their kind, `P9` all parts of
+/// P9.
+///
+/// # Errors
+/// A name that names none; with all that there are.
+pub(crate) fn select(asked: &[String]) -> Result<Vec<Row>, Failure> {
+    let known = all();
+    let is_asked = |row: &Row, asked: &str| {
+        let family = row.id.trim_end_matches(|c: char| c.is_ascii_lowercase());
+        asked == "all" || [row.id, family, &row.id[..1]].contains(&asked)
+    };
+    for asked in asked {
+        if !known.iter().any(|row| is_asked(row, asked)) {
+            let known = known.iter().map(|row| row.id).collect::<Vec<_>>().join(",");
+            return Err(Failure::UnknownRow { asked: asked.clone(), known });
         }
-        rows.extend(found);
     }
-    Ok(rows)
+    Ok(known.into_iter().filter(|row| asked.iter().any(|asked| is_asked(row, asked))).collect())
 }

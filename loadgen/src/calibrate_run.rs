@@ -36,7 +36,7 @@ pub(crate) struct Calibration {
 pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<Calibration, Failure> {
     let is_over = AtomicBool::new(false);
     let mut load = args.load.clone();
-    load.run.server_pid = None;
+    load.run.server_pid.clear();
     let (bound, address) = channel();
     let outcome = thread::scope(|scope| {
         let serve = || serve(args.null_core, &bound, &is_over);

@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::batch_headers::CrcCheck;
 use crate::compare::{Limits, parse_limits};
-use crate::group_args::{CommitArgs, FirstOffsetsArgs, RebalanceArgs, TransactArgs};
+use crate::failover_args::FailoverArgs;
+use crate::group_args::{CommitArgs, FirstOffsetsArgs, IdleArgs, RebalanceArgs, TransactArgs};
+use crate::job_set::{Override, parse_override};
 use crate::load_args::{LoadArgs, RunArgs};
 use crate::null_broker::Stalls;
 use crate::objective::{Ceiling, Objective, parse_ceiling, parse_objective};
@@ -23,6 +25,8 @@ Examples:
     loadgen sweep --topic t --partitions 8 --connections 8 --slo 'p99<5ms,errors=0' --from 10k
   Is anything lost, doubled, reordered or damaged? Kill the broker meanwhile:
     loadgen verify --topic v --partitions 4 --duration 60s
+  How long are a dead broker's partitions without a leader? 4711 is its process:
+    loadgen failover --topic f --bootstrap a:9092,b:9092,c:9092 --leader a:9092 --kill 4711
   A file of market data, ten times as fast as it was recorded:
     loadgen replay feed.csv --topic ticks --time-column ts --key-column symbol --speed 10x
   Several jobs at once or in turn, with the flags in a file:
@@ -62,6 +66,8 @@ pub(crate) enum Command {
     EndToEnd(EndToEndArgs),
     /// Find loss, duplicates, reordering and corruption, while brokers come and go.
     Verify(VerifyArgs),
+    /// Kill the broker that leads a topic, and time when its partitions take records again.
+    Failover(FailoverArgs),
     /// Find the highest rate that holds a latency objective, and what limits it.
     Sweep(SweepArgs),
     /// Send the records of a file, at the times that it gives them or as fast as answers come.
@@ -85,6 +91,8 @@ pub(crate) enum Command {
     FirstOffsets(FirstOffsetsArgs),
     /// Wait until the broker accepts a first record, and print the milliseconds that took.
     FirstProduce(FirstProduceArgs),
+    /// Hold connections that do nothing, until standard input ends.
+    Idle(IdleArgs),
     /// Serve as a broker that stores nothing: shows what the generator itself can do.
     NullBroker(NullBrokerArgs),
 }
@@ -118,7 +126,7 @@ pub(crate) struct EndToEndArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Any broker of the cluster, host:port.
+    /// Brokers of the cluster, host:port,host:port: the first that answers is asked.
     #[arg(long, default_value = "127.0.0.1:9092")]
     pub(crate) bootstrap: String,
     #[arg(long)]
@@ -153,7 +161,7 @@ pub(crate) struct VerifyArgs {
     /// How long a broker may be away before its records are given up as not acknowledged.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub(crate) patience: u64,
-    /// Directory for verify.json.
+    /// Directory for verify.json and acknowledged.hgrm.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
     /// Print the verdict as JSON on standard output instead of the table.
@@ -180,6 +188,10 @@ pub(crate) struct SweepArgs {
 pub(crate) struct RunJobsArgs {
     /// TOML with one table [jobs.NAME] for each job: its mode, and the same keys as the flags.
     pub(crate) file: PathBuf,
+    /// A key of the file in another way, as in jobs.a.rate=50k or global.duration=10s; may be given
+    /// several times.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_override)]
+    pub(crate) overrides: Vec<Override>,
     /// Directory for jobs.json, and for a directory with the files of each job.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
@@ -250,6 +262,12 @@ pub(crate) struct FirstProduceArgs {
     /// Created with one partition when missing.
     #[arg(long, default_value = "loadgen-first-produce")]
     pub(crate) topic: String,
+    /// Wait until each partition of a topic that is there has accepted a record.
+    #[arg(long)]
+    pub(crate) all_partitions: bool,
+    /// Replicas of a topic that is created: so many brokers must be there.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) replication_factor: i16,
     /// How long to go on trying.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub(crate) within: u64,

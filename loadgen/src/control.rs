@@ -20,6 +20,7 @@ use crate::failure::Failure;
 pub(crate) const CLIENT_ID: &str = "loadgen";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Above what any request here may ask a broker to take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
 const CORRELATION_ID: i32 = 1;
 
@@ -29,20 +30,48 @@ pub(crate) struct Control {
     address: String,
     socket: TcpStream,
     versions: Vec<ApiVersion>,
+    answer_timeout: Duration,
 }
 
 impl Control {
-    /// Connects to `address` (host:port) and asks which versions it speaks.
-    pub(crate) fn connect(address: &str) -> Result<Control, Failure> {
+    /// Connects to the first of `addresses` (host:port, comma-separated) that answers, and asks
+    /// which versions it speaks.
+    pub(crate) fn connect(addresses: &str) -> Result<Control, Failure> {
+        Control::connect_within(addresses, ANSWER_TIMEOUT)
+    }
+
+    /// As [`Control::connect`], for brokers that may have stopped answering.
+    pub(crate) fn connect_within(
+        addresses: &str,
+        answer_timeout: Duration,
+    ) -> Result<Control, Failure> {
+        let mut outcomes =
+            addresses.split(',').map(|one| Control::connect_one(one, answer_timeout));
+        let first = outcomes.next().expect("a split has a first part");
+        first.or_else(|failure| outcomes.find_map(Result::ok).ok_or(failure))
+    }
+
+    fn connect_one(address: &str, answer_timeout: Duration) -> Result<Control, Failure> {
         let socket = connect(address)?;
         socket
-            .set_read_timeout(Some(ANSWER_TIMEOUT))
+            .set_read_timeout(Some(answer_timeout))
             .map_err(|source| Failure::System { call: "setsockopt", source })?;
-        let mut control = Control { address: address.to_owned(), socket, versions: Vec::new() };
+        let (address, versions) = (address.to_owned(), Vec::new());
+        let mut control = Control { address, socket, versions, answer_timeout };
         // Version 0 is understood by every broker, of whatever age.
         let answer = control.call_version(&ApiVersionsRequest::default(), 0)?;
         control.versions = answer.api_keys;
         Ok(control)
+    }
+
+    /// The connection itself.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Connects to another broker, which may take as long as this one.
+    pub(crate) fn connect_to(&self, address: &str) -> Result<Control, Failure> {
+        Control::connect_within(address, self.answer_timeout)
     }
 
     /// host:port as given.

@@ -59,6 +59,11 @@ pub(crate) enum Failure {
     Refused { api: &'static str, topic: String, code: i16 },
     #[error("--partitions-per-request {asked} exceeds the {led} partitions that one broker leads")]
     TooManyPerRequest { asked: usize, led: usize },
+    #[error(
+        "--partitions-per-request {asked} exceeds the {reached} partitions of one broker that keys \
+         belong to\n  help: more --keys, or --partitioner turn"
+    )]
+    FewKeys { asked: usize, reached: usize },
     #[error("{flag} {asked} exceeds the {actual} partitions of the topic")]
     TooFewPartitions { flag: &'static str, asked: usize, actual: usize },
     #[error("{api} was refused: {} ({})", code_name(*.code), code_message(*.code))]
@@ -69,6 +74,10 @@ pub(crate) enum Failure {
     NothingCommitted { group: String },
     #[error("the group was not stable within {waited_s} s: {standing}")]
     NotStable { waited_s: u64, standing: String },
+    #[error("the cluster was not whole within {waited_s} s: {standing}")]
+    NotWhole { waited_s: u64, standing: String },
+    #[error("--bootstrap names no broker beside --leader {leader}, which is to be killed")]
+    NoSurvivor { leader: String },
     #[error("{api} version {version} cannot be written: {reason}")]
     Request { api: &'static str, version: i16, reason: String },
     #[error("partition {partition} is not in topic {topic}, which has 0 to {last}")]
@@ -77,6 +86,8 @@ pub(crate) enum Failure {
     Batch { reason: String },
     #[error("cannot read {}: {reason}", path.display())]
     BadRun { path: PathBuf, reason: String },
+    #[error("--set {set}: {reason}")]
+    BadSet { set: String, reason: String },
     #[error("{}:{line}: {reason}", path.display())]
     BadJob { path: PathBuf, line: usize, reason: String },
     #[error("{}:{line}: {reason}", path.display())]
@@ -108,6 +119,7 @@ impl Failure {
             | Failure::ConnectionLost { .. }
             | Failure::ConnectionClosed { .. }
             | Failure::NotStable { .. }
+            | Failure::NotWhole { .. }
             | Failure::Output { .. }
             | Failure::System { .. } => 74,
             Failure::BadLine { .. } => 65,
@@ -121,12 +133,15 @@ impl Failure {
             | Failure::Refused { .. }
             | Failure::TooManyPerRequest { .. }
             | Failure::TooFewPartitions { .. }
+            | Failure::FewKeys { .. }
             | Failure::Declined { .. }
             | Failure::NothingCommitted { .. }
+            | Failure::NoSurvivor { .. }
             | Failure::Request { .. }
             | Failure::NoSuchPartition { .. }
             | Failure::Batch { .. }
             | Failure::BadRun { .. }
+            | Failure::BadSet { .. }
             | Failure::BadJob { .. }
             | Failure::NoSuchCore { .. } => 78,
         }

@@ -34,10 +34,16 @@ pub(crate) fn wait_for_first_produce(args: &FirstProduceArgs) -> Result<u64, Fai
     }
 }
 
+/// One record for partition 0 of a topic that is made, or for each partition of one that is there.
 fn produce_one(args: &FirstProduceArgs) -> Result<(), Failure> {
     let mut control = Control::connect(&args.bootstrap)?;
-    let new = NewTopic { partitions: Some(1), replication_factor: 1, configs: Vec::new() };
-    let topic = Topic::find_or_create(&mut control, &args.topic, &new)?;
+    let topic = if args.all_partitions {
+        Topic::find(&mut control, &args.topic)?
+    } else {
+        let replication_factor = args.replication_factor;
+        let new = NewTopic { partitions: Some(1), replication_factor, configs: Vec::new() };
+        Topic::find_or_create(&mut control, &args.topic, &new)?
+    };
     let batch = build_batch(&BatchSpec {
         records: 1,
         record_bytes: 100,
@@ -45,22 +51,28 @@ fn produce_one(args: &FirstProduceArgs) -> Result<(), Failure> {
         compression: Compression::None,
         seed: 1,
     })?;
-    let partition = PartitionProduceData { index: 0, records: Records::from(batch) };
-    let request = ProduceRequest {
-        acks: Acks::All.to_wire(),
-        timeout_ms: 10_000,
-        topic_data: vec![TopicProduceData {
-            name: topic.name.clone(),
-            topic_id: topic.id,
-            partition_data: vec![partition],
-        }],
-        ..ProduceRequest::default()
-    };
-    let version_max = if topic.id.is_nil() { 12 } else { 13 };
-    let answer = control.call_at_most(&request, version_max)?;
-    let partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
-    match partitions.map(|partition| partition.error_code).find(|code| *code != 0) {
-        Some(code) => Err(Failure::Refused { api: "Produce", topic: topic.name, code }),
-        None => Ok(()),
+    for (address, led) in &topic.leaders {
+        let partition_data = led.iter().map(|partition| PartitionProduceData {
+            index: *partition,
+            records: Records::from(batch.clone()),
+        });
+        let request = ProduceRequest {
+            acks: Acks::All.to_wire(),
+            timeout_ms: 10_000,
+            topic_data: vec![TopicProduceData {
+                name: topic.name.clone(),
+                topic_id: topic.id,
+                partition_data: partition_data.collect(),
+            }],
+            ..ProduceRequest::default()
+        };
+        let version_max = if topic.id.is_nil() { 12 } else { 13 };
+        let answer = Control::connect(address)?.call_at_most(&request, version_max)?;
+        let partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+        let mut codes = partitions.map(|partition| partition.error_code);
+        if let Some(code) = codes.find(|code| *code != 0) {
+            return Err(Failure::Refused { api: "Produce", topic: topic.name, code });
+        }
     }
+    Ok(())
 }

@@ -172,15 +172,27 @@ pub(crate) struct RebalanceArgs {
     /// Core to pin the thread to.
     #[arg(long)]
     pub(crate) core: Option<usize>,
-    /// Process id of the broker, when it runs on this machine: adds its CPU time and memory.
-    #[arg(long)]
-    pub(crate) server_pid: Option<u32>,
+    /// Process ids of the brokers that run on this machine, commas between: adds their CPU time and
+    /// memory.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) server_pid: Vec<u32>,
     /// Directory for summary.json, timeseries.csv, latency.hlog and one .hgrm per latency.
     #[arg(long)]
     pub(crate) out: Option<std::path::PathBuf>,
     /// Print the summary as JSON on standard output instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `idle`: connections that do nothing.
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    /// Any broker of the cluster, host:port; all connections go to it.
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub(crate) bootstrap: String,
+    /// Connections to hold.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) connections: u32,
 }
 
 /// How a group's members join and are assigned.

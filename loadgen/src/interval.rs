@@ -21,7 +21,8 @@ const CURVE_STEPS_PER_HALVING: u32 = 5;
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    fn new() -> Latencies {
+    /// None recorded.
+    pub(crate) fn new() -> Latencies {
         let histogram = Histogram::new_with_bounds(1, LATENCY_US_MAX, SIGNIFICANT_DIGITS)
             .expect("bounds and digits are constants that the crate accepts");
         Latencies(histogram)
@@ -64,7 +65,8 @@ impl Latencies {
         steps.map(|step| (step.quantile_iterated_to() * 100.0, step.value_iterated_to())).collect()
     }
 
-    fn add(&mut self, other: &Latencies) {
+    /// Adds what another has recorded.
+    pub(crate) fn add(&mut self, other: &Latencies) {
         self.0.add(&other.0).expect("both have the same bounds");
     }
 }

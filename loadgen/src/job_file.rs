@@ -7,6 +7,9 @@
 //! [jobs.ticks]
 //! mode = "e2e"
 //! rate = "20k/s"
+//! [[slo]]                       # see job_slo
+//! job = "ticks"
+//! p99 = "2ms"
 //! ```
 //!
 //! Invariants
@@ -23,6 +26,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::cli::Cli;
 use crate::failure::Failure;
+use crate::job_set::Override;
+use crate::job_slo::Slo;
 
 /// How the jobs of a file run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +53,7 @@ pub(crate) struct JobFile {
     pub(crate) order: Order,
     /// In the order of the file.
     pub(crate) jobs: Vec<Job>,
+    pub(crate) slos: Vec<Slo>,
 }
 
 /// A flag that was set, and where.
@@ -55,72 +61,94 @@ struct Setting {
     flag: String,
     words: Vec<String>,
     span: Range<usize>,
+    /// The `--set` that it comes from.
+    set: Option<String>,
 }
 
 type Table<'a> = DeTable<'a>;
 
 impl JobFile {
-    /// Reads and checks a file.
+    /// Reads and checks a file, with `overrides` in place of what it says.
     ///
     /// # Errors
     /// The file cannot be read, is no TOML, or has a job that is no command line: with the line.
-    pub(crate) fn read(path: &Path) -> Result<JobFile, Failure> {
+    pub(crate) fn read(path: &Path, overrides: &[Override]) -> Result<JobFile, Failure> {
         let refusal = |reason: String| Failure::BadRun { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| refusal(error.to_string()))?;
-        JobFile::parse(&text).map_err(|fault| {
+        JobFile::parse(&text, overrides).map_err(|fault| {
+            if let Some(set) = fault.set {
+                return Failure::BadSet { set, reason: fault.reason };
+            }
             let line = text[..fault.at.min(text.len())].matches('\n').count() + 1;
             Failure::BadJob { path: path.to_owned(), line, reason: fault.reason }
         })
     }
 
-    fn parse(text: &str) -> Result<JobFile, Fault> {
+    fn parse(text: &str, overrides: &[Override]) -> Result<JobFile, Fault> {
         let root = DeTable::parse(text).map_err(|error| Fault {
             at: error.span().map_or(0, |span| span.start),
             reason: error.message().into(),
+            set: None,
         })?;
-        let mut file = JobFile { order: Order::Together, jobs: Vec::new() };
-        let (mut global, mut jobs) = (None, Vec::new());
+        let mut file = JobFile { order: Order::Together, jobs: Vec::new(), slos: Vec::new() };
+        let (mut global, mut jobs, mut slos) = (None, Vec::new(), Vec::new());
         for (key, value) in root.get_ref() {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("order", DeValue::String(order)) => file.order = parse_order(order, value)?,
                 ("global", DeValue::Table(table)) => global = Some(table),
                 ("jobs", DeValue::Table(table)) => jobs.extend(table.iter()),
-                ("order" | "global" | "jobs", _) => {
-                    return Err(fault(value, "order is a string, global and jobs are tables"));
+                ("slo", DeValue::Array(tables)) => slos.extend(tables.iter()),
+                ("order" | "global" | "jobs" | "slo", _) => {
+                    let reason = "order is a string, global and jobs are tables, slo is [[slo]]";
+                    return Err(fault(value, reason));
                 }
                 (other, _) => {
-                    return Err(unknown(key, other, ["order", "global", "jobs"].map(String::from)));
+                    let known = ["order", "global", "jobs", "slo"];
+                    return Err(unknown(key, other, known.map(String::from)));
                 }
             }
         }
         // The parser sorts by name.
         jobs.sort_by_key(|(name, _)| name.span().start);
         check_global(global, &jobs)?;
+        check_overrides(overrides, &jobs)?;
         for (name, job) in jobs {
             let DeValue::Table(table) = job.get_ref() else {
                 return Err(fault(job, "a job is a table, as in [jobs.a]"));
             };
-            file.jobs.push(read_job(name, table, global)?);
+            file.jobs.push(read_job(name, table, (global, overrides))?);
         }
         if file.jobs.is_empty() {
-            return Err(Fault { at: 0, reason: "there is no job, as in [jobs.a]".to_owned() });
+            let reason = "there is no job, as in [jobs.a]".to_owned();
+            return Err(Fault { at: 0, reason, set: None });
         }
+        let names: Vec<String> = file.jobs.iter().map(|job| job.name.clone()).collect();
+        let slos = slos.into_iter().map(|slo| Slo::read(slo, &names));
+        file.slos = slos.collect::<Result<Vec<Slo>, Fault>>()?;
         Ok(file)
     }
 }
 
 /// What is wrong, and at which byte.
 #[derive(Debug)]
-struct Fault {
+pub(crate) struct Fault {
     at: usize,
-    reason: String,
+    pub(crate) reason: String,
+    /// It is not in the file but in this `--set`.
+    set: Option<String>,
 }
 
-fn fault<T>(place: &Spanned<T>, reason: impl Into<String>) -> Fault {
-    Fault { at: place.span().start, reason: reason.into() }
+/// Something wrong with what is at `place`.
+pub(crate) fn fault<T>(place: &Spanned<T>, reason: impl Into<String>) -> Fault {
+    Fault { at: place.span().start, reason: reason.into(), set: None }
 }
 
-fn unknown<T>(place: &Spanned<T>, key: &str, known: impl IntoIterator<Item = String>) -> Fault {
+/// A name that is none of `known`.
+pub(crate) fn unknown<T>(
+    place: &Spanned<T>,
+    key: &str,
+    known: impl IntoIterator<Item = String>,
+) -> Fault {
     let nearest = known.into_iter().min_by_key(|known| distance(key, known)).unwrap_or_default();
     fault(place, format!("there is no {key}; the nearest is {nearest}"))
 }
@@ -172,6 +200,48 @@ fn check_global(
     Ok(())
 }
 
+/// Every `--set` must name a job that there is.
+fn check_overrides(
+    overrides: &[Override],
+    jobs: &[(&Spanned<toml::de::DeString<'_>>, &Spanned<DeValue<'_>>)],
+) -> Result<(), Fault> {
+    for set in overrides {
+        let known = |job: &String| jobs.iter().any(|(name, _)| name.get_ref().as_ref() == job);
+        if let Some(job) = set.job.as_ref().filter(|job| !known(job)) {
+            let names: Vec<&str> = jobs.iter().map(|(name, _)| name.get_ref().as_ref()).collect();
+            let reason = format!("there is no job {job}; there are {}", names.join(", "));
+            return Err(Fault { at: 0, reason, set: Some(set.text.clone()) });
+        }
+    }
+    Ok(())
+}
+
+/// The settings of `--set` for a job, or (with `None`) for all that know the key.
+fn settings_of(
+    overrides: &[Override],
+    job: Option<&str>,
+    command: &clap::Command,
+) -> Result<Vec<Setting>, Fault> {
+    let mut settings = Vec::new();
+    for set in overrides.iter().filter(|set| set.job.as_deref() == job) {
+        let fail = |reason: String| Fault { at: 0, reason, set: Some(set.text.clone()) };
+        let text = set.to_toml();
+        let table = DeTable::parse(&text).map_err(|error| fail(error.message().to_owned()))?;
+        for (key, value) in table.get_ref() {
+            match setting(command, key, value).map_err(|fault| fail(fault.reason))? {
+                Some(setting) => {
+                    settings.push(Setting { set: Some(set.text.clone()), ..setting });
+                }
+                None if job.is_some() => {
+                    return Err(fail(unknown(key, key.get_ref(), keys_of(command)).reason));
+                }
+                None => {}
+            }
+        }
+    }
+    Ok(settings)
+}
+
 fn mode_of<'a>(job: &'a DeValue<'_>) -> Option<&'a str> {
     match job {
         DeValue::Table(table) => match table.get("mode")?.get_ref() {
@@ -185,7 +255,7 @@ fn mode_of<'a>(job: &'a DeValue<'_>) -> Option<&'a str> {
 fn read_job(
     name: &Spanned<toml::de::DeString<'_>>,
     table: &Table<'_>,
-    global: Option<&Table<'_>>,
+    (global, overrides): (Option<&Table<'_>>, &[Override]),
 ) -> Result<Job, Fault> {
     let title = name.get_ref().as_ref();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -205,17 +275,22 @@ fn read_job(
     let found = commands.iter().find(|command| command.get_name() == mode_name.as_ref());
     let modes = commands.iter().map(|command| command.get_name().to_owned());
     let command = found.ok_or_else(|| unknown(mode, mode_name, modes))?;
-    let mut settings = Vec::new();
+    // What comes first counts.
+    let mut settings = settings_of(overrides, Some(title), command)?;
+    let mut add = |further: Setting| {
+        if !settings.iter().any(|setting| setting.flag == further.flag) {
+            settings.push(further);
+        }
+    };
     for (key, value) in table.iter().filter(|(key, _)| key.get_ref() != "mode") {
         let Some(setting) = setting(command, key, value)? else {
             return Err(unknown(key, key.get_ref(), keys_of(command)));
         };
-        settings.push(setting);
+        add(setting);
     }
-    let own: Vec<String> = settings.iter().map(|setting: &Setting| setting.flag.clone()).collect();
+    settings_of(overrides, None, command)?.into_iter().for_each(&mut add);
     for (key, value) in global.into_iter().flat_map(DeTable::iter) {
-        settings
-            .extend(setting(command, key, value)?.filter(|setting| !own.contains(&setting.flag)));
+        setting(command, key, value)?.into_iter().for_each(&mut add);
     }
     check(name, mode_name, &settings)?;
     let takes_out = command.get_arguments().any(|arg| arg.get_id() == "out")
@@ -258,11 +333,11 @@ fn setting(
             texts.iter().map(|text| format!("--{flag}={text}")).collect()
         }
     };
-    Ok(Some(Setting { flag, words, span: key.span() }))
+    Ok(Some(Setting { flag, words, span: key.span(), set: None }))
 }
 
 /// The texts of a string or number, or of a list of such; of a table, `key=value` each.
-fn scalars(value: &DeValue<'_>) -> Option<Vec<String>> {
+pub(crate) fn scalars(value: &DeValue<'_>) -> Option<Vec<String>> {
     let text = match value {
         DeValue::String(text) => text.clone().into_owned(),
         DeValue::Integer(number) => number.as_str().to_owned(),
@@ -303,8 +378,9 @@ fn check(
     };
     let text = error.to_string();
     let reason = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let set = at.and_then(|setting| setting.set.clone());
     let at = at.map_or(name.span().start, |setting| setting.span.start);
-    Err(Fault { at, reason: format!("job {}: {}", name.get_ref(), reason.trim_end()) })
+    Err(Fault { at, reason: format!("job {}: {}", name.get_ref(), reason.trim_end()), set })
 }
 
 /// Letters to change, add or take away to get from one word to the other.
@@ -326,9 +402,10 @@ fn distance(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job_set::parse_override;
 
     fn refusal(text: &str) -> (usize, String) {
-        let fault = JobFile::parse(text).unwrap_err();
+        let fault = JobFile::parse(text, &[]).unwrap_err();
         (text[..fault.at].matches('\n').count() + 1, fault.reason)
     }
 
@@ -340,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_job_is_the_command_line_of_its_keys() {
-        let file = JobFile::parse(GOOD).unwrap();
+        let file = JobFile::parse(GOOD, &[]).unwrap();
         assert_eq!(file.order, Order::InTurn);
         let names: Vec<&str> = file.jobs.iter().map(|job| &job.name[..]).collect();
         assert_eq!(names, ["z", "a"]);
@@ -361,6 +438,36 @@ mod tests {
         // A rate is for those that have one.
         assert_eq!(file.jobs[1].words.join(" "), "--loop --topic=t --bootstrap=b:1 --duration=5s");
         assert!(file.jobs.iter().all(|job| job.takes_out));
+    }
+
+    #[test]
+    fn what_is_set_on_the_command_line_counts() {
+        let set = |texts: &[&str]| {
+            let overrides = texts.iter().map(|text| parse_override(text).unwrap());
+            JobFile::parse(GOOD, &overrides.collect::<Vec<Override>>())
+        };
+        let file = set(&["jobs.z.rate=50k", "jobs.z.fresh=false", "global.duration=9s"]).unwrap();
+        let words = file.jobs[0].words.join(" ");
+        assert!(words.contains("--rate=50k") && !words.contains("--rate=20k"), "{words}");
+        // The job's own duration goes before one for all.
+        assert!(words.contains("--duration=1s") && !words.contains("--fresh"), "{words}");
+        assert!(file.jobs[1].words.contains(&"--duration=9s".to_owned()));
+        let refusal = |text: &str| {
+            let fault = set(&[text]).unwrap_err();
+            assert_eq!(fault.set.as_deref(), Some(text));
+            fault.reason
+        };
+        assert!(refusal("jobs.b.rate=5").contains("there is no job b; there are z, a"));
+        assert!(refusal("jobs.z.rat=5").contains("the nearest is rate"));
+        assert!(refusal("jobs.z.rate=fast").contains("as in 200"));
+    }
+
+    #[test]
+    fn objectives_are_read_with_their_jobs() {
+        let file = JobFile::parse(&format!("{GOOD}[[slo]]\njob = \"z\"\np99 = \"5ms\"\n"), &[]);
+        assert_eq!(file.unwrap().slos[0].job, "z");
+        let (line, reason) = refusal(&format!("{GOOD}[[slo]]\njob = \"y\"\np99 = \"5ms\"\n"));
+        assert!(line == 21 && reason.contains("there is no y"), "{line}: {reason}");
     }
 
     #[test]

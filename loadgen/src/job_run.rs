@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::RunJobsArgs;
 use crate::failure::Failure;
 use crate::job_file::{Job, JobFile, Order};
+use crate::job_slo::Slo;
 use crate::progress::duration;
 use crate::summary::{pretty, write_whole};
 
@@ -41,6 +42,7 @@ struct JobEnd {
 #[derive(Debug)]
 pub(crate) struct JobsOutcome {
     jobs: Vec<(Job, Option<JobEnd>)>,
+    slos: Vec<Slo>,
     /// `jobs.json` could not be written.
     pub(crate) failure: Option<Failure>,
 }
@@ -50,13 +52,13 @@ pub(crate) struct JobsOutcome {
 /// # Errors
 /// The file is refused, or the directory for results cannot be made: nothing was started then.
 pub(crate) fn run_jobs(args: &RunJobsArgs) -> Result<JobsOutcome, Failure> {
-    let file = JobFile::read(&args.file)?;
+    let file = JobFile::read(&args.file, &args.overrides)?;
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out)
             .map_err(|source| Failure::Output { path: out.clone(), source })?;
     }
     let jobs = file.jobs.into_iter().map(|job| (job, None)).collect();
-    let mut outcome = JobsOutcome { jobs, failure: None };
+    let mut outcome = JobsOutcome { jobs, slos: file.slos, failure: None };
     let count = outcome.jobs.len();
     let batches: Vec<std::ops::Range<usize>> = match file.order {
         Order::Together => std::iter::once(0..count).collect(),
@@ -149,10 +151,20 @@ fn pass_on(name: &str, errors: ChildStderr) -> String {
 }
 
 impl JobsOutcome {
-    /// The exit code of the first job, in the order of the file, that failed.
+    /// The exit code of the first job, in the order of the file, that failed; 1 when all are good
+    /// but an objective is broken.
     pub(crate) fn exit_code(&self) -> u8 {
         let ends = self.jobs.iter().filter_map(|(_, end)| end.as_ref());
-        ends.map(|end| end.code).find(|code| *code != 0).unwrap_or(0)
+        let is_broken = self.objectives().any(|(_, broken)| !broken.is_empty());
+        ends.map(|end| end.code).find(|code| *code != 0).unwrap_or(u8::from(is_broken))
+    }
+
+    /// Each objective of a job that has ended, and what breaks it.
+    fn objectives(&self) -> impl Iterator<Item = (&Slo, Vec<String>)> {
+        self.slos.iter().filter_map(|slo| {
+            let (job, end) = self.jobs.iter().find(|(job, _)| job.name == slo.job)?;
+            Some((slo, slo.broken_by(&job.mode, end.as_ref()?.result.as_ref())))
+        })
     }
 
     /// One line per job.
@@ -180,6 +192,14 @@ impl JobsOutcome {
             )
             .expect("writing to a string");
         }
+        for (slo, broken) in self.objectives() {
+            let verdict = if broken.is_empty() {
+                "holds".to_owned()
+            } else {
+                format!("BROKEN: {}", broken.join("; "))
+            };
+            writeln!(text, "slo {}: {verdict}", slo.job).expect("writing to a string");
+        }
         let ends = self.jobs.iter().filter_map(|(job, end)| Some((job, end.as_ref()?)));
         for (job, end) in ends {
             if let Some(error) = &end.error {
@@ -206,6 +226,12 @@ impl JobsOutcome {
             "schema": SCHEMA,
             "mode": "run",
             "good": self.exit_code() == 0,
+            "slos": self
+                .objectives()
+                .map(|(slo, broken)| {
+                    json!({ "job": slo.job, "holds": broken.is_empty(), "broken": broken })
+                })
+                .collect::<Vec<Value>>(),
             "jobs": jobs.collect::<Map<String, Value>>(),
         })
     }

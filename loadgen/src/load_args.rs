@@ -38,9 +38,10 @@ pub(crate) struct RunArgs {
     /// each thread uses a whole core.
     #[arg(long)]
     pub(crate) spin: bool,
-    /// Process id of the broker, when it runs on this machine: adds its CPU time and memory.
-    #[arg(long)]
-    pub(crate) server_pid: Option<u32>,
+    /// Process ids of the brokers that run on this machine, commas between: adds their CPU time and
+    /// memory.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) server_pid: Vec<u32>,
     /// Directory for summary.json, timeseries.csv, latency.hlog and one .hgrm per latency.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
@@ -94,6 +95,9 @@ pub(crate) struct LoadArgs {
     /// Keys of records: none, sequential(n), uniform(n), zipf(n) or zipf(n,s), over n keys.
     #[arg(long, default_value = "none", value_parser = parse_keys)]
     pub(crate) keys: Keys,
+    /// Which partition a record with a key goes to: that of Kafka's default partitioner, or any.
+    #[arg(long, value_enum, default_value = "key")]
+    pub(crate) partitioner: Partitioner,
     /// Part of each value that is random, in percent; the rest is zeros. Decides how far records
     /// can be compressed.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -127,6 +131,15 @@ impl LoadArgs {
             seed: self.seed,
         }
     }
+}
+
+/// What chooses the partition of records with keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Partitioner {
+    /// The key, as in Kafka's default partitioner (murmur2).
+    Key,
+    /// Partitions take turns, whatever the key.
+    Turn,
 }
 
 /// What the broker has done when it answers.

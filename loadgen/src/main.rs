@@ -3,6 +3,9 @@
 //! Why an own client: stock clients saturate before the broker does. Requests are encoded once,
 //! one thread serves many connections, and nothing is allocated per request.
 
+#[macro_use]
+mod output;
+
 mod batch_headers;
 mod calibrate_run;
 mod cli;
@@ -16,6 +19,8 @@ mod control;
 mod coordinators;
 mod end_to_end_run;
 mod exchange;
+mod failover_args;
+mod failover_run;
 mod failure;
 mod feed;
 mod feed_time;
@@ -23,10 +28,13 @@ mod fetch_answer;
 mod first_produce;
 mod group_args;
 mod html_report;
+mod idle_run;
 mod inbox;
 mod interval;
 mod job_file;
 mod job_run;
+mod job_set;
+mod job_slo;
 mod lane;
 mod ledger;
 mod load_args;
@@ -62,6 +70,7 @@ mod topic;
 mod trace;
 mod transact_run;
 mod transaction;
+mod turns;
 mod units;
 mod variety;
 mod verify_producer;
@@ -125,7 +134,7 @@ fn run_command(command: Command) -> Result<u8, Failure> {
             let verdict = verify_run::verify(&args)?;
             show(args.json, || verdict.to_text(), || verdict.to_json());
             if let Some(directory) = &args.out {
-                summary::write_file(directory, "verify.json", &verdict.to_json())?;
+                verdict.write_to(directory)?;
             }
             Ok(verdict.exit_code())
         }
@@ -153,14 +162,16 @@ fn run_command(command: Command) -> Result<u8, Failure> {
         Command::Report(args) => {
             html_report::write_report(&compare::read_run(&args.run)?, &args.output).map(|()| 0)
         }
+        Command::Failover(args) => {
+            let seen = failover_run::failover(&args)?;
+            show(args.json, || seen.to_text(), || seen.to_json());
+            Ok(0)
+        }
         Command::FirstProduce(args) => {
-            print_milliseconds(first_produce::wait_for_first_produce(&args)?);
-            Ok(0)
+            first_produce::wait_for_first_produce(&args).map(print_milliseconds)
         }
-        Command::FirstOffsets(args) => {
-            print_milliseconds(commit_run::wait_for_offsets(&args)?);
-            Ok(0)
-        }
+        Command::FirstOffsets(args) => commit_run::wait_for_offsets(&args).map(print_milliseconds),
+        Command::Idle(args) => idle_run::idle(&args),
         Command::NullBroker(args) => serve_null(&args).map(|()| 0),
     }
 }
@@ -179,7 +190,6 @@ fn report(
     written.map(|()| code)
 }
 
-#[expect(clippy::print_stdout, reason = "the result goes to standard output")]
 fn show(as_json: bool, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
     if as_json {
         println!("{:#}", json());
@@ -188,7 +198,6 @@ fn show(as_json: bool, text: impl FnOnce() -> String, json: impl FnOnce() -> Val
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result goes to standard output")]
 fn compare_runs(args: &CompareArgs) -> Result<u8, Failure> {
     let (before, after) = (compare::read_run(&args.before)?, compare::read_run(&args.after)?);
     let comparison = compare::compare(&before, &after, args.fail_if.as_ref());
@@ -199,12 +208,11 @@ fn compare_runs(args: &CompareArgs) -> Result<u8, Failure> {
     Ok(u8::from(!comparison.faults.is_empty()))
 }
 
-#[expect(clippy::print_stdout, reason = "the result goes to standard output")]
-fn print_milliseconds(waited_ns: u64) {
+fn print_milliseconds(waited_ns: u64) -> u8 {
     println!("{:.1}", interval::to_f64(waited_ns) / 1e6);
+    0
 }
 
-#[expect(clippy::print_stdout, reason = "callers read the address from standard output")]
 fn serve_null(args: &NullBrokerArgs) -> Result<(), Failure> {
     run::pin_to(args.core)?;
     let mut broker = NullBroker::bind(&args.listen, args.end_offset)?.stalling(args.stalling());

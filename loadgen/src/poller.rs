@@ -63,7 +63,9 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits at most `timeout_ns` and puts what is ready into `ready`; 0 only looks.
+    /// Waits at most `timeout_ns` and puts what is ready into `ready`; 0 only looks, and lets
+    /// another thread of the same core have its look where there was nothing to see: two threads
+    /// that spin would else take turns of a whole time slice.
     pub(crate) fn wait(&mut self, timeout_ns: u64, ready: &mut Vec<Ready>) -> Result<(), Failure> {
         self.events.clear();
         let timeout = timespec(timeout_ns);
@@ -74,6 +76,9 @@ impl Poller {
             Err(error) => {
                 return Err(Failure::System { call: "epoll_wait", source: error.into() });
             }
+        }
+        if timeout_ns == 0 && self.events.is_empty() {
+            std::thread::yield_now();
         }
         ready.extend(self.events.iter().map(|event| {
             let flags = event.flags;

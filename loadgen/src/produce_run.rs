@@ -1,6 +1,5 @@
 //! Sets up a produce run: topic, batch, requests, connections, threads.
 
-use bytes::Bytes;
 use highwater::protocol::frame::encode_request;
 use highwater::protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, TopicProduceData,
@@ -12,7 +11,7 @@ use crate::control::{CLIENT_ID, Control};
 use crate::failure::Failure;
 use crate::interval::to_f64;
 use crate::lane::Lane;
-use crate::load_args::{Acks, LoadArgs};
+use crate::load_args::{Acks, LoadArgs, Partitioner};
 use crate::placement::{Placement, place};
 use crate::produce_worker::{Pace, ProduceWorker, RequestShape};
 use crate::record_pool::RecordPool;
@@ -20,8 +19,10 @@ use crate::recorder::Recorder;
 use crate::request_ring::CycleRequest;
 use crate::run::{RunOutcome, run_threads};
 use crate::schedule::Schedule;
-use crate::stamp::{RunMark, StampPlace};
+use crate::stamp::RunMark;
 use crate::topic::{NewTopic, Topic, delete_topic};
+use crate::turns::{Pick, any_partition, own_partition};
+use crate::variety::Keys;
 
 /// Broker-side limit for acks=all, in milliseconds.
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;
@@ -52,7 +53,9 @@ impl ProducePlan {
         // Version 13 names topics by id, which needs a broker that has told the id.
         let version_max = if topic.id.is_nil() { 12 } else { 13 };
         let version = control.version_of::<ProduceRequest>(version_max)?;
-        let pool = RecordPool::build(&args.pool_spec())?;
+        let by_key = args.partitioner == Partitioner::Key && args.keys != Keys::None;
+        let partitions = by_key.then(|| topic.partition_count());
+        let pool = RecordPool::build(&args.pool_spec(), partitions)?;
         let shape = RequestShape {
             version,
             is_answered: args.acks != Acks::None,
@@ -74,42 +77,56 @@ impl ProducePlan {
         let placements = place(&self.topic.leaders, usize::from(args.run.connections), per_request)
             .map_err(|led| Failure::TooManyPerRequest { asked: per_request, led })?;
         let lane = |(index, placement): (usize, &Placement)| {
-            let share = self.pool.share(index, placements.len());
-            let stamped =
-                share.iter().map(|batch| mark.map(|mark| mark.prepare(batch)).transpose());
-            let stamped = stamped.collect::<Result<Vec<Option<StampPlace>>, Failure>>()?;
-            let cycle = self.cycle(args, &placement.groups, (&share, &stamped))?;
+            let picks = self.picks(&placements, (index, placement), per_request)?;
+            let requests = picks.iter().map(|picks| self.request(args, picks, mark));
+            let cycle = requests.collect::<Result<Vec<CycleRequest>, Failure>>()?;
             Lane::connect(&placement.address, &cycle, usize::from(args.in_flight))
         };
         placements.iter().enumerate().map(lane).collect()
     }
 
-    /// Requests until each group of partitions and each batch had its turn.
-    fn cycle(
+    /// What connection `index` sends, request by request.
+    fn picks(
+        &self,
+        placements: &[Placement],
+        (index, placement): (usize, &Placement),
+        per_request: usize,
+    ) -> Result<Vec<Vec<Pick>>, Failure> {
+        if self.pool.partitions.is_empty() {
+            return Ok(any_partition(&placement.groups, &self.pool.share(index, placements.len())));
+        }
+        let led = self.topic.leaders.get(&placement.address);
+        let is_led = |partition: &i32| led.is_some_and(|led| led.contains(partition));
+        let picks: Vec<Pick> = (0..)
+            .zip(&self.pool.partitions)
+            .filter(|(_, partition)| is_led(partition))
+            .map(|(batch, partition)| (*partition, batch))
+            .collect();
+        let to_same = |other: &&Placement| other.address == placement.address;
+        let siblings = placements.iter().filter(to_same).count();
+        let turn = placements[..index].iter().filter(to_same).count();
+        own_partition(&picks, (turn, siblings), per_request)
+            .map_err(|reached| Failure::FewKeys { asked: per_request, reached })
+    }
+
+    fn request(
         &self,
         args: &LoadArgs,
-        groups: &[Vec<i32>],
-        (batches, stamped): (&[Bytes], &[Option<StampPlace>]),
-    ) -> Result<Vec<CycleRequest>, Failure> {
-        let per_request = usize::from(args.partitions_per_request);
-        let rounds = batches.len().div_ceil(per_request).div_ceil(groups.len()).max(1);
-        let request = |index: usize| {
-            let picks = (0..per_request).map(|part| (index * per_request + part) % batches.len());
-            let stamps: Vec<StampPlace> =
-                picks.clone().filter_map(|pick| stamped[pick].clone()).collect();
-            let records = picks.map(|pick| match &stamped[pick] {
-                Some(place) => Records::from(place.batch().clone()),
-                None => Records::from(batches[pick].clone()),
-            });
-            let partitions = &groups[index % groups.len()];
-            let data = partitions
-                .iter()
-                .zip(records)
-                .map(|(partition, records)| PartitionProduceData { index: *partition, records });
-            let frame = encode(&self.topic, data.collect(), self.shape.version, args.acks)?;
-            Ok(CycleRequest { frame, stamps })
-        };
-        (0..rounds * groups.len()).map(request).collect()
+        picks: &[Pick],
+        mark: Option<RunMark>,
+    ) -> Result<CycleRequest, Failure> {
+        let (mut data, mut stamps) = (Vec::new(), Vec::new());
+        for (partition, batch) in picks {
+            let mut batch = self.pool.batches[*batch].clone();
+            if let Some(mark) = mark {
+                let place = mark.prepare(&batch)?;
+                batch = place.batch().clone();
+                stamps.push(place);
+            }
+            data.push(PartitionProduceData { index: *partition, records: Records::from(batch) });
+        }
+        let frame = encode(&self.topic, data, self.shape.version, args.acks)?;
+        Ok(CycleRequest { frame, stamps })
     }
 
     /// One thread's share of the load, to the end of the run.

@@ -34,7 +34,7 @@ pub(crate) fn run_args(args: &RebalanceArgs) -> RunArgs {
         threads: 1,
         core: args.core.into_iter().collect(),
         spin: false,
-        server_pid: args.server_pid,
+        server_pid: args.server_pid.clone(),
         out: args.out.clone(),
         json: args.json,
     }

@@ -120,9 +120,10 @@ pub(crate) struct ReplayArgs {
     /// Look for answers without sleeping.
     #[arg(long)]
     pub(crate) spin: bool,
-    /// Process id of the broker, when it runs on this machine: adds its CPU time and memory.
-    #[arg(long)]
-    pub(crate) server_pid: Option<u32>,
+    /// Process ids of the brokers that run on this machine, commas between: adds their CPU time and
+    /// memory.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) server_pid: Vec<u32>,
     /// Directory for summary.json, timeseries.csv, latency.hlog and one .hgrm per latency.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
@@ -146,7 +147,7 @@ impl ReplayArgs {
             threads: 1,
             core: self.core.into_iter().collect(),
             spin: self.spin,
-            server_pid: self.server_pid,
+            server_pid: self.server_pid.clone(),
             out: self.out.clone(),
             json: self.json,
         }

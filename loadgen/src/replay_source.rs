@@ -13,6 +13,7 @@ use highwater::protocol::frame::encode_request;
 use highwater::protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, TopicProduceData,
 };
+use highwater::protocol::partitioner::partition_of;
 use highwater::protocol::record::{BatchBuilder, BatchOptions, BuildError, NewRecord};
 use highwater::protocol::records::Records;
 
@@ -336,28 +337,6 @@ impl Player {
     }
 }
 
-/// Where Kafka's default partitioner puts a key: murmur2 with the sign bit cleared.
-fn partition_of(key: &[u8], partitions: usize) -> usize {
-    usize::try_from(murmur2(key)).unwrap_or(0) % partitions
-}
-
-fn murmur2(key: &[u8]) -> u32 {
-    const MULTIPLIER: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c ^ u32::try_from(key.len()).unwrap_or(u32::MAX);
-    let (words, rest) = key.as_chunks::<4>();
-    for word in words {
-        let word = u32::from_le_bytes(*word).wrapping_mul(MULTIPLIER);
-        let word = (word ^ (word >> 24)).wrapping_mul(MULTIPLIER);
-        hash = hash.wrapping_mul(MULTIPLIER) ^ word;
-    }
-    if !rest.is_empty() {
-        let tail = rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u32::from(*byte));
-        hash = (hash ^ tail).wrapping_mul(MULTIPLIER);
-    }
-    hash = (hash ^ (hash >> 13)).wrapping_mul(MULTIPLIER);
-    (hash ^ (hash >> 15)) & 0x7fff_ffff
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -452,15 +431,5 @@ mod tests {
         let (batches, report) = played(FEED, "--speed max --records-per-batch 2");
         assert!(batches.iter().all(|batch| batch.due_ns == 0));
         assert_eq!((batches.len(), report.records), (3, 5));
-    }
-
-    #[test]
-    fn keys_go_where_kafkas_own_producers_put_them() {
-        // From UtilsTest of Apache Kafka, sign bit cleared.
-        for (key, hash) in
-            [("21", -973_932_308), ("foobar", -790_332_482), ("abc", 479_470_107_i32)]
-        {
-            assert_eq!(murmur2(key.as_bytes()), hash.cast_unsigned() & 0x7fff_ffff, "{key}");
-        }
     }
 }

@@ -31,12 +31,12 @@ pub(crate) struct Used {
 }
 
 impl Resources {
-    /// Reads now; `server` is the broker's process.
-    pub(crate) fn read(server: Option<u32>) -> Resources {
+    /// Reads now; `servers` are the brokers' processes.
+    pub(crate) fn read(servers: &[u32]) -> Resources {
         let disks = fs::read_to_string("/proc/diskstats").unwrap_or_default();
         Resources {
             at_ns: now_ns(),
-            threads: server.map(thread_cpu_seconds).unwrap_or_default(),
+            threads: servers.iter().flat_map(|pid| thread_cpu_seconds(*pid)).collect(),
             disks: disk_milliseconds(&disks),
         }
     }

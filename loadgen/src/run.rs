@@ -134,7 +134,7 @@ pub(crate) fn run_shares<L: Send>(
         }
         drop(finished);
         let mut outcome =
-            collect(window, threads, (&reports, &recyclers), args.server_pid, files.as_mut());
+            collect(window, threads, (&reports, &recyclers), &args.server_pid, files.as_mut());
         for handle in handles {
             let end = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             outcome.failure = outcome.failure.take().or(end.err());
@@ -150,10 +150,10 @@ fn collect(
     window: Window,
     threads: usize,
     (reports, recyclers): (&Receiver<Box<Interval>>, &[Sender<Box<Interval>>]),
-    server_pid: Option<u32>,
+    server_pids: &[u32],
     mut files: Option<&mut SecondFiles>,
 ) -> RunOutcome {
-    let read_server = || server_pid.and_then(ServerUse::read);
+    let read_server = || ServerUse::read(server_pids);
     let mut server_at_start = read_server();
     let mut outcome = RunOutcome::new();
     let mut open: BTreeMap<u64, (usize, Box<Interval>)> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What the measured broker itself uses: CPU time and memory of a process on the same machine.
+//! What the measured brokers themselves use: CPU time and memory of processes on the same machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 /// Ticks per second in `/proc/<pid>/stat`; Linux shows 100 to user space on every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A reading of one process.
+/// A reading of one process, or the sum of several.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ServerUse {
     /// User and system time of all its threads since it began.
@@ -15,8 +15,18 @@ pub(crate) struct ServerUse {
 }
 
 impl ServerUse {
-    /// Reads the process now; `None` when it is gone or not to be read.
-    pub(crate) fn read(pid: u32) -> Option<ServerUse> {
+    /// Reads processes now and adds them up; `None` when there are none, or one is gone or not to
+    /// be read.
+    pub(crate) fn read(pids: &[u32]) -> Option<ServerUse> {
+        let uses = pids.iter().map(|pid| ServerUse::read_one(*pid));
+        let uses: Vec<ServerUse> = uses.collect::<Option<_>>()?;
+        uses.into_iter().reduce(|sum, one| ServerUse {
+            cpu_seconds: sum.cpu_seconds + one.cpu_seconds,
+            resident_bytes: sum.resident_bytes + one.resident_bytes,
+        })
+    }
+
+    fn read_one(pid: u32) -> Option<ServerUse> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         Some(ServerUse {
@@ -67,9 +77,12 @@ mod tests {
 
     #[test]
     fn this_process_has_used_memory() {
-        let own = ServerUse::read(std::process::id()).unwrap();
-        assert!(own.resident_bytes > 100_000 && own.cpu_seconds >= 0.0);
-        assert_eq!(ServerUse::read(u32::MAX), None);
+        let own = std::process::id();
+        let once = ServerUse::read(&[own]).unwrap();
+        assert!(once.resident_bytes > 100_000 && once.cpu_seconds >= 0.0);
+        assert!(ServerUse::read(&[own, own]).unwrap().resident_bytes > once.resident_bytes);
+        assert_eq!(ServerUse::read(&[own, u32::MAX]), None);
+        assert_eq!(ServerUse::read(&[]), None);
         assert!(!thread_cpu_seconds(std::process::id()).is_empty());
     }
 }

@@ -144,7 +144,7 @@ mod tests {
             compression,
             seed: 5,
         };
-        RecordPool::build(&spec).unwrap().batches
+        RecordPool::build(&spec, None).unwrap().batches
     }
 
     #[test]

@@ -232,24 +232,28 @@ impl Summary {
         let (start, end) = self.outcome.server?;
         let cpu_seconds = end.cpu_seconds - start.cpu_seconds;
         let total = &self.outcome.total;
+        let per = |scale: f64, count: u64| (count > 0).then(|| cpu_seconds * scale / to_f64(count));
         Some(json!({
             "cpu_seconds": cpu_seconds,
-            "cpu_seconds_per_gigabyte": cpu_seconds * 1e9 / to_f64(total.bytes.max(1)),
-            "cpu_microseconds_per_request": cpu_seconds * 1e6 / to_f64(total.requests.max(1)),
+            "cpu_seconds_per_gigabyte": per(1e9, total.bytes),
+            "cpu_microseconds_per_request": per(1e6, total.requests),
             "resident_bytes": end.resident_bytes,
         }))
     }
 
     fn server_text(&self) -> Option<String> {
         let server = self.server_json()?;
-        let figure = |name: &str| server[name].as_f64().unwrap_or_default();
-        Some(format!(
-            "{:.2} CPU s, {:.3} CPU s/GB, {:.1} us CPU per request, {:.0} MB resident",
-            figure("cpu_seconds"),
-            figure("cpu_seconds_per_gigabyte"),
-            figure("cpu_microseconds_per_request"),
-            figure("resident_bytes") / 1e6
-        ))
+        let mut parts =
+            vec![format!("{:.2} CPU s", server["cpu_seconds"].as_f64().unwrap_or_default())];
+        // Nothing moved, or no request answered: there is nothing to divide by.
+        parts.extend(
+            server["cpu_seconds_per_gigabyte"].as_f64().map(|cpu| format!("{cpu:.3} CPU s/GB")),
+        );
+        let per_request = server["cpu_microseconds_per_request"].as_f64();
+        parts.extend(per_request.map(|cpu| format!("{cpu:.1} us CPU per request")));
+        let resident = server["resident_bytes"].as_f64().unwrap_or_default();
+        parts.push(format!("{:.0} MB resident", resident / 1e6));
+        Some(parts.join(", "))
     }
 }
 
@@ -297,7 +301,8 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-fn latencies_text(latencies: &Latencies) -> String {
+/// Percentiles for people.
+pub(crate) fn latencies_text(latencies: &Latencies) -> String {
     if latencies.count() == 0 {
         return "none".to_owned();
     }
@@ -311,7 +316,8 @@ fn latencies_text(latencies: &Latencies) -> String {
     )
 }
 
-fn latencies_json(latencies: &Latencies) -> Value {
+/// Percentiles in microseconds.
+pub(crate) fn latencies_json(latencies: &Latencies) -> Value {
     json!({
         "count": latencies.count(),
         "mean": latencies.mean_us(),
@@ -388,6 +394,7 @@ fn read_line(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::ServerUse;
 
     fn summary(pacing: Loop, change: impl FnOnce(&mut Interval)) -> Summary {
         let mut total = Interval::new(0);
@@ -441,6 +448,19 @@ mod tests {
         assert!(set.to_text().contains("set by -3600000 ms"), "{}", set.to_text());
         set.outcome.wall_step_ms = 20;
         assert!(!set.to_text().contains("wall clock"));
+    }
+
+    #[test]
+    fn the_brokers_cpu_is_divided_only_by_what_was_moved() {
+        let used = |cpu_seconds| ServerUse { cpu_seconds, resident_bytes: 5_000_000 };
+        let mut run = summary(Loop::Closed, |total| total.requests = 4);
+        run.outcome.server = Some((used(1.0), used(3.0)));
+        assert!(run.to_json()["server"]["cpu_seconds_per_gigabyte"].is_null());
+        let text = run.to_text();
+        let line = "broker       2.00 CPU s, 500000.0 us CPU per request, 5 MB resident";
+        assert!(text.contains(line) && !text.contains("CPU s/GB"), "{text}");
+        run.outcome.total.bytes = 500_000_000;
+        assert!(run.to_text().contains("2.00 CPU s, 4.000 CPU s/GB, 500000.0 us"));
     }
 
     #[test]

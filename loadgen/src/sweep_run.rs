@@ -101,9 +101,9 @@ fn try_step(
     load: &crate::load_args::LoadArgs,
     rate: f64,
 ) -> Result<Step, Failure> {
-    let before = Resources::read(load.run.server_pid);
+    let before = Resources::read(&load.run.server_pid);
     let outcome = produce(load, Some(rate))?.whole()?;
-    let used = before.used_until(&Resources::read(load.run.server_pid), &outcome.total);
+    let used = before.used_until(&Resources::read(&load.run.server_pid), &outcome.total);
     let mut broken: Vec<String> = Vec::new();
     for (half, name) in outcome.halves.iter().zip(["first half", "second half"]) {
         let faults = args.slo.broken_by(half);

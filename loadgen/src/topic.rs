@@ -22,7 +22,7 @@ use crate::failure::Failure;
 
 /// How long a new topic may take until every partition has a leader.
 const LEADERS_WITHIN_NS: u64 = 30 * SECOND_NS;
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A topic as the brokers describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +56,17 @@ impl Topic {
             LookUp::Missing => return Err(missing(control, name)),
             LookUp::Leaderless(_) => wait_for_leaders(control, name)?,
         };
-        wait_until_led(&topic)?;
+        wait_until_led(control, &topic)?;
         Ok(topic)
+    }
+
+    /// Describes an existing topic as it is: partitions without a leader are left out.
+    pub(crate) fn find_now(control: &mut Control, name: &str) -> Result<Topic, Failure> {
+        let answer = ask(control, name)?;
+        match answer.topics.first() {
+            Some(found) => Ok(describe(name, found, &answer)),
+            None => Err(missing(control, name)),
+        }
     }
 
     /// Describes a topic, after creating it when it is missing.
@@ -81,7 +90,7 @@ impl Topic {
                 asked,
             }),
             _ => {
-                wait_until_led(&topic)?;
+                wait_until_led(control, &topic)?;
                 Ok(topic)
             }
         }
@@ -96,13 +105,32 @@ pub(crate) fn delete_topic(control: &mut Control, name: &str) -> Result<(), Fail
         ..DeleteTopicsRequest::default()
     };
     // Version 6 names topics in another field; 5 is spoken by every broker.
-    let answer = control.call_at_most(&request, 5)?;
+    let refusal = once_controlled(|| {
+        let answer = control.call_at_most(&request, 5)?;
+        let mut codes = answer.responses.iter().map(|result| result.error_code);
+        Ok(codes.find(|code| *code != 0))
+    })?;
     let missing = KafkaCode::UnknownTopicOrPartition.number();
-    let mut codes = answer.responses.iter().map(|result| result.error_code);
-    match codes.find(|code| *code != 0) {
+    match refusal {
         Some(code) if code == missing => Ok(()),
         Some(code) => Err(Failure::Refused { api: "DeleteTopics", topic: name.to_owned(), code }),
         None => wait_until_gone(control, name),
+    }
+}
+
+/// Why a change is refused, if it is; asked again for a while where the cluster has no controller,
+/// as between the death of one and the election of the next.
+#[expect(clippy::disallowed_methods, reason = "waits for a condition, with a deadline")]
+fn once_controlled(
+    mut change: impl FnMut() -> Result<Option<i16>, Failure>,
+) -> Result<Option<i16>, Failure> {
+    let deadline_ns = now_ns() + LEADERS_WITHIN_NS;
+    loop {
+        let refusal = change()?;
+        if refusal != Some(KafkaCode::NotController.number()) || now_ns() >= deadline_ns {
+            return Ok(refusal);
+        }
+        std::thread::sleep(ASK_AGAIN_AFTER);
     }
 }
 
@@ -126,7 +154,7 @@ enum LookUp {
     Missing,
 }
 
-fn look_up(control: &mut Control, name: &str) -> Result<LookUp, Failure> {
+fn ask(control: &mut Control, name: &str) -> Result<MetadataResponse, Failure> {
     let request = MetadataRequest {
         topics: Some(vec![MetadataRequestTopic {
             name: Some(name.to_owned()),
@@ -135,7 +163,11 @@ fn look_up(control: &mut Control, name: &str) -> Result<LookUp, Failure> {
         allow_auto_topic_creation: false,
         ..MetadataRequest::default()
     };
-    let answer = control.call(&request)?;
+    control.call(&request)
+}
+
+fn look_up(control: &mut Control, name: &str) -> Result<LookUp, Failure> {
+    let answer = ask(control, name)?;
     let Some(found) = answer.topics.first() else {
         return Ok(LookUp::Missing);
     };
@@ -183,9 +215,12 @@ fn create(control: &mut Control, name: &str, new: &NewTopic) -> Result<(), Failu
     };
     let request =
         CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
-    let answer = control.call(&request)?;
-    let refusals = answer.topics.iter().filter(|result| result.error_code != 0);
-    match refusals.map(|result| result.error_code).next() {
+    let refusal = once_controlled(|| {
+        let answer = control.call(&request)?;
+        let mut codes = answer.topics.iter().map(|result| result.error_code);
+        Ok(codes.find(|code| *code != 0))
+    })?;
+    match refusal {
         // Another client may have been faster.
         Some(code) if code != KafkaCode::TopicAlreadyExists.number() => {
             Err(Failure::Refused { api: "CreateTopics", topic: name.to_owned(), code })
@@ -213,10 +248,10 @@ fn wait_for_leaders(control: &mut Control, name: &str) -> Result<Topic, Failure>
 /// Waits until each leader knows that it leads. A broker may tell clients of a new leader before
 /// that leader has taken over; load that starts then would only measure refusals.
 #[expect(clippy::disallowed_methods, reason = "waits for a condition, with a deadline")]
-fn wait_until_led(topic: &Topic) -> Result<(), Failure> {
+fn wait_until_led(control: &Control, topic: &Topic) -> Result<(), Failure> {
     let deadline_ns = now_ns() + LEADERS_WITHIN_NS;
     for (address, led) in &topic.leaders {
-        let mut leader = Control::connect(address)?;
+        let mut leader = control.connect_to(address)?;
         loop {
             match list_offsets(&mut leader, &topic.name, led, LogEnd::End) {
                 Err(Failure::Refused { code, .. })

@@ -23,11 +23,14 @@ use highwater::protocol::records::Records;
 use crate::clock::{SECOND_NS, now_ns, wall_ms};
 use crate::control::Control;
 use crate::failure::Failure;
+use crate::interval::Latencies;
 use crate::ledger::{Claim, SEQUENCE_MAX, Stamped};
 use crate::load_args::Acks;
 use crate::topic::Topic;
 
 const PRODUCE_TIMEOUT_MS: i32 = 5_000;
+/// Above that of a batch: who is silent for longer is asked again, or somebody else is.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// What all producers of a run have in common.
@@ -46,13 +49,15 @@ pub(crate) struct VerifyPlan {
 }
 
 /// What a producer has to say at its end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ProducerReport {
     pub(crate) claims: Vec<Claim>,
     /// Requests that were sent again, or whose connection could not be made.
     pub(crate) retries: u64,
     /// Batches that were given up.
     pub(crate) given_up: u64,
+    /// From the time at which a batch was due to its acknowledgement, outages included.
+    pub(crate) acknowledged: Latencies,
 }
 
 /// One thread's producer.
@@ -78,7 +83,7 @@ impl<'a> VerifyProducer<'a> {
                 transaction_timeout_ms: 60_000,
                 ..InitProducerIdRequest::default()
             };
-            let answer = Control::connect(&plan.bootstrap)?.call(&request)?;
+            let answer = connect(&plan.bootstrap)?.call(&request)?;
             if answer.error_code != 0 {
                 return Err(refused("InitProducerId", plan, answer.error_code));
             }
@@ -92,7 +97,12 @@ impl<'a> VerifyProducer<'a> {
             acked: 0,
             sent: 0,
         });
-        let report = ProducerReport { claims: claims.collect(), ..ProducerReport::default() };
+        let report = ProducerReport {
+            claims: claims.collect(),
+            retries: 0,
+            given_up: 0,
+            acknowledged: Latencies::new(),
+        };
         let topic = plan.topic.clone();
         Ok(VerifyProducer { plan, id, topic, stamp, connections: BTreeMap::new(), report })
     }
@@ -105,6 +115,7 @@ impl<'a> VerifyProducer<'a> {
         let mut due_ns = now_ns();
         while now_ns() < self.plan.stop_ns {
             wait_until(due_ns);
+            let intended_ns = due_ns;
             due_ns += self.plan.round_ns;
             let mut pending = BTreeMap::new();
             for index in 0..self.report.claims.len() {
@@ -116,7 +127,7 @@ impl<'a> VerifyProducer<'a> {
                 pending.insert(claim.partition, self.batch(claim.partition, claim.sent)?);
                 self.report.claims[index].sent += count;
             }
-            if !self.settle(pending)? {
+            if !self.settle(pending, intended_ns)? {
                 break;
             }
         }
@@ -144,7 +155,11 @@ impl<'a> VerifyProducer<'a> {
     }
 
     /// Sends until every batch was acknowledged; false when patience ended before.
-    fn settle(&mut self, mut pending: BTreeMap<i32, Bytes>) -> Result<bool, Failure> {
+    fn settle(
+        &mut self,
+        mut pending: BTreeMap<i32, Bytes>,
+        intended_ns: u64,
+    ) -> Result<bool, Failure> {
         let give_up_ns = now_ns() + self.plan.patience_ns;
         loop {
             for (address, led) in self.topic.leaders.clone() {
@@ -156,6 +171,8 @@ impl<'a> VerifyProducer<'a> {
                     if is_taken(code) {
                         pending.remove(&partition);
                         self.acknowledge(partition);
+                        let waited_ns = now_ns().saturating_sub(intended_ns);
+                        self.report.acknowledged.record_ns(waited_ns);
                     } else if KafkaCode::from_number(code).is_none_or(|code| !code.is_retriable()) {
                         return Err(refused("Produce", self.plan, code));
                     }
@@ -202,7 +219,7 @@ impl<'a> VerifyProducer<'a> {
         batches: Vec<(i32, Bytes)>,
     ) -> Result<Vec<(i32, i16)>, Failure> {
         if !self.connections.contains_key(address) {
-            self.connections.insert(address.to_owned(), Control::connect(address)?);
+            self.connections.insert(address.to_owned(), connect(address)?);
         }
         let connection = self.connections.get_mut(address).expect("inserted above");
         let partition_data = batches
@@ -226,12 +243,17 @@ impl<'a> VerifyProducer<'a> {
 
     /// Asks again who leads; keeps what is known when nobody answers.
     fn find_leaders(&mut self) {
-        let found = Control::connect(&self.plan.bootstrap)
-            .and_then(|mut control| Topic::find(&mut control, &self.topic.name));
+        let found = connect(&self.plan.bootstrap)
+            .and_then(|mut control| Topic::find_now(&mut control, &self.topic.name));
         if let Ok(topic) = found {
-            self.topic = topic;
+            self.topic.leaders = topic.leaders;
         }
     }
+}
+
+/// Connects to brokers that come and go.
+pub(crate) fn connect(addresses: &str) -> Result<Control, Failure> {
+    Control::connect_within(addresses, ANSWER_TIMEOUT)
 }
 
 /// The broker has the batch; one that it had before is acknowledged by its own code.

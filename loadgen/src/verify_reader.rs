@@ -12,6 +12,7 @@ use crate::control::Control;
 use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::topic::{LogEnd, Topic, list_offsets};
+use crate::verify_producer::connect;
 
 const MAX_WAIT_MS: i32 = 100;
 const PARTITION_BYTES_MAX: i32 = 1024 * 1024;
@@ -84,10 +85,12 @@ impl VerifyReader {
         self.reconnects += 1;
         self.connections.clear();
         std::thread::sleep(TRY_AGAIN_AFTER);
-        let found = Control::connect(&self.bootstrap)
-            .and_then(|mut control| Topic::find(&mut control, &self.topic.name));
-        if let Ok(topic) = found {
-            self.topic = topic;
+        let found = connect(&self.bootstrap)
+            .and_then(|mut control| Topic::find_now(&mut control, &self.topic.name));
+        match found {
+            Ok(topic) if topic.partition_count() == self.positions.len() => self.topic = topic,
+            // A partition that has no leader now would not be asked for again.
+            _ => {}
         }
     }
 
@@ -107,7 +110,7 @@ impl VerifyReader {
 
     fn fetch(&mut self, address: &str, led: &[i32]) -> Result<Vec<(i32, i16, Bytes)>, Failure> {
         if !self.connections.contains_key(address) {
-            self.connections.insert(address.to_owned(), Control::connect(address)?);
+            self.connections.insert(address.to_owned(), connect(address)?);
         }
         let connection = self.connections.get_mut(address).expect("inserted above");
         let positions = &self.positions;
@@ -184,10 +187,10 @@ fn enter_batch(ledger: &mut Ledger, partition: i32, from: i64, batch: &CheckedBa
 
 /// The ends of all partitions, asked from their leaders.
 pub(crate) fn log_ends(bootstrap: &str, name: &str) -> Result<BTreeMap<i32, i64>, Failure> {
-    let topic = Topic::find(&mut Control::connect(bootstrap)?, name)?;
+    let topic = Topic::find(&mut connect(bootstrap)?, name)?;
     let mut ends = BTreeMap::new();
     for (address, led) in &topic.leaders {
-        ends.extend(list_offsets(&mut Control::connect(address)?, name, led, LogEnd::End)?);
+        ends.extend(list_offsets(&mut connect(address)?, name, led, LogEnd::End)?);
     }
     Ok(ends)
 }

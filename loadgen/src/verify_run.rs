@@ -6,6 +6,7 @@
 //! `--idempotent` a duplicate. Not fatal: a record that is there without having been acknowledged.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -13,13 +14,14 @@ use serde_json::{Value, json};
 
 use crate::cli::VerifyArgs;
 use crate::clock::{SECOND_NS, now_ns};
-use crate::control::Control;
 use crate::failure::Failure;
-use crate::interval::to_f64;
+use crate::interval::{Latencies, to_f64};
 use crate::ledger::{RECORD_BYTES_MIN, Settled};
 use crate::schedule::Random;
+use crate::second::percentile_text;
+use crate::summary::{latencies_json, latencies_text, write_file, write_whole};
 use crate::topic::{NewTopic, Topic};
-use crate::verify_producer::{ProducerReport, VerifyPlan, VerifyProducer};
+use crate::verify_producer::{ProducerReport, VerifyPlan, VerifyProducer, connect};
 use crate::verify_reader::{VerifyReader, log_ends};
 
 const SCHEMA: &str = "highwater-loadgen-verify/1";
@@ -38,6 +40,8 @@ pub(crate) struct Verdict {
     given_up: u64,
     reader_reconnects: u64,
     is_idempotent: bool,
+    /// From the time at which a batch was due to its acknowledgement, outages included.
+    acknowledged: Latencies,
 }
 
 impl Verdict {
@@ -80,6 +84,8 @@ impl Verdict {
             writeln!(text, "{name:<16} {count}{mark}").expect("writing to a string");
         }
         writeln!(text, "{:<16} {}", "retries", self.retries).expect("writing to a string");
+        writeln!(text, "{:<16} {}", "acknowledged in", latencies_text(&self.acknowledged))
+            .expect("writing to a string");
         let verdict = match self.faults() {
             faults if faults.is_empty() => "good".to_owned(),
             faults => format!("BAD: {}", faults.join(", ")),
@@ -99,11 +105,24 @@ impl Verdict {
             "retries": self.retries,
             "given_up": self.given_up,
             "reader_reconnects": self.reader_reconnects,
+            "acknowledged_us": latencies_json(&self.acknowledged),
         });
         for (name, count, _) in self.counts() {
             json[name] = json!(count);
         }
         json
+    }
+}
+
+impl Verdict {
+    /// `verify.json`, and the latency's percentiles in `acknowledged.hgrm`.
+    ///
+    /// # Errors
+    /// The first file that cannot be written; the other is tried nevertheless.
+    pub(crate) fn write_to(&self, directory: &Path) -> Result<(), Failure> {
+        let json = write_file(directory, "verify.json", &self.to_json());
+        let path = directory.join("acknowledged.hgrm");
+        json.and(write_whole(&path, &percentile_text(&self.acknowledged)))
     }
 }
 
@@ -126,6 +145,8 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Verdict, Failure> {
     let ends = ends_within(args, deadline_ns)?;
     let mut last = reader();
     last.read_to(&ends, deadline_ns)?;
+    let mut acknowledged = Latencies::new();
+    reports.iter().for_each(|report| acknowledged.add(&report.acknowledged));
     let claims: Vec<_> = reports.iter().flat_map(|report| report.claims.clone()).collect();
     Ok(Verdict {
         settled: last.ledger.settle(&claims),
@@ -139,11 +160,12 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Verdict, Failure> {
         given_up: reports.iter().map(|report| report.given_up).sum(),
         reader_reconnects: live.reconnects + last.reconnects,
         is_idempotent: args.idempotent,
+        acknowledged,
     })
 }
 
 fn plan(args: &VerifyArgs) -> Result<VerifyPlan, Failure> {
-    let mut control = Control::connect(&args.bootstrap)?;
+    let mut control = connect(&args.bootstrap)?;
     let partitions = args
         .partitions
         .map(|partitions| usize::try_from(partitions).expect("at most 100,000 by the flag"));

@@ -57,6 +57,28 @@ fn batches_that_are_shared_between_connections_arrive_whole() {
 }
 
 #[test]
+fn idle_connections_are_held_until_the_input_ends() {
+    let broker = NullBroker::start("");
+    // The program's standard input is empty here.
+    let output = broker.run("idle --connections 20");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("20 connections") && said.contains("still open   20"), "{output:?}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn keys_that_reach_too_few_partitions_are_refused() {
+    let broker = NullBroker::start("");
+    let line = "produce --topic a --partitions 4 --closed --duration 1s --warmup 0s";
+    let keys = "--keys sequential(2) --partitions-per-request 3";
+    let refused = broker.run(&format!("{line} {keys}"));
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    assert!(error_text(&refused).contains("--partitioner turn"), "{refused:?}");
+    let taken = broker.json(&format!("{line} {keys} --partitioner turn"));
+    assert_eq!(taken["payload"]["keys_choose_partition"], false);
+}
+
+#[test]
 fn consuming_reads_each_record_once_and_ends_by_itself() {
     let broker = NullBroker::start("");
     broker.json("produce --topic a --closed --partitions 4 --duration 1s --warmup 0s");

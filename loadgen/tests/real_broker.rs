@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use harness::{Broker, Wire, wait_until};
+use harness::{Broker, Cluster, Wire, wait_until};
 use serde_json::Value;
 
 const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
@@ -65,6 +65,10 @@ fn nothing_acknowledged_is_lost_when_the_broker_is_killed_twice() {
     assert!(verdict["retries"].as_u64().unwrap() >= 2, "{verdict:#}");
     assert!(verdict["reader_reconnects"].as_u64().unwrap() >= 2, "{verdict:#}");
     assert_eq!(verdict["acked_lost"], 0);
+    // Batches wait for a broker that is away.
+    let waited = &verdict["acknowledged_us"];
+    assert!(waited["count"].as_u64().unwrap() * 10 >= verdict["acked"].as_u64().unwrap());
+    assert!(waited["max"].as_u64().unwrap() > 20_000, "{verdict:#}");
 }
 
 #[test]
@@ -80,13 +84,61 @@ fn idempotent_producers_leave_no_duplicates() {
     assert_eq!(verdict["duplicates"], 0);
 }
 
+/// `failover` of broker 2, with a warm-up of so many milliseconds.
+fn failover(cluster: &mut Cluster, warmup_ms: u32) -> Command {
+    let (leader, process) = (cluster.broker(2).bootstrap(), cluster.broker(2).process_id());
+    let line = format!(
+        "failover --topic f --partitions 5 --leader {leader} --kill {process} --json \
+         --warmup {warmup_ms}ms --bootstrap {}",
+        cluster.bootstrap()
+    );
+    let mut command = Command::new(LOADGEN);
+    command.args(line.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_dead_leaders_partitions_take_records_again_and_the_gap_is_told() {
+    let mut cluster = Cluster::start(&broker_binary(), &[]);
+    let output = failover(&mut cluster, 500).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}\n{}", cluster.report());
+    let seen = json(&output);
+    assert_eq!(seen["partitions"], 5);
+    let figure = |value: &Value| value.as_f64().unwrap();
+    assert!(figure(&seen["noticed_ms"]) <= figure(&seen["all_ms"]), "{seen:#}");
+    assert!(figure(&seen["gap_ms"]["max"]) >= figure(&seen["all_ms"]), "{seen:#}");
+    assert!(figure(&seen["gap_ms"]["p50"]) <= figure(&seen["gap_ms"]["max"]), "{seen:#}");
+}
+
+#[test]
+fn partitions_that_leave_the_leader_before_its_death_are_called_back() {
+    let mut cluster = Cluster::start(&broker_binary(), &[]);
+    let run = failover(&mut cluster, 3000).spawn().unwrap();
+    let is_led_by_2 = |cluster: &Cluster, led: bool| {
+        let views = cluster.describe(1, "f").unwrap_or_default();
+        let is_whole = views.len() == 5 && views.iter().all(|view| view.leader > 0);
+        (is_whole && views.iter().all(|view| (view.leader == 2) == led)).then_some(())
+    };
+    wait_until("the topic", PATIENCE, || is_led_by_2(&cluster, true)).unwrap();
+    // It lives, and the others take it for dead.
+    cluster.broker(2).pause();
+    let moved = wait_until("other leaders", PATIENCE, || is_led_by_2(&cluster, false));
+    cluster.broker(2).resume();
+    let output = run.wait_with_output().unwrap();
+    moved.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}\n{}", cluster.report());
+    let seen = json(&output);
+    println!("{seen:#}");
+    assert_eq!(seen["partitions"], 5);
+}
+
 #[test]
 fn what_is_produced_arrives_and_every_latency_has_its_histogram() {
     let broker = Broker::start(&broker_binary(), &[]);
     let directory = tempfile::tempdir().unwrap();
     let line = format!(
         "e2e --topic e --partitions 4 --connections 2 --partitions-per-request 2 --consumers 2 \
-         --rate 2k/s --records-per-batch 5 --duration 2s --warmup 0s --out {}",
+         --keys uniform(500) --rate 2k/s --records-per-batch 5 --duration 2s --warmup 0s --out {}",
         directory.path().display()
     );
     let output = spawn(&line, &broker).wait_with_output().unwrap();

@@ -151,6 +151,36 @@ fn jobs_run_together_or_in_turn_and_leave_their_files() {
 }
 
 #[test]
+fn a_broken_objective_is_said_and_ends_with_its_own_exit_code() {
+    let broker = NullBroker::start("");
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[global]\nbootstrap = \"{}\"\nduration = \"1s\"\nwarmup = 0\n\
+         [jobs.load]\nmode = \"produce\"\ntopic = \"a\"\nrate = \"500/s\"\n\
+         [[slo]]\njob = \"load\"\np50 = \"30s\"\nerrors = 0\n\
+         [[slo]]\njob = \"load\"\nrate = \"2k/s\"\n",
+        broker.address
+    );
+    let file = write(directory.path(), "jobs.toml", &text);
+    let output = loadgen(&format!("run {} --json", file.display()));
+    // A busy machine may make the generator lag, which is the job's own exit code.
+    assert!(matches!(output.status.code(), Some(1 | 3)), "{output:?}");
+    let run: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&run["good"], &run["slos"][0]["holds"]), (&false.into(), &true.into()));
+    let broken = run["slos"][1]["broken"][0].as_str().unwrap();
+    assert!(broken.starts_with("rate ") && broken.ends_with("(>= 2000/s)"), "{broken}");
+    let text = loadgen(&format!("run {} --set jobs.load.rate=3k", file.display()));
+    let said = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(said.contains("slo load: holds"), "{said}");
+    let refused = loadgen(&format!("run {} --set jobs.load.rat=3k", file.display()));
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    assert!(
+        error_text(&refused).contains("--set jobs.load.rat=3k: there is no rat"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_job_that_fails_takes_nothing_from_the_others() {
     let broker = NullBroker::start("");
     let directory = tempfile::tempdir().unwrap();

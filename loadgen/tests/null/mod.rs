@@ -53,7 +53,8 @@ impl Drop for NullBroker {
 }
 
 pub(crate) fn loadgen(line: &str) -> Output {
-    Command::new(LOADGEN).args(line.split_whitespace()).output().unwrap()
+    let mut command = Command::new(LOADGEN);
+    command.stdin(Stdio::null()).args(line.split_whitespace()).output().unwrap()
 }
 
 pub(crate) fn error_text(output: &Output) -> String {
