@@ -17,6 +17,8 @@ pub(crate) type Writer<'a> = &'a dyn Fn(&str, &str) -> io::Result<()>;
 pub(crate) struct Applied {
     /// Paths and values that were read back as written.
     pub(crate) made: Vec<(String, String)>,
+    /// Paths that had the value by their turn: a change before brought it along, or somebody else.
+    pub(crate) already: Vec<String>,
     /// Paths that the kernel or the host refused, with the reason.
     pub(crate) refused: Vec<(String, Access)>,
     /// What stopped it.
@@ -27,6 +29,17 @@ pub(crate) fn apply(host: &Host, steps: &[Step], state: &mut State, write: Write
     let mut applied = Applied::default();
     for Step { tuner, change } in steps {
         let (path, new) = (change.path.clone(), change.new.clone());
+        let now = host.setting(&path).unwrap_or_default();
+        // The governor `performance` sets the hint to the CPU too, for one.
+        if is_same(&path, &now, &new) {
+            applied.already.push(path);
+            continue;
+        }
+        if !is_same(&path, &now, &change.old) {
+            let text = format!("/{path} is {now} now, it was {} in the plan", change.old);
+            applied.failed = Some(format!("{text}: somebody else changed it; look again"));
+            return applied;
+        }
         let entry = Entry { old: Some(change.old.clone()), ..entry(host, tuner.id, &path, &new) };
         if let Err(error) = state.record(entry) {
             applied.failed = Some(format!("/{path} was not written: {}", with_source(&error)));
@@ -86,7 +99,6 @@ mod tests {
     use crate::tuner::Change;
     use crate::tuners;
     use rustix::io::Errno;
-    use std::path::PathBuf;
 
     fn steps() -> Vec<Step> {
         let change = |id: &str, path: &str| {
@@ -112,7 +124,7 @@ mod tests {
             _ => host.write(path, value),
         };
         let applied = apply(&host, &steps(), &mut state, &write);
-        let on_disk = State::open(PathBuf::from(state.file())).unwrap().entries;
+        let on_disk = State::entries_of(state.file()).unwrap();
         std::fs::remove_dir_all(root).unwrap();
         (applied, on_disk.into_iter().map(|entry| entry.path).collect())
     }
@@ -130,6 +142,41 @@ mod tests {
         let (outcome, recorded) = applied("stuck", Ok("7"));
         assert_eq!(outcome.failed.as_deref(), Some("/b: wrote 1, read back 7"));
         assert_eq!(recorded, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_value_that_changed_after_the_plan_is_not_overwritten() {
+        let root = std::env::temp_dir().join(format!("tuning-stale-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::write(root.join("a"), "5\n").unwrap();
+        let host = Host::copied(root.clone());
+        let mut state = State::open(root.join("state.json")).unwrap();
+        let outcome = apply(&host, &steps(), &mut state, &|_, _| panic!("nothing is written"));
+        let failed = outcome.failed.unwrap();
+        assert!(failed.starts_with("/a is 5 now, it was 0 in the plan"), "{failed}");
+        assert_eq!(State::entries_of(state.file()).unwrap(), []);
+        std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_value_that_came_with_another_is_not_written_and_not_on_record() {
+        let root = std::env::temp_dir().join(format!("tuning-along-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        for path in ["a", "b", "c"] {
+            std::fs::write(root.join(path), "0\n").unwrap();
+        }
+        let host = Host::copied(root.clone());
+        let mut state = State::open(root.join("state.json")).unwrap();
+        let write = |path: &str, value: &str| {
+            assert_ne!(path, "b");
+            host.write("b", value)?;
+            host.write(path, value)
+        };
+        let outcome = apply(&host, &steps(), &mut state, &write);
+        assert_eq!((outcome.made.len(), outcome.failed), (2, None));
+        assert_eq!(outcome.already, ["b"]);
+        assert_eq!(State::entries_of(state.file()).unwrap().len(), 2);
+        std::fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

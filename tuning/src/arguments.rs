@@ -80,6 +80,9 @@ pub(crate) enum Command {
         /// The JSON of a run before, to show beside this one.
         #[arg(long, value_name = "FILE")]
         before: Option<PathBuf>,
+        /// Measure twice, and wait for Enter in between: change the host meanwhile.
+        #[arg(long, conflicts_with = "before")]
+        before_after: bool,
         #[arg(short, long, value_name = "FORM", default_value = "table")]
         output: Form,
     },

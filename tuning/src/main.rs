@@ -29,8 +29,8 @@ use plan::Plan;
 use report::{EXIT_ERRORS, EXIT_NOT_POSSIBLE, EXIT_USAGE, EXIT_WARNINGS, FailOn, Row};
 use revert::Outcome;
 use serde_json::{Value, json};
-use state::{Kind, State};
-use std::io::{self, BufRead, IsTerminal};
+use state::{Kind, State, StateError};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -78,18 +78,21 @@ fn run(command: Command) -> Outcomes {
             let file = state_file(place.root.as_deref(), to);
             take_back(&host, file, place.output)
         }
-        Command::Measure { time, data_dir, core, before, output } => {
-            let before = before.map(|file| read_json(&file)).transpose()?;
+        Command::Measure { time, data_dir, core, before, before_after, output } => {
+            let mut before = before.map(|file| read_json(&file)).transpose()?;
             pin(core)?;
+            if before_after {
+                before = Some(measured_first(time, data_dir.as_deref()));
+            }
             measured(time, data_dir.as_deref(), before.as_ref(), output)
         }
         Command::Explain { id, host } => explained(id.as_deref(), &host),
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the report is what the command is for")]
+/// To standard output; a reader that has gone (`tuning check | head`) is no failure.
 fn say(text: &str) {
-    print!("{text}");
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn show(form: Form, text: String, value: &Value) {
@@ -201,6 +204,11 @@ fn change(options: &HostOptions, choice: &Choice, wish: Wish) -> Outcomes {
     if form == Form::Table {
         say(&plan.table());
     }
+    if plan.steps.is_empty() && !wish.is_lasting {
+        let outcome = outcome_json(&plan, &apply::Applied::default(), None);
+        show(form, String::new(), &outcome);
+        return Ok(plan_code(&plan));
+    }
     if !plan.steps.is_empty() && !wish.is_agreed && !ask("make these changes? [y/N] ")? {
         say("nothing was changed\n");
         return Ok(0);
@@ -208,8 +216,9 @@ fn change(options: &HostOptions, choice: &Choice, wish: Wish) -> Outcomes {
     let root = options.place.root.as_deref();
     let host = &scene.host;
     let mut state = open(state_file(root, wish.state))?;
-    let applied = apply::apply(host, &plan.steps, &mut state, &|path, text| host.write(path, text));
-    let mut failed = applied.failed.clone();
+    let mut applied =
+        apply::apply(host, &plan.steps, &mut state, &|path, text| host.write(path, text));
+    let mut failed = applied.failed.take();
     let mut persisted = None;
     if wish.is_lasting && failed.is_none() {
         match persist::persist(host, &mut state) {
@@ -217,21 +226,35 @@ fn change(options: &HostOptions, choice: &Choice, wish: Wish) -> Outcomes {
             Err(error) => failed = Some(error),
         }
     }
-    let value = json!({
-        "profile": plan.profile.name(),
-        "made": applied.made.iter().map(|(path, new)| json!({ "path": format!("/{path}"), "new": new })).collect::<Vec<_>>(),
-        "refused": applied.refused.iter().map(|(path, access)| json!({ "path": format!("/{path}"), "status": access_name(*access) })).collect::<Vec<_>>(),
-        "failed": failed,
-        "state": state.file(),
-        "persisted": persisted.as_ref().map(|files| files.written.iter().map(|file| format!("/{file}")).collect::<Vec<_>>()),
-    });
+    applied.failed = failed;
+    let mut value = outcome_json(&plan, &applied, persisted.as_ref());
+    value["state"] = json!(state.file());
     show(form, applied_text(&applied, persisted.as_ref()), &value);
-    if let Some(text) = failed {
+    if let Some(text) = applied.failed {
         return stopped(&scene.host, state, text, options);
     }
     let needs_root = applied.refused.iter().any(|(_, access)| *access == Access::NeedsRoot);
     let nothing_made = applied.made.is_empty() && !applied.refused.is_empty();
     Ok(if needs_root || nothing_made { EXIT_NOT_POSSIBLE } else { plan_code(&plan) })
+}
+
+fn outcome_json(
+    plan: &Plan,
+    applied: &apply::Applied,
+    persisted: Option<&persist::Persisted>,
+) -> Value {
+    let made = |(path, new): &(String, String)| json!({ "path": format!("/{path}"), "new": new });
+    let refused = |(path, access): &(String, Access)| json!({ "path": format!("/{path}"), "status": access_name(*access) });
+    let files = persisted.map(|files| files.written.iter().map(|file| format!("/{file}")));
+    json!({
+        "profile": plan.profile.name(),
+        "made": applied.made.iter().map(made).collect::<Vec<_>>(),
+        "already": applied.already.iter().map(|path| format!("/{path}")).collect::<Vec<_>>(),
+        "refused": applied.refused.iter().map(refused).collect::<Vec<_>>(),
+        "failed": applied.failed,
+        "state": Value::Null,
+        "persisted": files.map(Iterator::collect::<Vec<_>>),
+    })
 }
 
 fn access_name(access: Access) -> &'static str {
@@ -244,6 +267,9 @@ fn access_name(access: Access) -> &'static str {
 
 fn applied_text(applied: &apply::Applied, persisted: Option<&persist::Persisted>) -> String {
     let mut text = format!("changed and read back: {}\n", applied.made.len());
+    for path in &applied.already {
+        text.push_str(&format!("  already so: /{path}\n"));
+    }
     for (path, access) in &applied.refused {
         text.push_str(&format!("  {}: /{path}\n", access_name(*access)));
     }
@@ -287,17 +313,25 @@ fn ask(question: &str) -> Result<bool, Failure> {
 }
 
 fn open(file: PathBuf) -> Result<State, Failure> {
-    let help = "name another with --state (apply) or --to (revert)";
-    State::open(file).map_err(|error| broken(with_source(&error), help))
+    State::open(file).map_err(|error| not_opened(&error))
+}
+
+fn not_opened(error: &StateError) -> Failure {
+    let help = match error {
+        StateError::Busy { .. } => "wait until it has ended, then look again",
+        _ => "name another with --state (apply) or --to (revert)",
+    };
+    broken(with_source(error), help)
 }
 
 fn take_back(host: &Host, file: PathBuf, form: Form) -> Outcomes {
     let shown = file.display().to_string();
-    let mut state = open(file)?;
-    if state.entries.is_empty() {
+    let known = State::entries_of(&file).map_err(|error| not_opened(&error))?;
+    if known.is_empty() {
         let text = format!("{shown}: nothing is on record, nothing to take back");
         return Err(Failure { text, help: String::new(), code: EXIT_NOT_POSSIBLE });
     }
+    let mut state = open(file)?;
     let boot_id = host.text("proc/sys/kernel/random/boot_id").unwrap_or_default();
     let outcomes = revert::revert(host, &mut state)
         .map_err(|error| broken(with_source(&error), "run revert again: it is safe to repeat"))?;
@@ -357,6 +391,19 @@ fn pin(core: Option<u16>) -> Result<(), Failure> {
     })
 }
 
+/// The first of two runs; the host is changed by somebody else before the second one. Without an
+/// answer it goes on, so `</dev/null` shows how far two runs differ by themselves.
+fn measured_first(turn: Duration, data_dir: Option<&Path>) -> Value {
+    let rows = measure::measure(turn, data_dir);
+    eprint!("measured once; change the host now (tuning apply), then press Enter ");
+    let _ = io::stdin().lock().read_line(&mut String::new());
+    measure::json(&rows, turn, &kernel())
+}
+
+fn kernel() -> String {
+    Host::live().text("proc/sys/kernel/osrelease").unwrap_or_default()
+}
+
 fn measured(
     turn: Duration,
     data_dir: Option<&Path>,
@@ -364,8 +411,11 @@ fn measured(
     form: Form,
 ) -> Outcomes {
     let rows = measure::measure(turn, data_dir);
-    let kernel = Host::live().text("proc/sys/kernel/osrelease").unwrap_or_default();
-    show(form, measure::table(&rows, before), &measure::json(&rows, turn, &kernel));
+    let mut value = measure::json(&rows, turn, &kernel());
+    if let Some(before) = before {
+        value["before"] = before["rows"].clone();
+    }
+    show(form, measure::table(&rows, before), &value);
     let has_failed = rows.iter().any(|row| row.result.is_err() && data_dir.is_some());
     Ok(if has_failed { EXIT_ERRORS } else { 0 })
 }

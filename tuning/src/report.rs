@@ -188,7 +188,10 @@ pub(crate) fn exit_code(rows: &[Row], fail_on: FailOn) -> u8 {
     if fail_on == FailOn::Warn && has(&[Status::Warn, Status::NeedsReboot]) {
         return EXIT_WARNINGS;
     }
-    // Nothing could be judged: that is no clean bill of health.
-    let is_judged = has(&[Status::Ok, Status::Info, Status::Warn, Status::NeedsReboot]);
+    // Nothing but context was seen: that is no clean bill of health.
+    let judged = [Status::Ok, Status::Warn, Status::NeedsReboot];
+    let is_judged = rows.iter().any(|Row { finding, .. }| {
+        finding.severity != Severity::Context && judged.contains(&finding.status)
+    });
     if is_judged { 0 } else { EXIT_NOT_POSSIBLE }
 }

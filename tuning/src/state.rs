@@ -3,9 +3,10 @@
 //! Invariants
 //! - `record` returns after the entry is synced, so a crash at any moment leaves a way back.
 //! - The file is replaced whole by rename: a reader sees all entries or those before the last.
+//! - Who writes holds the lock beside it (`.lock`), so that two runs cannot interleave.
 
 use serde_json::{Value, json};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,8 @@ pub(crate) struct Entry {
 pub(crate) enum StateError {
     #[error("state file {file}")]
     Io { file: PathBuf, source: io::Error },
+    #[error("state file {file} is in use: another apply or revert is under way")]
+    Busy { file: PathBuf },
     #[error("state file {file} is not one of ours: {what}")]
     Damaged { file: PathBuf, what: &'static str },
 }
@@ -45,22 +48,31 @@ pub(crate) enum StateError {
 pub(crate) struct State {
     file: PathBuf,
     pub(crate) entries: Vec<Entry>,
+    /// Held until the state is dropped; the kernel lets go of it when the process ends.
+    _lock: File,
 }
 
 impl State {
-    /// A file that does not exist is an empty state.
+    /// Waits for nobody: a state that another process holds is an error. A file that does not exist
+    /// is an empty state.
     pub(crate) fn open(file: PathBuf) -> Result<State, StateError> {
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(State { file, entries: Vec::new() });
-            }
-            Err(source) => return Err(StateError::Io { file, source }),
+        let lock = match lock(&file) {
+            Ok(lock) => lock,
+            Err(TryLockError::WouldBlock) => return Err(StateError::Busy { file }),
+            Err(TryLockError::Error(source)) => return Err(StateError::Io { file, source }),
         };
-        match parse(&text) {
-            Ok(entries) => Ok(State { file, entries }),
-            Err(what) => Err(StateError::Damaged { file, what }),
-        }
+        let entries = State::entries_of(&file)?;
+        Ok(State { file, entries, _lock: lock })
+    }
+
+    /// What is on record, without the right to change it.
+    pub(crate) fn entries_of(file: &Path) -> Result<Vec<Entry>, StateError> {
+        let text = match fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(StateError::Io { file: file.to_owned(), source }),
+        };
+        parse(&text).map_err(|what| StateError::Damaged { file: file.to_owned(), what })
     }
 
     pub(crate) fn file(&self) -> &Path {
@@ -95,10 +107,22 @@ impl State {
     }
 }
 
+fn folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+fn lock(file: &Path) -> Result<File, TryLockError> {
+    fs::create_dir_all(folder(file)).map_err(TryLockError::Error)?;
+    let lock = File::create(file.with_extension("lock")).map_err(TryLockError::Error)?;
+    lock.try_lock()?;
+    Ok(lock)
+}
+
 fn replace(file: &Path, entries: &[Entry]) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    fs::create_dir_all(folder)?;
+    let folder = folder(file);
     if entries.is_empty() {
         match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -54,6 +54,18 @@ pub(super) const TUNERS: &[Tuner] = &[
         },
     },
     Tuner {
+        id: "disk.trim",
+        what: "whether the disk is told which blocks are free (fstrim.timer)",
+        why: "flash that is not told slows down as it fills",
+        gain: "steady write times over months",
+        risk: "low; a trim is a burst of work for the disk",
+        kind: Kind::Report {
+            look: trim,
+            by_hand: "systemctl enable --now fstrim.timer, or fstrim DIR once a week",
+            undo: "systemctl disable --now fstrim.timer",
+        },
+    },
+    Tuner {
         id: "disk.scheduler",
         what: "the order in which the kernel sends requests to the disk",
         why: "fair queueing between processes delays the sync of a commit",
@@ -130,6 +142,23 @@ fn queue_depth(scene: &Scene) -> Finding {
         Some(depth) => context(depth),
         None => Finding::absent("no block device"),
     }
+}
+
+fn trim(scene: &Scene) -> Finding {
+    match queue_setting(scene, "discard_max_bytes").as_deref() {
+        None => return Finding::absent("no block device"),
+        Some("0") => return context("the disk takes no trim"),
+        Some(_) => {}
+    }
+    if !scene.host.exists("etc/systemd/system") {
+        return Finding::absent("no timers of systemd");
+    }
+    let timer = "etc/systemd/system/timers.target.wants/fstrim.timer";
+    let is_timed = scene.host.exists(timer);
+    let current = if is_timed { "fstrim.timer" } else { "no fstrim.timer" };
+    Finding::new(Severity::Context, current, is_timed)
+        .wanted("fstrim.timer, or another that does it")
+        .fix("systemctl enable --now fstrim.timer")
 }
 
 fn queue_setting(scene: &Scene, name: &str) -> Option<String> {

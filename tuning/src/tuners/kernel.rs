@@ -1,11 +1,12 @@
 //! What the broker cannot start without: kernel, rings, locked memory, open files.
 
-use super::{always, files};
+use super::{always, context, files};
 use crate::limits::{Limit, limit};
 use crate::report::{Finding, Severity};
 use crate::ring;
 use crate::tuner::{Kind, Scene, Tuner, Want};
 use highwater::model::limits::{HOST_FILES_MIN, HOST_MEMLOCK_BYTES_MIN};
+use highwater::model::rings::{RING_SIZES, memlock_bytes_for, ring_size};
 
 /// io_uring with the operations that the executor uses.
 const KERNEL_MIN: (u32, u32) = (5, 8);
@@ -64,6 +65,30 @@ pub(super) const TUNERS: &[Tuner] = &[
         },
     },
     Tuner {
+        id: "limit.ring_depth",
+        what: "entries per ring that RLIMIT_MEMLOCK has room for, with a shard on each core",
+        why: "the broker makes its rings shallower until they fit; a burst of completions then interrupts the tasks that it woke",
+        gain: "full depth (1024); fewer wake-ups in bursts",
+        risk: "as limit.memlock",
+        kind: Kind::Report {
+            look: ring_depth,
+            by_hand: "ulimit -l unlimited, or LimitMEMLOCK=infinity in the systemd unit; or fewer highwater.cores",
+            undo: "remove the line, restart the broker",
+        },
+    },
+    Tuner {
+        id: "limit.core",
+        what: "whether a crash leaves a core file: RLIMIT_CORE and kernel.core_pattern",
+        why: "a crash without one can only be guessed at",
+        gain: "context for crashes",
+        risk: "a core file is as large as the broker's memory and holds records",
+        kind: Kind::Report {
+            look: core_files,
+            by_hand: "LimitCORE=infinity in the systemd unit; sysctl -w kernel.core_pattern=/DIR/core.%e.%p",
+            undo: "remove the line; sysctl -w kernel.core_pattern with the pattern before",
+        },
+    },
+    Tuner {
         id: "limit.nofile",
         what: "RLIMIT_NOFILE: files and sockets that a process may open",
         why: "a partition keeps up to three files open, a client one socket",
@@ -98,6 +123,9 @@ fn kernel(scene: &Scene) -> Finding {
 
 fn rings_allowed(scene: &Scene) -> Finding {
     // Kernels before 6.6 have no such switch, and rings are allowed.
+    if !scene.host.exists("proc/sys/kernel") {
+        return Finding::absent("not readable here");
+    }
     let disabled = scene.host.number("proc/sys/kernel/io_uring_disabled").unwrap_or(0);
     let severity = if disabled == 1 { Severity::Advised } else { Severity::Required };
     let fix = match disabled {
@@ -120,6 +148,34 @@ fn locked_memory(scene: &Scene) -> Finding {
     Finding::new(severity, shown(found), found.allows(wanted))
         .wanted(format!(">= {wanted}"))
         .fix("ulimit -l unlimited, or LimitMEMLOCK=infinity in the systemd unit")
+}
+
+fn ring_depth(scene: &Scene) -> Finding {
+    let Some(found) = limit(&scene.host, "Max locked memory") else {
+        return Finding::absent("not readable here");
+    };
+    let count =
+        if scene.broker_cores.is_empty() { &scene.cores } else { &scene.broker_cores }.len();
+    let cores = count.max(1);
+    let deepest = RING_SIZES[0];
+    let (severity, current, is_met) = match ring_size(found.hard, cores) {
+        Ok(size) => (Severity::Advised, size.depth.to_string(), size == deepest),
+        Err(_) => (Severity::Required, "none".to_owned(), false),
+    };
+    let kib = memlock_bytes_for(deepest, cores).div_ceil(1024);
+    Finding::new(severity, format!("{current} on {cores} cores"), is_met)
+        .wanted(deepest.depth.to_string())
+        .fix(format!(
+            "ulimit -l {kib}, or LimitMEMLOCK={kib}K in the unit; or fewer highwater.cores"
+        ))
+}
+
+fn core_files(scene: &Scene) -> Finding {
+    let pattern = scene.host.text("proc/sys/kernel/core_pattern");
+    let (Some(found), Some(pattern)) = (limit(&scene.host, "Max core file size"), pattern) else {
+        return Finding::absent("not readable here");
+    };
+    context(format!("{}, to {pattern}", shown(found)))
 }
 
 fn open_files(scene: &Scene) -> Finding {

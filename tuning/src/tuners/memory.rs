@@ -1,7 +1,8 @@
 //! Settings of memory: huge pages, swapping, write-back.
 
-use super::{always, files, throughput};
-use crate::tuner::{Scene, Tuner, Verdict, Want};
+use super::{always, context, files, throughput};
+use crate::report::Finding;
+use crate::tuner::{Kind, Scene, Tuner, Verdict, Want};
 
 /// A server's memory is meant to stay.
 const SWAPPINESS_MAX: u64 = 10;
@@ -41,6 +42,26 @@ pub(super) const TUNERS: &[Tuner] = &[
         ),
     },
     Tuner {
+        id: "memory.swap",
+        what: "whether there is swap at all",
+        why: "without swap a host out of memory ends a process; with it, it slows down first",
+        gain: "context for results",
+        risk: "none: it is shown, not set",
+        kind: Kind::Report { look: swap, by_hand: "swapoff -a", undo: "swapon -a" },
+    },
+    Tuner {
+        id: "memory.hugepages",
+        what: "memory set aside for huge pages (vm.nr_hugepages)",
+        why: "the broker does not ask for them: what is set aside is missing from the page cache",
+        gain: "context for results",
+        risk: "none: it is shown, not set",
+        kind: Kind::Report {
+            look: huge_pages,
+            by_hand: "sysctl -w vm.nr_hugepages=0, where no other program uses them",
+            undo: "sysctl -w vm.nr_hugepages with the number before",
+        },
+    },
+    Tuner {
         id: "memory.dirty_background",
         what: "share of memory that may wait to be written before write-back begins",
         why: "records of durability `kernel` wait in the page cache; much of it is written at once",
@@ -58,8 +79,27 @@ pub(super) const TUNERS: &[Tuner] = &[
     },
 ];
 
+fn swaps(scene: &Scene) -> Option<usize> {
+    Some(scene.host.text("proc/swaps")?.lines().skip(1).count())
+}
+
+fn swap(scene: &Scene) -> Finding {
+    match swaps(scene) {
+        Some(0) => context("none"),
+        Some(count) => context(format!("areas: {count}")),
+        None => Finding::absent("not readable here"),
+    }
+}
+
+fn huge_pages(scene: &Scene) -> Finding {
+    match scene.host.text("proc/sys/vm/nr_hugepages") {
+        Some(count) => context(count),
+        None => Finding::absent("not readable here"),
+    }
+}
+
 fn swappiness(scene: &Scene, _path: &str, current: &str) -> Verdict {
-    let swaps = scene.host.text("proc/swaps").map_or(0, |text| text.lines().skip(1).count());
+    let swaps = swaps(scene).unwrap_or(0);
     match current.parse::<u64>() {
         Ok(value) if value <= SWAPPINESS_MAX => Verdict::Met,
         _ if swaps == 0 => Verdict::Leave("no swap"),

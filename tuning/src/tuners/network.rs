@@ -22,14 +22,38 @@ pub(super) const TUNERS: &[Tuner] = &[
     },
     Tuner {
         id: "net.rings",
-        what: "ring sizes, queue counts and interrupt coalescing of the network device",
+        what: "ring sizes and interrupt coalescing of the network device",
         why: "full rings drop packets; coalescing holds packets back to interrupt less often",
         gain: "fewer drops in bursts; with short coalescing earlier packets for more CPU time",
         risk: "medium: some drivers reset the link on a change, so it is shown, not set",
         kind: Kind::Report {
             look: dropped,
-            by_hand: "ethtool -g NIC, ethtool -G NIC rx N; ethtool -c NIC, ethtool -C NIC adaptive-rx off rx-usecs 8; ethtool -l NIC",
-            undo: "the same commands with the values that -g, -c and -l showed before",
+            by_hand: "ethtool -g NIC, ethtool -G NIC rx N; ethtool -c NIC, ethtool -C NIC adaptive-rx off rx-usecs 8",
+            undo: "the same commands with the values that -g and -c showed before",
+        },
+    },
+    Tuner {
+        id: "net.queues",
+        what: "receive and send queues of the network device (channels)",
+        why: "each queue is one core's work; net.rps and net.xps are set by their number",
+        gain: "context for results",
+        risk: "medium: some drivers reset the link on a change, so it is shown, not set",
+        kind: Kind::Report {
+            look: queue_counts,
+            by_hand: "ethtool -l NIC, ethtool -L NIC combined N",
+            undo: "ethtool -L NIC with the number that -l showed before",
+        },
+    },
+    Tuner {
+        id: "net.napi_threads",
+        what: "whether a kernel thread takes packets from the device, in place of the interrupted core",
+        why: "a thread can be kept off the broker's cores; but each batch of packets then waits for it to run",
+        gain: "context for results; whether it helps depends on the load: measure",
+        risk: "low; on busy hosts packets wait longer",
+        kind: Kind::Report {
+            look: napi_threads,
+            by_hand: "echo 1 > /sys/class/net/NIC/threaded; taskset -pc CORES on the threads napi/NIC-N",
+            undo: "echo 0 > /sys/class/net/NIC/threaded",
         },
     },
     Tuner {
@@ -120,6 +144,9 @@ pub(super) const TUNERS: &[Tuner] = &[
 
 fn irqbalance(scene: &Scene) -> Finding {
     let names = scene.host.matching("proc/*/comm");
+    if names.is_empty() {
+        return Finding::absent("no processes are shown");
+    }
     let runs = names.iter().any(|path| scene.host.text(path).as_deref() == Some("irqbalance"));
     let current = if runs { "runs" } else { "does not run" };
     match scene.profile {
@@ -132,12 +159,10 @@ fn irqbalance(scene: &Scene) -> Finding {
 
 /// Ring sizes are not files; what they are for is: packets that found no room.
 fn dropped(scene: &Scene) -> Finding {
-    let missed = |nic: &String| {
+    let found = of_each_device(scene, |nic| {
         let count = scene.host.number(&format!("{nic}/statistics/rx_missed_errors"))?;
-        let name = nic.rsplit('/').next().unwrap_or_default();
-        Some(format!("{name}: {count} packets missed"))
-    };
-    let found: Vec<String> = scene.nics.iter().filter_map(missed).collect();
+        Some(format!("{count} packets missed"))
+    });
     if found.is_empty() {
         return Finding::absent("no network device");
     }
@@ -145,6 +170,37 @@ fn dropped(scene: &Scene) -> Finding {
     Finding::new(Severity::Context, found.join(", "), is_met)
         .wanted("0 packets missed")
         .fix("ethtool -g NIC shows the largest ring, ethtool -G NIC rx N sets it")
+}
+
+fn queue_counts(scene: &Scene) -> Finding {
+    let found = of_each_device(scene, |nic| {
+        let count = |kind| scene.host.matching(&format!("{nic}/queues/{kind}-*")).len();
+        match (count("rx"), count("tx")) {
+            (0, 0) => None,
+            (receive, send) => Some(format!("{receive} to receive, {send} to send")),
+        }
+    });
+    if found.is_empty() { Finding::absent("no network device") } else { context(found.join("; ")) }
+}
+
+fn napi_threads(scene: &Scene) -> Finding {
+    let found = of_each_device(scene, |nic| {
+        let threads = scene.host.number(&format!("{nic}/threaded"))?;
+        Some(if threads == 0 { "off" } else { "on" }.to_owned())
+    });
+    if found.is_empty() {
+        return Finding::absent("not offered by this kernel or device");
+    }
+    context(found.join(", "))
+}
+
+/// `eth0: what was found`, without devices of which nothing is found.
+fn of_each_device(scene: &Scene, look: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let line = |nic: &String| {
+        let name = nic.rsplit('/').next().unwrap_or_default();
+        Some(format!("{name}: {}", look(nic)?))
+    };
+    scene.nics.iter().filter_map(line).collect()
 }
 
 /// The place of `path` among those that share its pattern, and their count.

@@ -83,6 +83,42 @@ pub(super) const TUNERS: &[Tuner] = &[
         },
     },
     Tuner {
+        id: "cpu.boost",
+        what: "whether cores may run above their base clock rate",
+        why: "a boosted core is faster until it is warm; figures before and after differ",
+        gain: "context for results",
+        risk: "none: it is shown, not set",
+        kind: Kind::Report {
+            look: boost,
+            by_hand: "echo 0 > /sys/devices/system/cpu/cpufreq/boost (steady) or 1 (fast)",
+            undo: "echo the value before",
+        },
+    },
+    Tuner {
+        id: "cpu.microcode",
+        what: "the version of the CPU's microcode",
+        why: "it decides which mitigations there are and what they cost",
+        gain: "context for results",
+        risk: "none: it is shown, not set",
+        kind: Kind::Report {
+            look: microcode,
+            by_hand: "install the distribution's microcode package and reboot",
+            undo: "boot with the package before it",
+        },
+    },
+    Tuner {
+        id: "clock.synchronised",
+        what: "the daemon that keeps the clock (chronyd, ntpd, systemd-timesyncd, ptp4l)",
+        why: "time stamps, retention by time and latencies between hosts are wrong with a wrong clock",
+        gain: "figures across hosts can be compared",
+        risk: "low; a clock that steps moves time stamps",
+        kind: Kind::Report {
+            look: synchronised,
+            by_hand: "install chrony and start chronyd; for microseconds between hosts: ptp4l and phc2sys",
+            undo: "stop the daemon",
+        },
+    },
+    Tuner {
         id: "cpu.pmqos",
         what: "/dev/cpu_dma_latency: a process that holds it open at 0 keeps cores awake",
         why: "a core that sleeps deeply wakes late, and the record waits meanwhile",
@@ -162,6 +198,9 @@ fn threads(scene: &Scene) -> Finding {
 fn isolation(scene: &Scene) -> Finding {
     let command_line = scene.host.text("proc/cmdline").unwrap_or_default();
     let isolated = scene.host.text("sys/devices/system/cpu/isolated").unwrap_or_default();
+    if command_line.is_empty() && isolated.is_empty() {
+        return Finding::absent("not readable here");
+    }
     let names = ["isolcpus=", "nohz_full=", "rcu_nocbs="];
     let missing = names
         .iter()
@@ -197,6 +236,40 @@ fn mitigations(scene: &Scene) -> Finding {
     };
     let is_off = command_line.split_whitespace().any(|word| word == "mitigations=off");
     context(if is_off { "off" } else { "on" })
+}
+
+fn boost(scene: &Scene) -> Finding {
+    match scene.host.text("sys/devices/system/cpu/cpufreq/boost").as_deref() {
+        Some("1") => context("on"),
+        Some("0") => context("off"),
+        _ => Finding::absent("not shown by this kernel"),
+    }
+}
+
+fn microcode(scene: &Scene) -> Finding {
+    let text = scene.host.text("proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("microcode"));
+    match line.and_then(|line| line.split_once(':')) {
+        Some((_, version)) => context(version.trim()),
+        None => Finding::absent("not in proc/cpuinfo"),
+    }
+}
+
+/// As the kernel shows them: names are cut after 15 letters.
+const CLOCK_DAEMONS: [&str; 5] = ["chronyd", "ntpd", "systemd-timesyn", "ptp4l", "phc2sys"];
+
+fn synchronised(scene: &Scene) -> Finding {
+    let names = scene.host.matching("proc/*/comm");
+    if names.is_empty() {
+        return Finding::absent("no processes are shown");
+    }
+    let running: Vec<String> = names.iter().filter_map(|path| scene.host.text(path)).collect();
+    let found = CLOCK_DAEMONS.iter().find(|daemon| running.iter().any(|name| name == **daemon));
+    let current = found.map_or("no daemon", |daemon| *daemon);
+    // A guest's clock may be kept by its host.
+    Finding::new(Severity::Context, current, found.is_some())
+        .wanted("a daemon, or the host's clock in a guest")
+        .fix("install chrony and start chronyd")
 }
 
 fn wake_latency(scene: &Scene) -> Finding {

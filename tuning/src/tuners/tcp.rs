@@ -7,6 +7,8 @@ use crate::tuner::{Kind, Scene, Tuner, Verdict, Want};
 
 /// A connection's window of a fast network over a few milliseconds.
 const SOCKET_BYTES: u64 = 16 * 1024 * 1024;
+/// A few packets of the largest size that a device takes at once (64 KiB).
+const UNSENT_BYTES_MAX: u64 = 128 * 1024;
 
 pub(super) const TUNERS: &[Tuner] = &[
     Tuner {
@@ -78,6 +80,17 @@ pub(super) const TUNERS: &[Tuner] = &[
         gain: "small answers go out at once",
         risk: "low; more packets",
         kind: files(&["proc/sys/net/ipv4/tcp_autocorking"], latency(Want::Exactly("0"))),
+    },
+    Tuner {
+        id: "net.notsent_lowat",
+        what: "bytes of a connection that the kernel takes while they cannot be sent yet",
+        why: "what a slow reader has not fetched yet fills kernel memory, and the newest of it waits behind the rest",
+        gain: "less memory per slow reader, and shorter queues in front of it",
+        risk: "medium: more wake-ups for each large answer, so large fetches may lose rate",
+        kind: files(
+            &["proc/sys/net/ipv4/tcp_notsent_lowat"],
+            latency(Want::AtMost(UNSENT_BYTES_MAX)),
+        ),
     },
     Tuner {
         id: "net.congestion_control",

@@ -1,6 +1,7 @@
 //! `apply` and `revert` on copied hosts.
 
 use crate::fixture::{ALL_OFF, Fixture, STATE};
+use std::fs::File;
 use std::process::Command;
 
 #[test]
@@ -170,7 +171,7 @@ fn the_outcome_as_json_has_these_fields() {
     let host = Fixture::off("outcome");
     let outcome = host.apply("dev", &["-o", "json"]).json();
     let names: Vec<&String> = outcome.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["failed", "made", "persisted", "profile", "refused", "state"]);
+    assert_eq!(names, ["already", "failed", "made", "persisted", "profile", "refused", "state"]);
     assert!(outcome["failed"].is_null());
 }
 
@@ -184,4 +185,20 @@ fn without_a_record_there_is_nothing_to_take_back() {
     let run = host.run("revert", &[]);
     assert_eq!(run.code, 2);
     assert!(run.errors.contains("not one of ours: its version is not 1"), "{}", run.errors);
+}
+
+#[test]
+fn two_runs_cannot_change_a_host_at_once() {
+    let host = Fixture::off("busy");
+    host.apply("throughput", &["--only", "memory.swappiness"]);
+    let lock = File::open(host.root.join(STATE).with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    for run in [host.apply("throughput", &[]), host.run("revert", &[])] {
+        assert_eq!(run.code, 2, "{}", run.text);
+        assert!(run.errors.contains("another apply or revert is under way"), "{}", run.errors);
+    }
+    assert_eq!(host.read("proc/sys/net/core/somaxconn"), "128");
+    lock.unlock().unwrap();
+    assert_eq!(host.run("revert", &[]).code, 0);
+    assert_eq!(host.read("proc/sys/vm/swappiness"), "60");
 }

@@ -42,6 +42,7 @@ fn what_keeps_the_broker_from_starting_is_an_error() {
         ("kernel.version", "5.4.0-1-generic", "newer kernel"),
         ("iouring.enabled", "2", "kernel.io_uring_disabled=0"),
         ("limit.memlock", "65536", "LimitMEMLOCK"),
+        ("limit.ring_depth", "none on 2 cores", "ulimit -l 4368"),
         ("limit.nofile", "200 (soft 100)", "ulimit -n 256"),
     ] {
         let row = host.row(id);
@@ -50,7 +51,7 @@ fn what_keeps_the_broker_from_starting_is_an_error() {
     }
     let run = host.run("check", &[]);
     assert_eq!(run.code, 2);
-    assert_eq!(run.text.matches("why: ").count(), 4, "{}", run.text);
+    assert_eq!(run.text.matches("why: ").count(), 5, "{}", run.text);
 }
 
 #[test]
@@ -106,6 +107,81 @@ fn managed_and_not_available_are_told_from_wrong() {
 }
 
 #[test]
+fn a_setting_without_its_files_is_not_available() {
+    let host = Fixture::off("absent");
+    let settings = host.settings();
+    assert!(settings.len() > 30, "{}", settings.len());
+    for (id, files) in settings {
+        let kept: Vec<String> = files.iter().map(|path| host.read(path)).collect();
+        files.iter().for_each(|path| host.remove(path));
+        let row = host.row(&id);
+        assert_eq!((&row["status"], &row["fix"]), (&"n-a".into(), &"".into()), "{row}");
+        files.iter().zip(kept).for_each(|(path, text)| host.write(path, &text));
+    }
+}
+
+#[test]
+fn a_setting_that_may_only_be_read_is_managed() {
+    let host = Fixture::off("read-only");
+    for (id, files) in host.settings() {
+        files.iter().for_each(|path| host.make_read_only(path));
+        let row = host.row(&id);
+        assert_eq!(row["status"], "managed", "{row}");
+        assert_eq!(row["fix"], "nothing here: the kernel offers it for reading only");
+    }
+    let run = host.run("apply", &["--yes", "--data-dir", "/data", "--profile", "latency"]);
+    assert_eq!(run.code, 3, "{}", run.text);
+    assert!(!host.root.join("var").exists(), "nothing to do leaves nothing behind");
+}
+
+#[test]
+fn rings_are_as_deep_as_the_locked_memory_allows() {
+    for (bytes, status, current) in [
+        ("unlimited", "ok", "1024 on 2 cores"),
+        ("8388608", "ok", "1024 on 2 cores"),
+        ("4194304", "warn", "256 on 2 cores"),
+        ("1048576", "warn", "64 on 2 cores"),
+        ("524288", "error", "none on 2 cores"),
+    ] {
+        let limits = format!("Max locked memory {bytes} {bytes} bytes");
+        let host = Fixture::new(&format!("rings-{bytes}"), &[("proc/self/limits", &limits)]);
+        let row = host.row("limit.ring_depth");
+        assert_eq!((&row["status"], &row["current"]), (&status.into(), &current.into()), "{row}");
+    }
+}
+
+#[test]
+fn what_is_context_is_shown_and_never_a_fault() {
+    let host = Fixture::new(
+        "context",
+        &[
+            ("proc/8/comm", "sshd"),
+            ("proc/swaps", "Filename Type\n/dev/sda2 partition"),
+            ("proc/sys/vm/nr_hugepages", "512"),
+            ("sys/devices/system/cpu/cpufreq/boost", "0"),
+        ],
+    );
+    host.remove("etc/systemd/system/timers.target.wants/fstrim.timer");
+    for (id, status, current) in [
+        ("clock.synchronised", "info", "no daemon"),
+        ("cpu.boost", "ok", "off"),
+        ("cpu.microcode", "ok", "0xa201016"),
+        ("disk.trim", "info", "no fstrim.timer"),
+        ("limit.core", "ok", "unlimited (soft 0), to core"),
+        ("memory.hugepages", "ok", "512"),
+        ("memory.swap", "ok", "areas: 1"),
+        ("net.napi_threads", "ok", "eth0: off"),
+        ("net.queues", "ok", "eth0: 1 to receive, 2 to send"),
+    ] {
+        let row = host.row(id);
+        assert_eq!((&row["status"], &row["current"]), (&status.into(), &current.into()), "{row}");
+    }
+    host.write("sys/devices/vda/queue/discard_max_bytes", "0");
+    assert_eq!(host.row("disk.trim")["current"], "the disk takes no trim");
+    assert_eq!(host.run("check", &["--data-dir", "/data", "--fail-on", "warn"]).code, 0);
+}
+
+#[test]
 fn isolation_asks_for_a_reboot_and_prints_the_line() {
     let host = Fixture::new("isolation", &[("proc/cmdline", "ro quiet")]);
     let row = host.row("cpu.isolation");
@@ -155,8 +231,8 @@ fn a_host_that_shows_nothing_is_no_good_host() {
     std::fs::remove_dir_all(host.root.join("sys")).unwrap();
     std::fs::create_dir(host.root.join("proc")).unwrap();
     let run = host.run("check", &["--profile", "dev"]);
-    // The switch of rings is absent in older kernels, which allow them; the kernel is unknown.
     assert!(run.text.contains("not available here: kernel.version"), "{}", run.text);
+    assert_eq!(run.code, 3, "{}", run.text);
 }
 
 #[test]

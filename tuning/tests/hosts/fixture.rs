@@ -13,7 +13,7 @@ const GOOD_HOST: &[(&str, &str)] = &[
     ("proc/sys/kernel/io_uring_disabled", "0"),
     (
         "proc/self/limits",
-        "Limit  Soft  Hard  Units\nMax open files 1024 1048576 files\nMax locked memory unlimited unlimited bytes",
+        "Limit  Soft  Hard  Units\nMax open files 1024 1048576 files\nMax locked memory unlimited unlimited bytes\nMax core file size 0 unlimited bytes",
     ),
     ("proc/self/cgroup", "0::/"),
     ("proc/self/mountinfo", "27 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw"),
@@ -21,9 +21,12 @@ const GOOD_HOST: &[(&str, &str)] = &[
     ("proc/cmdline", "ro isolcpus=1 nohz_full=1 rcu_nocbs=1"),
     ("proc/swaps", "Filename Type Size Used Priority"),
     ("proc/7/comm", "highwater"),
+    ("proc/8/comm", "chronyd"),
+    ("proc/cpuinfo", "processor : 0\nmicrocode : 0xa201016"),
     ("proc/irq/30/smp_affinity_list", "0"),
     ("proc/irq/31/smp_affinity_list", "1"),
     ("proc/sys/fs/nr_open", "1048576"),
+    ("proc/sys/kernel/core_pattern", "core"),
     ("proc/sys/kernel/numa_balancing", "0"),
     ("proc/sys/kernel/timer_migration", "0"),
     ("proc/sys/kernel/watchdog", "0"),
@@ -36,12 +39,15 @@ const GOOD_HOST: &[(&str, &str)] = &[
     ("proc/sys/net/ipv4/tcp_autocorking", "0"),
     ("proc/sys/net/ipv4/tcp_congestion_control", "cubic"),
     ("proc/sys/net/ipv4/tcp_max_syn_backlog", "8192"),
+    ("proc/sys/net/ipv4/tcp_notsent_lowat", "131072"),
     ("proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t16777216"),
     ("proc/sys/net/ipv4/tcp_slow_start_after_idle", "0"),
     ("proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t16777216"),
     ("proc/sys/vm/dirty_background_ratio", "5"),
     ("proc/sys/vm/dirty_ratio", "20"),
+    ("proc/sys/vm/nr_hugepages", "0"),
     ("proc/sys/vm/swappiness", "1"),
+    ("etc/systemd/system/timers.target.wants/fstrim.timer", ""),
     ("dev/cpu_dma_latency", ""),
     ("sys/fs/cgroup/cpuset.cpus.effective", "0-1"),
     ("sys/class/net/eth0/device/msi_irqs/30", "msix"),
@@ -53,16 +59,19 @@ const GOOD_HOST: &[(&str, &str)] = &[
     ("sys/class/net/eth0/queues/tx-0/xps_cpus", "1"),
     ("sys/class/net/eth0/queues/tx-1/xps_cpus", "2"),
     ("sys/class/net/eth0/statistics/rx_missed_errors", "0"),
+    ("sys/class/net/eth0/threaded", "0"),
     ("sys/devices/system/clocksource/clocksource0/available_clocksource", "tsc acpi_pm"),
     ("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc"),
     ("sys/devices/system/cpu/cpu0/cpufreq/energy_performance_preference", "performance"),
     ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance"),
     ("sys/devices/system/cpu/cpu0/cpuidle/state2/disable", "1"),
     ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "performance"),
+    ("sys/devices/system/cpu/cpufreq/boost", "1"),
     ("sys/devices/system/cpu/isolated", "1"),
     ("sys/devices/system/cpu/online", "0-1"),
     ("sys/devices/system/cpu/smt/active", "0"),
     ("sys/devices/vda/partition-of", ""),
+    ("sys/devices/vda/queue/discard_max_bytes", "2147450880"),
     ("sys/devices/vda/queue/nomerges", "2"),
     ("sys/devices/vda/queue/nr_requests", "256"),
     ("sys/devices/vda/queue/read_ahead_kb", "128"),
@@ -93,6 +102,7 @@ pub(crate) const ALL_OFF: &[(&str, &str)] = &[
     ("proc/sys/net/core/wmem_max", "212992"),
     ("proc/sys/net/ipv4/tcp_autocorking", "1"),
     ("proc/sys/net/ipv4/tcp_max_syn_backlog", "512"),
+    ("proc/sys/net/ipv4/tcp_notsent_lowat", "4294967295"),
     ("proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456"),
     ("proc/sys/net/ipv4/tcp_slow_start_after_idle", "1"),
     ("proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304"),
@@ -214,6 +224,20 @@ impl Fixture {
     pub(crate) fn row(&self, id: &str) -> Value {
         let rows = self.rows("latency").into_iter().chain(self.rows("throughput"));
         rows.into_iter().find(|row| row["id"] == id).unwrap()
+    }
+
+    /// Ids of the settings that `apply` can write, each with its files on this host.
+    pub(crate) fn settings(&self) -> Vec<(String, Vec<String>)> {
+        let list = self.run("explain", &["-o", "json"]).json();
+        let ids = list.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned());
+        let files = |id: &str| {
+            let lesson = self.run("explain", &[id, "--data-dir", "/data", "-o", "json"]).json();
+            let paths = lesson["paths"].as_array().unwrap().clone();
+            let paths = paths.iter().map(|path| path.as_str().unwrap().trim_start_matches('/'));
+            paths.map(str::to_owned).filter(|path| self.root.join(path).exists()).collect()
+        };
+        let settings = ids.map(|id| (id.clone(), files(&id)));
+        settings.filter(|(_, files): &(_, Vec<String>)| !files.is_empty()).collect()
     }
 
     pub(crate) fn state(&self) -> Value {

@@ -7,3 +7,4 @@ mod explain;
 mod fixture;
 mod measure;
 mod plan;
+mod snapshots;

@@ -34,6 +34,16 @@ fn each_measurement_has_samples_and_ordered_percentiles() {
 }
 
 #[test]
+fn before_and_after_are_one_run() {
+    let run = tuning(&["measure", "--before-after", "--time", "10ms", "-o", "json"]);
+    assert_eq!(run.code, 0, "{}", run.errors);
+    assert!(run.errors.contains("change the host now"), "{}", run.errors);
+    let result = run.json();
+    let count = |rows: &str| result[rows].as_array().unwrap().len();
+    assert_eq!((count("rows"), count("before")), (4, 4));
+}
+
+#[test]
 fn a_disk_that_cannot_be_written_is_named() {
     let run = tuning(&["measure", "--time", "10ms", "--data-dir", "/none"]);
     assert_eq!(run.code, 2);

@@ -75,7 +75,7 @@ fn a_script_does_the_same_by_hand() {
 
 #[test]
 fn an_id_that_does_not_exist_is_wrong_usage() {
-    let run = Fixture::off("unknown").run("plan", &["--skip", "memory.swap"]);
+    let run = Fixture::off("unknown").run("plan", &["--skip", "memory.swop"]);
     assert_eq!(run.code, 64);
-    assert!(run.errors.contains("memory.swap: no such id"), "{}", run.errors);
+    assert!(run.errors.contains("memory.swop: no such id"), "{}", run.errors);
 }
