@@ -8,6 +8,7 @@ use crate::model::ids::{Offset, TopicPartition};
 use crate::model::limits::CUT_ROOM_RETRY_MS;
 use crate::shard::housekeeping::persist_points;
 use crate::shard::partition::Partition;
+use crate::shard::reads::end_of;
 use crate::shard::segment_writer;
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef, WriteState};
 use crate::shard::signal::{Signal, yield_now};
@@ -21,8 +22,8 @@ use std::rc::Rc;
 pub enum CutOutcome {
     /// The log ends below the cut, and no crash brings back what it had above.
     Done,
-    /// The partition is gone, the disk is full or offline, or the broker stops: the log is as it
-    /// was. Try again later, if there is a later.
+    /// The partition is gone, the disk is full or offline, what would stay is damaged, or the broker
+    /// stops: the log is as it was. Try again later, if there is a later.
     NotNow,
 }
 
@@ -38,23 +39,22 @@ impl<D: Disk> Shard<D> {
         self.partitions.get_mut(index).filter(|partition| partition.id == id)
     }
 
-    /// Begins the cut once nothing of the log is under way. True when it has begun, `None` when it
-    /// cannot.
-    fn begin_cut(
+    /// True when nothing of the log is under way, `None` when it cannot be cut.
+    fn is_at_rest(
         &mut self,
         (index, id): (PartitionIndex, TopicPartition),
-        cut: Cut,
         signal: &Signal,
     ) -> Option<bool> {
         let partition = self.partition_to_cut(index, id)?;
         partition.cut_signal = Some(signal.clone());
-        if partition.is_draining || !partition.log.is_at_rest() {
-            return Some(false);
-        }
+        Some(!partition.is_draining && partition.log.is_at_rest())
+    }
+
+    fn begin_cut(&mut self, index: PartitionIndex, cut: Cut) {
+        let partition = &mut self.partitions[index];
         partition.is_draining = true;
         partition.log.begin_cut(cut);
         self.mark_dirty(index);
-        Some(true)
     }
 
     fn end_cut(&mut self, index: PartitionIndex, id: TopicPartition) {
@@ -76,20 +76,18 @@ pub async fn cut_log<D: Disk>(
     cut: Cut,
 ) -> Result<CutOutcome, StorageError> {
     let signal = Signal::default();
-    loop {
-        let is_at_rest = shard.borrow_mut().begin_cut((index, id), cut, &signal);
-        match is_at_rest {
-            Some(true) => break,
-            Some(false) => come_to_rest(shard, (index, id), &signal).await,
-            None => {
-                shard.borrow_mut().end_wait(index, id);
-                return Ok(CutOutcome::NotNow);
-            }
+    let result = match begin(shard, (index, id), cut, &signal).await {
+        Ok(true) => {
+            let result = carry_out(shard, (index, id), &signal).await;
+            shard.borrow_mut().end_cut(index, id);
+            result
         }
-    }
-    let result = carry_out(shard, (index, id), &signal).await;
+        other => {
+            shard.borrow_mut().end_wait(index, id);
+            other.map(|_| CutOutcome::NotNow)
+        }
+    };
     let mut shard = shard.borrow_mut();
-    shard.end_cut(index, id);
     if let Err(StorageError::Disk(error)) = &result {
         shard.go_offline(error);
     }
@@ -102,6 +100,61 @@ impl<D: Disk> Shard<D> {
         let found = self.partitions.get_mut(index).filter(|partition| partition.id == id);
         if let Some(partition) = found {
             partition.cut_signal = None;
+        }
+    }
+}
+
+/// Begins the cut once nothing of the log is under way and what stays of it is sound. False when it
+/// has not begun.
+async fn begin<D: Disk>(
+    shard: &ShardRef<D>,
+    (index, id): (PartitionIndex, TopicPartition),
+    cut: Cut,
+    signal: &Signal,
+) -> Result<bool, StorageError> {
+    let mut is_sound = false;
+    loop {
+        let is_at_rest = shard.borrow_mut().is_at_rest((index, id), signal);
+        match is_at_rest {
+            Some(true) if is_sound => {
+                shard.borrow_mut().begin_cut(index, cut);
+                return Ok(true);
+            }
+            Some(true) => match is_sound_below(shard, (index, id), cut).await? {
+                true => is_sound = true,
+                false => return Ok(false),
+            },
+            Some(false) => come_to_rest(shard, (index, id), signal).await,
+            None => return Ok(false),
+        }
+    }
+}
+
+/// Looks at what the cut leaves and reads again. False when it is damaged, which is noted, or when
+/// the partition is gone.
+async fn is_sound_below<D: Disk>(
+    shard: &ShardRef<D>,
+    (index, id): (PartitionIndex, TopicPartition),
+    cut: Cut,
+) -> Result<bool, StorageError> {
+    let disk = shard.borrow().disk.clone();
+    let mut from = None;
+    loop {
+        let plan = match shard.borrow_mut().partition_to_cut(index, id) {
+            Some(partition) => partition.log.plan_look(cut, from),
+            None => return Ok(false),
+        };
+        let Some(plan) = plan else { return Ok(true) };
+        let cuts = plan.cuts();
+        match plan.execute_in_memory(&disk).await {
+            Ok(batches) if batches.is_empty() => return Ok(true),
+            Ok(batches) => from = Some(end_of(&[batches])),
+            Err(error) if error.damaged_file().is_some() => {
+                let failed = (cuts, &error);
+                shard.borrow_mut().on_read_failed(id, failed, "look before a cut");
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -19,6 +19,16 @@ const SETUP: ClusterSetup<'_> = ClusterSetup {
     cores: 2,
     settings: &[("log.roll.ms", "1000"), ("log.retention.ms", "-1")],
 };
+/// With one segment and few index entries, so that a cut reads much again.
+const SPARSE: ClusterSetup<'_> = ClusterSetup {
+    brokers: 3,
+    cores: 2,
+    settings: &[
+        ("log.roll.ms", "4000000000000"),
+        ("log.retention.ms", "-1"),
+        ("log.index.interval.bytes", "1000000"),
+    ],
+};
 const PATIENCE_US: u64 = 60_000_000;
 const RECORDS: i64 = 25;
 const RECORD_BYTES: usize = 1000;
@@ -37,7 +47,11 @@ type State = (Option<NodeId>, Vec<NodeId>);
 
 /// Three brokers that have been started anew, so that what they have is in files only.
 fn world(seed: u64, replicas: i16) -> World {
-    let mut cluster = SimCluster::new(seed, &SETUP);
+    world_of(&SETUP, seed, replicas)
+}
+
+fn world_of(setup: &ClusterSetup<'_>, seed: u64, replicas: i16) -> World {
+    let mut cluster = SimCluster::new(seed, setup);
     let knows_all = |c: &SimCluster| {
         let shard = c.core(1, 0);
         let shard = shard.borrow();
@@ -134,7 +148,8 @@ impl World {
         panic!("{what}: {:?}", self.state());
     }
 
-    fn produce(&mut self) {
+    /// The next record, as a request; `self.acked` says what it holds.
+    fn request(&self, acks: i16) -> ProduceRequest {
         let mut builder = BatchBuilder::new(BatchOptions::default());
         let value = vec![u8::try_from(self.acked).unwrap(); RECORD_BYTES];
         // Segments are as old as their records say.
@@ -148,8 +163,11 @@ impl World {
             ..Default::default()
         };
         let topic_data = vec![topic];
-        let request =
-            ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data, ..Default::default() };
+        ProduceRequest { acks, timeout_ms: 30_000, topic_data, ..Default::default() }
+    }
+
+    fn produce(&mut self) {
+        let request = self.request(-1);
         for _ in 0..1000 {
             let leader = self.leader();
             let answer = call(&mut self.cluster, leader, request.clone());
@@ -225,11 +243,18 @@ impl World {
 
     /// Flips a bit in the second batch of a segment; returns its offset.
     fn flip(&self, id: NodeId, segment: usize, place: usize) -> i64 {
+        self.flip_in(id, segment, 1, place)
+    }
+
+    /// Flips a bit in a batch of a segment, the first one being 0; returns its offset.
+    fn flip_in(&self, id: NodeId, segment: usize, batch: usize, place: usize) -> i64 {
         let disk = self.cluster.disk(id);
         let path = &self.segments(id)[segment];
         let content = disk.content(path).unwrap();
-        let first = BatchHeader::read(&content).unwrap();
-        let start = first.size();
+        let mut start = 0;
+        for _ in 0..batch {
+            start += BatchHeader::read(&content[start..]).unwrap().size();
+        }
         let offset = BatchHeader::read(&content[start..]).unwrap().base_offset();
         disk.flip(path, start + place, 0);
         offset
@@ -326,6 +351,32 @@ fn damage_that_an_opening_finds_costs_membership_before_the_log_is_cut() {
         world.cluster.disk(follower).put(&index, vec![0]);
         world.cluster.start(follower);
         world.wait_for("it is missed", |world| !world.state().1.contains(&follower));
+        world.wait_for("all in sync", World::is_whole);
+        world.assert_mended();
+    }
+}
+
+#[test]
+fn damage_below_a_cut_costs_membership_before_the_log_is_cut() {
+    for (seed, place) in (50..).zip(PLACES) {
+        let mut world = world_of(&SPARSE, seed, 3);
+        let (leader, replicas) = (world.leader(), world.replicas());
+        let mut others = replicas.into_iter().filter(|id| *id != leader);
+        let (next, follower) = (others.next().unwrap(), others.next().unwrap());
+        // The follower gets a record that the next leader does not.
+        world.cluster.set_weather(|weather| _ = weather.cuts.insert((leader, next)));
+        let alone = world.request(1);
+        let answer = call(&mut world.cluster, leader, alone);
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "seed {seed}");
+        world.wait_for("it has it", |world| world.log_end(follower) == Some(RECORDS + 1));
+        assert_eq!(world.state().1.len(), 3, "seed {seed}");
+        assert_eq!(world.flip_in(follower, 0, 20, place), 20, "that all of them have");
+        world.cluster.kill(leader, false);
+        world.cluster.set_weather(|weather| weather.cuts.clear());
+        world.wait_for("the next leads", |world| world.state().0 == Some(next));
+        world.wait_for("it leaves", |world| !world.state().1.contains(&follower));
+        world.wait_for("it is back", |world| world.state().1.contains(&follower));
+        world.cluster.start(leader);
         world.wait_for("all in sync", World::is_whole);
         world.assert_mended();
     }

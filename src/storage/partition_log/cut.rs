@@ -1,6 +1,9 @@
 //! Taking back the end of a log, where its leader has other records (KIP-101).
 //!
 //! Rare, and at no hot place, so the steps are few and each is safe to die in:
+//! 0. What stays and will be read again is looked at (`plan_look`). A bit that has rotted there would
+//!    be taken for a torn tail, and the replica would lose what lies behind it while it may be
+//!    elected: that is damage, which costs membership before anything is cut (`shard/damage.rs`).
 //! 1. Everything is drained and synced, and nothing of the log is under way.
 //! 2. A cut entry is written to the journal and synced: from here on no replay brings back what
 //!    earlier entries have above it.
@@ -17,6 +20,7 @@
 //!   that only this one keeps from coming back.
 
 use super::PartitionLog;
+use super::read::FileRead;
 use crate::model::clock::Now;
 use crate::model::ids::{LeaderEpoch, Offset};
 use crate::storage::checkpoint::RecoveryPoint;
@@ -27,6 +31,9 @@ use crate::storage::journal::JournalEntry;
 use crate::storage::recovery::{OpenLog, RecoveryReport};
 use crate::storage::retention::remove_segment;
 use crate::storage::segment::{parse_name, segment_path};
+
+/// Bytes that are looked at in one read, before a cut.
+const LOOK_BYTES: usize = 1024 * 1024;
 
 /// What of a log shall be taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +106,15 @@ impl<D: Disk> PartitionLog<D> {
             && !self.is_syncing
             && !self.is_compacting()
             && self.synced_end == self.log_end()
+    }
+
+    /// The next read of what a cut leaves and will read again, `from` where the one before ended;
+    /// `None` when there is no more of it. The log is at rest.
+    pub fn plan_look(&self, cut: Cut, from: Option<Offset>) -> Option<FileRead<D>> {
+        let Cut::From(to) = cut else { return None };
+        let to = to.min(self.log_end());
+        let from = from.unwrap_or_else(|| self.point_below(to).recovery_offset);
+        (from < to).then(|| self.plan_file_read(from, LOOK_BYTES, to, true))
     }
 
     /// Begins a cut. From here on the log takes no batches, its recovery point lies below the cut,

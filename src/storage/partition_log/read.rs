@@ -219,7 +219,7 @@ impl<D: Disk> PartitionLog<D> {
         parts
     }
 
-    fn plan_file_read(
+    pub(super) fn plan_file_read(
         &self,
         from: Offset,
         max_bytes: usize,
