@@ -355,6 +355,10 @@ impl<D: Disk> Shard<D> {
             return;
         }
         self.metadata.controller = controller;
+        match leader {
+            Some(broker) => tracing::info!(broker = broker.0, term = now.term, "the controller"),
+            None => tracing::info!(term = now.term, "no controller is known"),
+        }
         if now.is_leader {
             self.signals.controller.raise();
         }

@@ -11,6 +11,9 @@ use highwater::protocol::messages::alter_partition_reassignments::{
 use highwater::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use highwater::protocol::messages::describe_quorum::{
+    DescribeQuorumRequest, WantedPartition, WantedTopic,
+};
 use highwater::protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use highwater::protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse,
@@ -22,6 +25,7 @@ use crate::wire::Wire;
 
 const CREATE_TOPICS_VERSION: i16 = 7;
 const ELECT_VERSION: i16 = 2;
+const QUORUM_VERSION: i16 = 1;
 /// The first one with topic ids.
 const METADATA_VERSION: i16 = 10;
 const REASSIGN_VERSION: i16 = 1;
@@ -129,10 +133,19 @@ impl Cluster {
         addresses.join(",")
     }
 
-    /// The last lines of every broker.
+    /// The last lines of every broker, and how each of them sees the quorum.
     pub fn report(&self) -> String {
-        let reports: Vec<String> = self.brokers.iter().map(Broker::report).collect();
-        reports.join("\n")
+        let quorum = |broker: &Broker| {
+            let partitions = vec![WantedPartition::default()];
+            let topic = WantedTopic { topic_name: "__cluster_metadata".to_owned(), partitions };
+            let request = DescribeQuorumRequest { topics: vec![topic] };
+            let wire = Wire::connect_within(&broker.bootstrap(), ANSWER_PATIENCE);
+            let answer = wire.and_then(|mut wire| wire.call(&request, QUORUM_VERSION));
+            format!("the quorum by {}: {answer:?}", broker.bootstrap())
+        };
+        let views = self.brokers.iter().map(quorum);
+        let reports = self.brokers.iter().map(Broker::report);
+        reports.chain(views).collect::<Vec<String>>().join("\n")
     }
 
     /// The partitions of a topic as broker `id` sees them.
