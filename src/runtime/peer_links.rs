@@ -4,6 +4,9 @@
 //! pool; nothing else waits outside the ring. The kernel gives a connection up by itself when the
 //! other side has been silent for `PEER_SILENCE`, so that a pulled cable is noticed while data
 //! waits.
+//!
+//! Invariant: a socket is kept under its link only while the shard wants that link. One that is
+//! connected after it was given up would take the place of another, whose frames then went nowhere.
 
 use super::peer::{Inbox, Peer, Sent};
 use super::run_shard::Driver;
@@ -102,6 +105,9 @@ fn end_of(error: &io::Error) -> LinkEnd {
 async fn talk(driver: &Rc<Driver>, link: LinkId, stream: TcpStream) -> io::Result<()> {
     prepare(&stream)?;
     driver.on_event();
+    if !driver.shard.borrow().peers.is_open(link) {
+        return Ok(());
+    }
     let now_us = driver.shard.borrow().now.monotonic_us;
     let id = ConnectionId { index: link.index, generation: link.generation };
     let peer = Rc::new(Peer::new(id, stream, now_us));

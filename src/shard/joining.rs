@@ -95,9 +95,9 @@ async fn register<D: Disk>(shard: &ShardRef<D>) {
             if shard.membership.epoch.replace(epoch) != Some(epoch) {
                 tracing::info!(epoch = epoch.0, "registered");
             }
-            shard.membership.complaint = None;
+            shard.membership.on_taken();
         }
-        Err(refusal) => shard.membership.complain(refusal.code),
+        Err(refusal) => shard.membership.complain(refusal),
     }
 }
 
@@ -120,17 +120,17 @@ async fn beat<D: Disk>(shard: &ShardRef<D>, wish: Wish) -> Option<BrokerStanding
     let mut shard = shard.borrow_mut();
     match result {
         Ok(standing) => {
-            shard.membership.complaint = None;
+            shard.membership.on_taken();
             Some(standing)
         }
         Err(refusal) => {
-            shard.membership.complain(refusal.code);
             if matches!(
                 refusal.code,
                 KafkaCode::StaleBrokerEpoch | KafkaCode::BrokerIdNotRegistered
             ) {
                 shard.membership.epoch = None;
             }
+            shard.membership.complain(refusal);
             None
         }
     }

@@ -41,6 +41,9 @@ pub async fn open_alone<D: Disk>(shard: &ShardRef<D>) -> Result<(), Refusal> {
     }
 }
 
+/// Different reasons that the log is told of until the controller takes what this broker says.
+const COMPLAINTS_MAX: usize = 16;
+
 /// Why a broker is fenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absence {
@@ -58,8 +61,8 @@ pub struct Membership {
     pub(super) epoch: Option<BrokerEpoch>,
     /// Of the process before, where it ended in order.
     pub(super) previous_epoch: Option<BrokerEpoch>,
-    /// What the log was told already.
-    pub(super) complaint: Option<KafkaCode>,
+    /// What the log was told already, since the controller last took what this broker says.
+    complaints: Vec<Refusal>,
     /// Term in which this broker became the active controller, while it is.
     active_term: Option<u64>,
     balance_due_us: u64,
@@ -67,10 +70,17 @@ pub struct Membership {
 
 impl Membership {
     /// Says in the log why the controller takes no part of this broker; once for each reason.
-    pub(super) fn complain(&mut self, code: KafkaCode) {
-        if self.complaint.replace(code) != Some(code) {
-            tracing::warn!(code = code.name(), "the controller does not take this broker yet");
+    pub(super) fn complain(&mut self, refusal: Refusal) {
+        if self.complaints.len() < COMPLAINTS_MAX && !self.complaints.contains(&refusal) {
+            let (code, cause) = (refusal.code.name(), &refusal.message);
+            tracing::warn!(code, cause, "the controller does not take this broker yet");
+            self.complaints.push(refusal);
         }
+    }
+
+    /// The controller takes what this broker says.
+    pub(super) fn on_taken(&mut self) {
+        self.complaints.clear();
     }
 }
 
@@ -113,7 +123,7 @@ impl<D: Disk> Shard<D> {
             None => i64::try_from(self.image.end()).unwrap_or(i64::MAX) > epoch.0,
             Some(known) => {
                 if known > epoch {
-                    self.membership.complain(KafkaCode::DuplicateBrokerRegistration);
+                    self.membership.complain(KafkaCode::DuplicateBrokerRegistration.into());
                 }
                 false
             }

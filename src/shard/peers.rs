@@ -161,6 +161,12 @@ impl Peers {
         self.links.get_mut(id.index).filter(|link| link.id == id)
     }
 
+    /// Whether a connection is still wanted; it may have been given up while it was being made, and
+    /// its place be another's by now.
+    pub fn is_open(&self, id: LinkId) -> bool {
+        self.links.get(id.index).is_some_and(|link| link.id == id)
+    }
+
     /// When `tick_peers` has something to do, in monotonic microseconds.
     pub fn next_deadline_us(&self) -> u64 {
         let links = self.links.iter().filter_map(|(_, link)| link.deadline_us);
