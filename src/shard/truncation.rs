@@ -22,8 +22,8 @@ use std::rc::Rc;
 pub enum CutOutcome {
     /// The log ends below the cut, and no crash brings back what it had above.
     Done,
-    /// The partition is gone, the disk is full or offline, what would stay is damaged, or the broker
-    /// stops: the log is as it was. Try again later, if there is a later.
+    /// The partition is gone, the disk is full or offline, what would stay is damaged, or the
+    /// broker stops: the log is as it was. Try again later, if there is a later.
     NotNow,
 }
 

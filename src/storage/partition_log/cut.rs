@@ -1,9 +1,9 @@
 //! Taking back the end of a log, where its leader has other records (KIP-101).
 //!
 //! Rare, and at no hot place, so the steps are few and each is safe to die in:
-//! 0. What stays and will be read again is looked at (`plan_look`). A bit that has rotted there would
-//!    be taken for a torn tail, and the replica would lose what lies behind it while it may be
-//!    elected: that is damage, which costs membership before anything is cut (`shard/damage.rs`).
+//! 0. What stays and will be read again is looked at (`plan_look`). A bit that has rotted there
+//!    would be taken for a torn tail, and the replica would lose what lies behind it while it may
+//!    be elected: that is damage, which costs membership before the cut (`shard/damage.rs`).
 //! 1. Everything is drained and synced, and nothing of the log is under way.
 //! 2. A cut entry is written to the journal and synced: from here on no replay brings back what
 //!    earlier entries have above it.
@@ -111,6 +111,7 @@ impl<D: Disk> PartitionLog<D> {
     /// The next read of what a cut leaves and will read again, `from` where the one before ended;
     /// `None` when there is no more of it. The log is at rest.
     pub fn plan_look(&self, cut: Cut, from: Option<Offset>) -> Option<FileRead<D>> {
+        assert!(!self.is_being_cut());
         let Cut::From(to) = cut else { return None };
         let to = to.min(self.log_end());
         let from = from.unwrap_or_else(|| self.point_below(to).recovery_offset);
