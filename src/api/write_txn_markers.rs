@@ -6,7 +6,7 @@ use crate::api::answers::{QUESTIONS_AT_ONCE, image, owned_partition};
 use crate::api::context::RequestContext;
 use crate::controller::image::MetadataImage;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{ProducerEpoch, ProducerId};
+use crate::model::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
 use crate::protocol::messages::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult,
     WritableTxnMarkerTopic, WritableTxnMarkerTopicResult, WriteTxnMarkersRequest,
@@ -40,6 +40,8 @@ fn order_of(marker: &WritableTxnMarker) -> MarkerOrder {
         producer_id: ProducerId(marker.producer_id),
         producer_epoch: ProducerEpoch(marker.producer_epoch),
         coordinator_epoch: marker.coordinator_epoch,
+        decided_ms: Some(marker.decided_ms).filter(|decided_ms| *decided_ms >= 0),
+        leader_epoch: None,
         is_commit: marker.transaction_result,
     }
 }
@@ -50,11 +52,20 @@ async fn write_all<D: Disk>(
     topic: WritableTxnMarkerTopic,
     order: MarkerOrder,
 ) -> WritableTxnMarkerTopicResult {
-    let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
-    for some in topic.partition_indexes.chunks(QUESTIONS_AT_ONCE) {
-        let writes = some.iter().map(|index| write(context, image, (&topic.name, *index), order));
+    let epochs = topic.leader_epochs.iter().map(|epoch| Some(LeaderEpoch(*epoch)));
+    let epochs = epochs.chain(std::iter::repeat(None));
+    let places: Vec<(i32, MarkerOrder)> = topic
+        .partition_indexes
+        .iter()
+        .zip(epochs)
+        .map(|(index, leader_epoch)| (*index, MarkerOrder { leader_epoch, ..order }))
+        .collect();
+    let mut partitions = Vec::with_capacity(places.len());
+    for some in places.chunks(QUESTIONS_AT_ONCE) {
+        let writes =
+            some.iter().map(|(index, order)| write(context, image, (&topic.name, *index), *order));
         let answers = some.iter().zip(join_all(writes).await);
-        partitions.extend(answers.map(|(index, code)| WritableTxnMarkerPartitionResult {
+        partitions.extend(answers.map(|((index, _), code)| WritableTxnMarkerPartitionResult {
             partition_index: *index,
             error_code: code.number(),
         }));

@@ -13,6 +13,7 @@
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::model::topic_config::Durability;
+use crate::shard::markers::EndedTransactions;
 use crate::shard::mesh::{Acks, AppendOutcome, Isolation, PartToken};
 use crate::shard::replicas::Role;
 use crate::shard::signal::Signal;
@@ -41,6 +42,8 @@ pub struct Partition<D: Disk> {
     pub is_cutting: bool,
     /// Raised for whoever cuts the log: a drain has ended, or the journal has an entry.
     pub cut_signal: Option<Signal>,
+    /// The transactions that this leader has ended.
+    pub(super) ended: EndedTransactions,
     high_watermark: Offset,
 }
 
@@ -64,6 +67,7 @@ impl<D: Disk> Partition<D> {
             is_push_due: false,
             is_cutting: false,
             cut_signal: None,
+            ended: EndedTransactions::default(),
             high_watermark,
         }
     }

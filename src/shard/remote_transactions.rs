@@ -2,11 +2,11 @@
 //! elsewhere, and questions to a coordinator elsewhere.
 //!
 //! Both may be asked twice and change nothing the second time, so a lost answer costs a repetition
-//! and no more.
+//! and no more. What was asked first may arrive after its repetition: see markers.rs.
 
 use crate::coordinator::transaction::calls::{AddMode, AddPartitions};
 use crate::model::errors::KafkaCode;
-use crate::model::ids::BrokerId;
+use crate::model::ids::{BrokerId, LeaderEpoch};
 use crate::protocol::messages::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
@@ -19,8 +19,8 @@ use crate::shard::shard::ShardRef;
 use crate::storage::disk::Disk;
 use std::collections::BTreeMap;
 
-/// Partitions by the names of their topics.
-pub(super) type Named = BTreeMap<String, Vec<i32>>;
+/// Partitions by the names of their topics, with the epoch of their leader.
+pub(super) type Named = BTreeMap<String, Vec<(i32, LeaderEpoch)>>;
 
 /// Has another broker write a marker into partitions that it leads; the codes that it answers,
 /// none for what it does not answer.
@@ -30,13 +30,18 @@ pub(super) async fn write_markers_at<D: Disk>(
     marker: MarkerOrder,
     partitions: Named,
 ) -> BTreeMap<(String, i32), KafkaCode> {
-    let topic = |(name, partition_indexes)| WritableTxnMarkerTopic { name, partition_indexes };
+    let topic = |(name, places): (String, Vec<(i32, LeaderEpoch)>)| WritableTxnMarkerTopic {
+        name,
+        partition_indexes: places.iter().map(|(index, _)| *index).collect(),
+        leader_epochs: places.iter().map(|(_, epoch)| epoch.0).collect(),
+    };
     let marker = WritableTxnMarker {
         producer_id: marker.producer_id.0,
         producer_epoch: marker.producer_epoch.0,
         transaction_result: marker.is_commit,
         topics: partitions.into_iter().map(topic).collect(),
         coordinator_epoch: marker.coordinator_epoch,
+        decided_ms: marker.decided_ms.unwrap_or(-1),
     };
     let request = WriteTxnMarkersRequest { markers: vec![marker] };
     let timeout_ms = shard.borrow().config.cluster.request_timeout_ms;

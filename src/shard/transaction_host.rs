@@ -1,9 +1,9 @@
 //! Transaction coordinators among the coordinators of a core, the way to them from any core, and
 //! the markers that they have written.
 //!
-//! Invariant: of one transactional id at most one set of markers is under way. Under the old flow
-//! (one epoch per producer) a second set that is late could end the producer's next transaction:
-//! nothing in a marker tells the two apart.
+//! Invariant: of one transactional id at most one set of markers is known to be under way. A
+//! request that was given up may still arrive: whoever writes markers knows it by when its
+//! transaction was decided (markers.rs).
 
 use crate::controller::image::TRANSACTIONS_TOPIC;
 use crate::coordinator::replayed::{KeyValue, Waiter};
@@ -14,7 +14,7 @@ use crate::coordinator::transaction::{
 };
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{BrokerId, CoreId, PartitionId, TopicPartition};
+use crate::model::ids::{BrokerId, CoreId, LeaderEpoch, PartitionId, TopicPartition};
 use crate::model::transaction_config::TransactionConfig;
 use crate::protocol::primitive::{DecodeError, EncodeError};
 use crate::shard::coordinator_host::{Birth, Host, Hosted, StepOf, coordinator_of};
@@ -157,14 +157,16 @@ async fn write_markers<D: Disk>(shard: ShardRef<D>, id: TopicPartition, order: M
         producer_id: order.producer_id,
         producer_epoch: order.producer_epoch,
         coordinator_epoch: order.coordinator_epoch.0,
+        decided_ms: Some(order.decided_ms),
+        leader_epoch: None,
         is_commit: order.outcome == Outcome::Commit,
     };
     let places = shard.borrow().places_of(&order.partitions);
     let mut elsewhere: BTreeMap<BrokerId, Named> = BTreeMap::new();
     for place in &places {
-        if let Owner::There(broker) = place.owner {
+        if let Owner::There(broker, epoch) = place.owner {
             let topics = elsewhere.entry(broker).or_default();
-            topics.entry(place.topic.clone()).or_default().push(place.number);
+            topics.entry(place.topic.clone()).or_default().push((place.number, epoch));
         }
     }
     let calls = elsewhere.into_iter();
@@ -200,7 +202,7 @@ async fn write_marker<D: Disk>(
 ) -> Option<KafkaCode> {
     let (partition, core) = match owner {
         Owner::Here(partition, core) => (partition, core),
-        Owner::There(_) => return None,
+        Owner::There(..) => return None,
         Owner::Nowhere(code) => return Some(code),
     };
     match ask(shard, core, Question::WriteMarker { partition, marker }).await {
@@ -225,7 +227,8 @@ fn is_told(code: KafkaCode) -> bool {
 #[derive(Debug, Clone, Copy)]
 enum Owner {
     Here(TopicPartition, CoreId),
-    There(BrokerId),
+    /// The leader, and its epoch.
+    There(BrokerId, LeaderEpoch),
     /// The topic was deleted meanwhile, or nobody leads at the moment.
     Nowhere(KafkaCode),
 }
@@ -258,8 +261,11 @@ impl<D: Disk> Shard<D> {
         match self.image.leader_core(&id) {
             Ok(core) => Owner::Here(id, core),
             Err(KafkaCode::NotLeaderOrFollower) => {
-                let leader = self.image.partition(&id).and_then(|known| known.state.leader);
-                leader.map_or(Owner::Nowhere(KafkaCode::NotLeaderOrFollower), Owner::There)
+                let state = self.image.partition(&id).map(|known| &known.state);
+                let leader = state.and_then(|state| Some((state.leader?, state.leader_epoch)));
+                leader.map_or(Owner::Nowhere(KafkaCode::NotLeaderOrFollower), |(leader, epoch)| {
+                    Owner::There(leader, epoch)
+                })
             }
             Err(code) => Owner::Nowhere(code),
         }

@@ -24,6 +24,7 @@ use crate::sim::random::Random;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -32,7 +33,7 @@ use uuid::Uuid;
 const DELAY_US_MAX: u64 = 300;
 /// How long data may be cut off before a connection is given up, in microseconds.
 const SILENCE_US: u64 = 5_000_000;
-/// Longest time that what outlives its connection is on its way, in microseconds.
+/// Longest time that what outlives its connection is on its way, in microseconds, unless set.
 const STRAGGLE_US_MAX: u64 = 3_000_000;
 /// Time between two looks at a direction that is cut off, in microseconds.
 const CUT_LOOK_US: u64 = 1000;
@@ -79,6 +80,8 @@ pub struct Weather {
     /// Chance in a hundred that what is on its way arrives although its sender has closed the
     /// connection or is dead.
     pub stragglers: u64,
+    /// How much later that is, in microseconds.
+    pub straggle_us: Range<u64>,
 }
 
 /// Changes a frame, given without its length, before the broker reads whose first core's shard is
@@ -87,7 +90,13 @@ pub type Tamper = fn(&Shard<SimDisk>, Bytes) -> Bytes;
 
 impl Default for Weather {
     fn default() -> Weather {
-        Weather { delay_us_max: DELAY_US_MAX, cuts: BTreeSet::new(), breaks: 0, stragglers: 0 }
+        Weather {
+            delay_us_max: DELAY_US_MAX,
+            cuts: BTreeSet::new(),
+            breaks: 0,
+            stragglers: 0,
+            straggle_us: 0..STRAGGLE_US_MAX,
+        }
     }
 }
 
@@ -639,8 +648,9 @@ async fn deliver(
         }
         if wire.end.get().is_some() && !is_late {
             is_late = true;
-            let straggle_us = handle.random(|random| random.below(STRAGGLE_US_MAX));
-            handle.sleep_us(straggle_us).await;
+            let Range { start, end } = fabric.borrow().weather.straggle_us.clone();
+            let straggle_us = handle.random(|random| random.below(end - start));
+            handle.sleep_us(start + straggle_us).await;
         }
         let tamper = fabric.borrow().tamper;
         received.extend_from_slice(&match tamper {

@@ -89,15 +89,20 @@ async fn end(client: &mut SimClient, isolation_level: i8) -> i64 {
 
 /// Ends a transaction as `kafka-transactions abort` does.
 async fn mark(client: &mut SimClient, topic: &str, id: i64, is_commit: bool) -> KafkaCode {
-    let topics =
-        vec![WritableTxnMarkerTopic { name: topic.to_owned(), partition_indexes: vec![0] }];
-    let marker = WritableTxnMarker {
-        producer_id: id,
-        producer_epoch: 0,
-        transaction_result: is_commit,
-        topics,
-        coordinator_epoch: 0,
+    let marker = WritableTxnMarker { transaction_result: is_commit, ..marker_of(topic, id) };
+    write(client, marker).await
+}
+
+fn marker_of(topic: &str, id: i64) -> WritableTxnMarker {
+    let topic = WritableTxnMarkerTopic {
+        name: topic.to_owned(),
+        partition_indexes: vec![0],
+        ..WritableTxnMarkerTopic::default()
     };
+    WritableTxnMarker { producer_id: id, topics: vec![topic], ..WritableTxnMarker::default() }
+}
+
+async fn write(client: &mut SimClient, marker: WritableTxnMarker) -> KafkaCode {
     let request = WriteTxnMarkersRequest { markers: vec![marker] };
     let mut response = client.call(&request).await.expect("answered");
     let code = response.markers.remove(0).topics.remove(0).partitions.remove(0).error_code;
@@ -159,6 +164,48 @@ fn readers_of_committed_records_see_ended_transactions_only_before_and_after_a_p
     broker.executor.run_until(async move {
         assert_eq!(told(&fetch(&mut client, topic, 1).await), Some(vec![(1, 0)]));
         assert_eq!(told(&fetch(&mut client, topic, 0).await), None);
+    });
+}
+
+/// Has a coordinator's marker written, for a transaction decided then and a leader of that epoch;
+/// what is answered, and the log end and last stable offset after it.
+fn order(broker: &mut SimBroker, decided_ms: i64, leader_epoch: i32) -> (KafkaCode, (i64, i64)) {
+    let mut client = broker.connect(1);
+    broker.executor.run_until(async move {
+        let mut marker = WritableTxnMarker { decided_ms, ..marker_of(TOPIC, 1) };
+        marker.topics[0].leader_epochs = vec![leader_epoch];
+        let code = write(&mut client, marker).await;
+        (code, (end(&mut client, 0).await, end(&mut client, 1).await))
+    })
+}
+
+#[test]
+fn a_marker_that_was_written_or_is_for_another_leader_is_not_written() {
+    const FIRST_MS: i64 = 1000;
+    let (mut broker, _disk) = SETUP.start(2, None);
+    make_topic(&mut broker, TOPIC);
+    append(&mut broker, 1, 0);
+    let image = Arc::clone(&broker.core(0).borrow().image);
+    let topic = image.topic_by_name(TOPIC).expect("made before").id;
+    let place = TopicPartition { topic, partition: PartitionId(0) };
+    let epoch = image.leader_epoch(&place).expect("made before").0;
+    for other in [epoch - 1, epoch + 1] {
+        let refused = (KafkaCode::NotLeaderOrFollower, (1, 0));
+        assert_eq!(order(&mut broker, FIRST_MS, other), refused);
+    }
+    let written = (KafkaCode::None, (2, 2));
+    for decided_ms in [FIRST_MS, FIRST_MS, FIRST_MS - 1] {
+        assert_eq!(order(&mut broker, decided_ms, epoch), written);
+    }
+    append(&mut broker, 1, 1);
+    assert_eq!(order(&mut broker, FIRST_MS, epoch), (KafkaCode::None, (3, 2)));
+    assert_eq!(order(&mut broker, FIRST_MS + 1, epoch), (KafkaCode::None, (4, 4)));
+    // An administrator means whatever is open.
+    append(&mut broker, 1, 2);
+    let mut client = broker.connect(0);
+    broker.executor.run_until(async move {
+        assert_eq!(mark(&mut client, TOPIC, 1, false).await, KafkaCode::None);
+        assert_eq!((end(&mut client, 0).await, end(&mut client, 1).await), (6, 6));
     });
 }
 

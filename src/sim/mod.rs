@@ -23,6 +23,8 @@ mod follower_read_tests;
 #[cfg(test)]
 mod group_tests;
 #[cfg(test)]
+mod late_marker_tests;
+#[cfg(test)]
 mod marker_tests;
 #[cfg(test)]
 mod peer_tests;

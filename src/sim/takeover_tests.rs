@@ -15,8 +15,8 @@ use crate::shard::coordinator_host::coordinating_partition;
 use crate::sim::cluster::{ClusterSetup, NodeId, SimCluster};
 use std::sync::Arc;
 
-const TOPIC: &str = "records";
-const ID: &str = "producer";
+pub(super) const TOPIC: &str = "records";
+pub(super) const ID: &str = "producer";
 const TIMEOUT_MS: i32 = 1000;
 /// What a cluster may take for anything here, in simulated microseconds.
 const PATIENCE_US: u64 = 60_000_000;
@@ -34,14 +34,22 @@ const SETUP: ClusterSetup<'_> = ClusterSetup {
     ],
 };
 
-struct World {
-    cluster: SimCluster,
-    seed: u64,
+/// A cluster with a topic and a coordinator.
+pub(super) struct World {
+    pub(super) cluster: SimCluster,
+    pub(super) seed: u64,
 }
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut world = World { cluster: SimCluster::new(seed, &SETUP), seed };
+        let topic =
+            CreatableTopic { num_partitions: 1, replication_factor: 3, ..Default::default() };
+        World::of(seed, SimCluster::new(seed, &SETUP), topic)
+    }
+
+    /// Of brokers that were just started, with a topic like this.
+    pub(super) fn of(seed: u64, cluster: SimCluster, topic: CreatableTopic) -> World {
+        let mut world = World { cluster, seed };
         world.until(|world| {
             world.cluster.ids().into_iter().all(|id| {
                 let shard = world.cluster.core(id, 0);
@@ -49,24 +57,19 @@ impl World {
                 shard.metadata.controller().is_some() && shard.image.alive().count() == 3
             })
         });
-        let topic = CreatableTopic {
-            name: TOPIC.to_owned(),
-            num_partitions: 1,
-            replication_factor: 3,
-            ..CreatableTopic::default()
-        };
+        let topic = CreatableTopic { name: TOPIC.to_owned(), ..topic };
         let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
         assert_eq!(world.ask(1, &request, 7).topics[0].error_code, 0, "seed {seed}");
         let coordinator_keys = vec![ID.to_owned()];
         let find = FindCoordinatorRequest { key_type: 1, coordinator_keys, ..Default::default() };
         drop(world.ask(1, &find, 4));
         world.until(|world| {
-            world.coordinator_partition().is_some() && world.leader(world.place()).is_some()
+            world.coordinator_partition().is_some() && world.leader(world.place(0)).is_some()
         });
         world
     }
 
-    fn until(&mut self, holds: impl Fn(&World) -> bool) {
+    pub(super) fn until(&mut self, holds: impl Fn(&World) -> bool) {
         for _ in 0..PATIENCE_US / RETRY_US {
             if holds(self) {
                 return;
@@ -76,29 +79,30 @@ impl World {
         panic!("not in time, seed {}", self.seed);
     }
 
-    fn images(&self) -> impl Iterator<Item = (NodeId, Arc<MetadataImage>)> {
+    pub(super) fn images(&self) -> impl Iterator<Item = (NodeId, Arc<MetadataImage>)> {
         let ids = self.cluster.ids().into_iter().filter(|id| self.cluster.is_running(*id));
         ids.map(|id| (id, Arc::clone(&self.cluster.core(id, 0).borrow().image)))
     }
 
-    /// Where the records are.
-    fn place(&self) -> TopicPartition {
+    /// Where records are.
+    pub(super) fn place(&self, partition: i32) -> TopicPartition {
         let found = self.images().find_map(|(_, image)| Some(image.topic_by_name(TOPIC)?.id));
-        TopicPartition { topic: found.expect("made before"), partition: PartitionId(0) }
+        let topic = found.expect("made before");
+        TopicPartition { topic, partition: PartitionId(partition) }
     }
 
-    fn coordinator_partition(&self) -> Option<TopicPartition> {
+    pub(super) fn coordinator_partition(&self) -> Option<TopicPartition> {
         self.images()
             .filter(|(_, image)| image.topic_by_name(TRANSACTIONS_TOPIC).is_some())
             .find_map(|(_, image)| coordinating_partition::<TransactionCoordinator>(&image, ID))
     }
 
     /// Who leads a partition, as it believes itself.
-    fn leader(&self, id: TopicPartition) -> Option<NodeId> {
+    pub(super) fn leader(&self, id: TopicPartition) -> Option<NodeId> {
         self.images().find(|(_, image)| image.leader_core(&id).is_ok()).map(|(node, _)| node)
     }
 
-    fn ask<R>(&mut self, id: NodeId, request: &R, version: i16) -> R::Response
+    pub(super) fn ask<R>(&mut self, id: NodeId, request: &R, version: i16) -> R::Response
     where
         R: Request + Clone + 'static,
     {
@@ -110,7 +114,7 @@ impl World {
     }
 
     /// Asks the coordinator until the answer is none to be tried again; says who it is.
-    fn ask_coordinator<R>(
+    pub(super) fn ask_coordinator<R>(
         &mut self,
         (request, version): (&R, i16),
         code: impl Fn(&R::Response) -> i16,
@@ -123,7 +127,7 @@ impl World {
             if let Some(id) = self.leader(partition) {
                 let answer = self.ask(id, request, version);
                 let code = KafkaCode::from_number(code(&answer)).expect("a known code");
-                if !code.is_retriable() {
+                if !code.is_retriable() && code != KafkaCode::ConcurrentTransactions {
                     assert_eq!(code, KafkaCode::None, "seed {}", self.seed);
                     return (id, answer);
                 }
@@ -133,20 +137,26 @@ impl World {
         panic!("the coordinator does not answer, seed {}", self.seed);
     }
 
-    /// Opens a transaction; the broker that coordinates it.
-    fn begin(&mut self) -> NodeId {
+    /// The producer's id and epoch.
+    pub(super) fn init(&mut self, timeout_ms: i32) -> (i64, i16) {
         let init = InitProducerIdRequest {
             transactional_id: Some(ID.to_owned()),
-            transaction_timeout_ms: TIMEOUT_MS,
+            transaction_timeout_ms: timeout_ms,
             producer_id: -1,
             producer_epoch: -1,
         };
         let (_, producer) = self.ask_coordinator((&init, 4), |answer| answer.error_code);
-        let topic = AddPartitionsToTxnTopic { name: TOPIC.to_owned(), partitions: vec![0] };
+        (producer.producer_id, producer.producer_epoch)
+    }
+
+    /// Opens a transaction, or adds to it; the broker that coordinates it.
+    pub(super) fn add(&mut self, (id, epoch): (i64, i16), partition: i32) -> NodeId {
+        let partitions = vec![partition];
+        let topic = AddPartitionsToTxnTopic { name: TOPIC.to_owned(), partitions };
         let add = AddPartitionsToTxnRequest {
             v3_and_below_transactional_id: ID.to_owned(),
-            v3_and_below_producer_id: producer.producer_id,
-            v3_and_below_producer_epoch: producer.producer_epoch,
+            v3_and_below_producer_id: id,
+            v3_and_below_producer_epoch: epoch,
             v3_and_below_topics: vec![topic],
             ..Default::default()
         };
@@ -163,9 +173,10 @@ impl World {
 fn a_transaction_of_a_dead_coordinator_and_a_dead_client_is_aborted() {
     for seed in 0..8 {
         let mut world = World::new(seed);
-        let coordinator = world.begin();
+        let producer = world.init(TIMEOUT_MS);
+        let coordinator = world.add(producer, 0);
         world.cluster.kill(coordinator, false);
-        let place = world.place();
+        let place = world.place(0);
         world.until(|world| {
             let Some(leader) = world.leader(place).filter(|leader| *leader != coordinator) else {
                 return false;

@@ -77,7 +77,7 @@ impl TransactionCoordinator {
             metadata.started_ms = turn.now.wall_ms;
         }
         metadata.state = TransactionState::Ongoing;
-        metadata.updated_ms = turn.now.wall_ms;
+        metadata.touch(turn.now.wall_ms);
         turn.write(id, Some(metadata));
         self.wake_in_time(id, turn);
         Ok(answer)

@@ -189,9 +189,8 @@ impl TransactionCoordinator {
         if metadata.state != TransactionState::Ongoing {
             metadata.started_ms = turn.now.wall_ms;
         }
-        metadata.state = outcome.prepared();
+        metadata.decide(outcome, turn.now.wall_ms);
         metadata.flow = flow;
-        metadata.updated_ms = turn.now.wall_ms;
         turn.write(id, Some(metadata));
         self.carry_on(id, turn);
     }
@@ -204,7 +203,7 @@ impl TransactionCoordinator {
         assert!(metadata.state.is_prepared());
         assert!(metadata.partitions.is_empty());
         metadata.state = outcome.complete();
-        metadata.updated_ms = turn.now.wall_ms;
+        metadata.touch(turn.now.wall_ms);
         metadata.previous_producer_id = Some(metadata.producer_id);
         if let Some(next) = metadata.next_producer_id.take() {
             metadata.producer_id = next;

@@ -90,7 +90,7 @@ impl TransactionCoordinator {
         metadata.timeout_ms = timeout_ms;
         metadata.state = TransactionState::Empty;
         metadata.started_ms = -1;
-        metadata.updated_ms = turn.now.wall_ms;
+        metadata.touch(turn.now.wall_ms);
         turn.write(id, Some(metadata));
         self.wake_in_time(id, turn);
         TransactionAnswer::Init { producer_id, producer_epoch }

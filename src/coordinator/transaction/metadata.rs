@@ -161,7 +161,8 @@ pub struct TransactionMetadata {
     pub state: TransactionState,
     /// Of the open transaction; while markers are under way, those not yet told.
     pub partitions: Partitions,
-    /// Wall clock of the last change.
+    /// Wall clock of the last change. Never goes back; while markers are under way it is when the
+    /// transaction was decided, and later than any change before.
     pub updated_ms: i64,
     /// Wall clock of the first partition of this or the last transaction; -1 before the first.
     pub started_ms: i64,
@@ -186,6 +187,18 @@ impl TransactionMetadata {
     /// Partitions of the transaction.
     pub fn partition_count(&self) -> usize {
         self.partitions.values().map(BTreeSet::len).sum()
+    }
+
+    /// A change happens now.
+    pub fn touch(&mut self, wall_ms: i64) {
+        self.updated_ms = self.updated_ms.max(wall_ms);
+    }
+
+    /// A transaction is decided now. Markers say when, so that one that comes late is told from
+    /// those of the producer's next transaction.
+    pub fn decide(&mut self, outcome: Outcome, wall_ms: i64) {
+        self.state = outcome.prepared();
+        self.updated_ms = self.updated_ms.saturating_add(1).max(wall_ms);
     }
 
     /// When the open transaction is aborted, in wall clock ms.

@@ -17,6 +17,9 @@ pub struct MarkersToWrite {
     pub producer_epoch: ProducerEpoch,
     /// Of the coordinator: the leader epoch of its partition.
     pub coordinator_epoch: LeaderEpoch,
+    /// When it was decided, by the coordinator's wall clock: larger for each transaction of a
+    /// producer, and the same however often markers are ordered.
+    pub decided_ms: i64,
     pub outcome: Outcome,
     pub partitions: Partitions,
 }
@@ -68,6 +71,7 @@ impl<'a> Turn<'a> {
             producer_id: metadata.producer_id,
             producer_epoch: metadata.epoch,
             coordinator_epoch,
+            decided_ms: metadata.updated_ms,
             outcome,
             partitions: metadata.partitions.clone(),
         }));

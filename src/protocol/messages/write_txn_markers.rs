@@ -3,7 +3,8 @@
 //!
 //! Version 1: flexible.
 //!
-//! Left out: v0 (KIP-896).
+//! Left out: v0 (KIP-896), and v2, which says whether the producer has an epoch for each
+//! transaction (KIP-1228): our own fields tell transactions apart in either case.
 
 use crate::protocol::schema::schema;
 
@@ -15,19 +16,23 @@ schema! {
         markers: Vec<WritableTxnMarker>, "0+";
     }
 
-    /// One of `markers` of [`WriteTxnMarkersRequest`].
+    /// One of `markers` of [`WriteTxnMarkersRequest`]. `decided_ms` is our own tagged field, which
+    /// other brokers skip (KIP-482): which of a producer's transactions the marker ends.
     struct WritableTxnMarker {
         producer_id: i64, "0+";
         producer_epoch: i16, "0+";
         transaction_result: bool, "0+";
         topics: Vec<WritableTxnMarkerTopic>, "0+";
         coordinator_epoch: i32, "0+";
+        decided_ms: i64 = -1, "1+", tag(10_000, "1+"), ignorable();
     }
 
-    /// One of `topics` of [`WritableTxnMarker`].
+    /// One of `topics` of [`WritableTxnMarker`]. `leader_epochs` is our own tagged field: for each
+    /// of `partition_indexes` the epoch of the leader that the marker is meant for.
     struct WritableTxnMarkerTopic {
         name: String, "0+";
         partition_indexes: Vec<i32>, "0+";
+        leader_epochs: Vec<i32>, "1+", tag(10_000, "1+"), ignorable();
     }
 
     /// The response.

@@ -430,3 +430,22 @@ fn a_transaction_that_no_record_can_hold_has_to_be_aborted() {
     "#]]
     .assert_eq(&world.transcript);
 }
+
+/// What a leader tells a late marker of a transaction by.
+#[test]
+fn each_transaction_is_decided_later_than_the_one_before_whatever_the_clock_says() {
+    let mut world = World::new(TransactionConfig::default());
+    let decided = |world: &World| world.last_order().expect("markers are wanted").decided_ms;
+    world.run_all("init\nadd 101,0 a:0\ncommit 101,0");
+    let first = decided(&world);
+    assert_eq!(first, world.now.wall_ms + 1);
+    world.run_all("restart");
+    assert_eq!(decided(&world), first, "the same transaction");
+    world.now.wall_ms -= 500;
+    world.run_all("told\nadd 101,0 a:0\nabort 101,0");
+    let second = decided(&world);
+    assert!(second > first, "{second} after {first}");
+    world.now.wall_ms += 5_000;
+    world.run_all("told\nadd 101,0 a:0\ncommit 101,0 v2");
+    assert_eq!(decided(&world), world.now.wall_ms + 1);
+}
