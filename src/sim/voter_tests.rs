@@ -8,7 +8,7 @@ use crate::model::cluster_config::parse_voters;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::BrokerId;
 use crate::model::limits::PRODUCER_ID_BLOCK;
-use crate::protocol::messages::add_raft_voter::AddRaftVoterRequest;
+use crate::protocol::messages::add_raft_voter::{AddRaftVoterRequest, VoterListener};
 use crate::protocol::messages::remove_raft_voter::RemoveRaftVoterRequest;
 use crate::shard::metadata;
 use crate::shard::quorum_files::{self, Identity, MetadataError};
@@ -101,14 +101,29 @@ fn outcome(code: i16, text: Option<String>) -> Outcome {
     (KafkaCode::from_number(code).expect("a known code"), text.unwrap_or_default())
 }
 
-fn add_with(cluster: &mut SimCluster, at: NodeId, (id, directory): (NodeId, Uuid)) -> Outcome {
+fn add_with(cluster: &mut SimCluster, at: NodeId, key: (NodeId, Uuid)) -> Outcome {
+    add_reached_at(cluster, at, key, &[])
+}
+
+/// Names where the voter is reached, too: listener, host and port.
+fn add_reached_at(
+    cluster: &mut SimCluster,
+    at: NodeId,
+    (id, directory): (NodeId, Uuid),
+    listeners: &[(&str, &str, u16)],
+) -> Outcome {
     let mut client = cluster.connect(at, 1);
+    let listener = |(name, host, port): &(&str, &str, u16)| VoterListener {
+        name: (*name).to_owned(),
+        host: (*host).to_owned(),
+        port: *port,
+    };
     let request = AddRaftVoterRequest {
         cluster_id: None,
         timeout_ms: 10_000,
         voter_id: id,
         voter_directory_id: directory,
-        ..AddRaftVoterRequest::default()
+        listeners: listeners.iter().map(listener).collect(),
     };
     let answer = cluster.executor.run_until(async move { client.call(&request).await });
     let answer = answer.expect("it is answered");
@@ -285,6 +300,42 @@ fn changes_of_voters_that_cannot_be_are_refused_by_name() {
     let (code, text) = remove_with(&mut alone, 1, last);
     assert_eq!(code, KafkaCode::InvalidRequest);
     assert!(text.contains("is the last one"), "{text}");
+}
+
+/// Kafka's tool names the listeners of the configuration that it is given; ours names none.
+#[test]
+fn a_voter_that_is_said_to_be_reached_elsewhere_than_it_registered_is_refused_by_name() {
+    let mut cluster = three(42);
+    cluster.join(4, 1);
+    cluster.start(4);
+    expect_uses(&mut cluster, &[1, 2, 3, 4]);
+    let key = (4, directory(&cluster, 4));
+    let own = ("PLAINTEXT", "broker-4", 9092);
+    for (listeners, reason) in [
+        (
+            vec![own, ("PLAINTEXT", "broker-4", 9093)],
+            "Listener PLAINTEXT of broker 4 is registered at broker-4:9092, not at broker-4:9093.",
+        ),
+        (
+            vec![("PLAINTEXT", "elsewhere", 9092)],
+            "Listener PLAINTEXT of broker 4 is registered at broker-4:9092, not at elsewhere:9092.",
+        ),
+        (
+            vec![own, ("CONTROLLER", "broker-4", 9092)],
+            "Broker 4 has registered no listener CONTROLLER, only PLAINTEXT.",
+        ),
+    ] {
+        // Whoever is asked, the active controller or a broker that passes it on.
+        for at in 1..=2 {
+            let (code, text) = add_reached_at(&mut cluster, at, key, &listeners);
+            assert_eq!((code, text.as_str()), (KafkaCode::InvalidRequest, reason), "{listeners:?}");
+        }
+    }
+    expect_voters(&mut cluster, &[1, 2, 3]);
+    let in_other_case = ("plaintext", "Broker-4", 9092);
+    let (code, text) = add_reached_at(&mut cluster, 1, key, &[in_other_case]);
+    assert_eq!(code, KafkaCode::None, "{text}");
+    expect_voters(&mut cluster, &[1, 2, 3, 4]);
 }
 
 fn blank(id: NodeId) -> MetadataImage {

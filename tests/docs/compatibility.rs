@@ -70,7 +70,7 @@ const NOTES: &[(ApiKey, &str)] = &[
     (ApiKey::DeleteAcls, NO_AUTHORIZER),
     (ApiKey::AlterReplicaLogDirs, "a broker has one log directory"),
     (ApiKey::UpdateFeatures, "each feature stays at its highest level"),
-    (ApiKey::AddRaftVoter, "a voter's address is that of its registration"),
+    (ApiKey::AddRaftVoter, "a voter is reached as it registered; other listeners are refused"),
 ];
 
 fn versions(min: i16, max: i16) -> String {
