@@ -12,6 +12,8 @@ mod losses;
 mod peers;
 #[path = "cluster/rot.rs"]
 mod rot;
+#[path = "cluster/shares.rs"]
+mod shares;
 
 use harness::{
     Broker, Missing, Talker, Toolchain, Tools, python, repository, run_to_end, scratch_directory,
