@@ -31,9 +31,10 @@ const SEEDS: Seeds = Seeds { target: "simulation_cluster", count: 1000 };
 
 #[test]
 fn a_cluster_keeps_what_it_acknowledged_whatever_goes_wrong() {
-    let ([acks, committed, commits, promises, steps], runs) = SEEDS.run(run);
+    let ([acks, committed, commits, promises, harms, steps], runs) = SEEDS.run(run);
     println!("{runs} seeds: {acks} batches acknowledged, {committed} transactions committed");
     println!("{commits} offsets committed, {promises} promises to members, {steps} steps");
+    println!("{harms} files harmed");
     let runs = usize::try_from(runs).unwrap();
     let is_enough =
         runs == 1 || (acks > 10 * runs && committed > runs && commits > runs && promises > runs);
@@ -58,6 +59,11 @@ fn a_truncation_that_is_dropped_is_found() {
     find(Planted::DropTruncation);
 }
 
+#[test]
+fn damage_that_is_cut_while_nobody_is_told_is_found() {
+    find(Planted::ForgetRecoveryPoints);
+}
+
 fn find(planted: Planted) {
     let fails = |seed: &u64| catch_unwind(|| run_planted(*seed, planted)).is_err();
     let found = (0..PLANTED_SEEDS_MAX).find(fails);
@@ -73,13 +79,13 @@ fn a_seed_gives_the_same_run_twice() {
 }
 
 /// Without a planted fault.
-fn run(seed: u64) -> [usize; 5] {
+fn run(seed: u64) -> [usize; 6] {
     run_planted(seed, Planted::Nothing)
 }
 
 /// How many batches were acknowledged, transactions committed and offsets, what members were
-/// promised, and how many steps it took.
-fn run_planted(seed: u64, planted: Planted) -> [usize; 5] {
+/// promised, how many files were harmed, and how many steps it took.
+fn run_planted(seed: u64, planted: Planted) -> [usize; 6] {
     let mut world = World::new(seed, planted);
     Nemesis::default().trouble(&mut world);
     settling::settle(&mut world);
@@ -87,5 +93,6 @@ fn run_planted(seed: u64, planted: Planted) -> [usize; 5] {
     let [committed, ..] = world.past.borrow().counts();
     let commits = world.register.borrow().commits;
     let promises = world.group.as_ref().map_or(0, Group::promises);
-    [acks, committed, commits, promises, usize::try_from(world.steps).unwrap()]
+    let harms = world.harm.borrow().count;
+    [acks, committed, commits, promises, harms, usize::try_from(world.steps).unwrap()]
 }

@@ -15,6 +15,7 @@ pub(crate) mod planted; // faults that no cluster could stand
 pub(crate) mod producer; // idempotent producers, and some that promise nothing
 pub(crate) mod reader; // consumers that follow partitions
 pub(crate) mod regressions; // what seeds have found, by name
+pub(crate) mod rot; // what disks do to what they had
 pub(crate) mod settling; // after the trouble: everything must come to rest
 pub(crate) mod swarm; // which faults a seed has
 pub(crate) mod transactional; // producers that transform an input

@@ -1,5 +1,6 @@
 //! What goes wrong, when, and when it is mended.
 
+use super::rot;
 use super::swarm::Fault;
 use super::world::World;
 use highwater::shard::shard::WriteState;
@@ -9,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// Longest time that a broker stays away, in microseconds.
 const AWAY_US_MAX: u64 = 1_500_000;
+/// The same of one whose files are harmed meanwhile, which may take several lives.
+const ROT_US_MAX: u64 = 400_000;
 /// Longest time that a fault of the network or of time lasts, in microseconds.
 const FAULT_US_MAX: u64 = 2_500_000;
 /// How far a wall clock jumps at most, in milliseconds.
@@ -22,6 +25,10 @@ enum Undo {
     Start(NodeId),
     /// Start with an empty disk, where that harms nobody.
     Replace(NodeId),
+    /// Start with what the disk has made of its files.
+    Harm(NodeId),
+    /// Die, for that to happen next time.
+    Rot(NodeId),
     Resume(NodeId),
     Uncut(NodeId, NodeId),
     Hear(NodeId),
@@ -57,7 +64,7 @@ impl Nemesis {
             let now_us = world.now_us();
             while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now_us) {
                 let undo = entry.remove();
-                mend(world, undo);
+                self.mend(world, undo);
             }
         }
     }
@@ -119,6 +126,29 @@ impl Nemesis {
                 self.harm_disk(world, id, Faults { room_bytes, ..Faults::default() });
             }
             Fault::Wipe => self.replace(world),
+            Fault::Rot => self.rot(world, id),
+        }
+    }
+
+    /// A broker dies, and its files are harmed before it is started anew.
+    fn rot(&mut self, world: &mut World, id: NodeId) {
+        if world.cluster.is_running(id) {
+            let is_power_cut = world.random.chance(50);
+            world.cluster.kill(id, is_power_cut);
+            self.later(world, ROT_US_MAX, Undo::Harm(id));
+        }
+    }
+
+    /// What a broker has is in its journal until it has died once: where nothing can be harmed yet,
+    /// it dies again.
+    fn harm_files(&mut self, world: &mut World, id: NodeId) {
+        if world.cluster.is_running(id) {
+            return;
+        }
+        let is_harmed = rot::harm(world, id);
+        world.cluster.start(id);
+        if !is_harmed {
+            self.later(world, ROT_US_MAX, Undo::Rot(id));
         }
     }
 
@@ -163,33 +193,35 @@ impl Nemesis {
             self.later(world, FAULT_US_MAX, Undo::Uncut(from, to));
         }
     }
-}
 
-fn mend(world: &mut World, undo: Undo) {
-    world.net.say(|| format!("{undo:?}"));
-    match undo {
-        Undo::Start(id) => {
-            if !world.cluster.is_running(id) {
-                world.cluster.start(id);
-            }
-        }
-        Undo::Replace(id) => {
-            if !world.cluster.is_running(id) {
-                if is_out_of_sync(world, id) {
-                    world.net.say(|| format!("wiped {id}"));
-                    world.cluster.wipe(id);
+    fn mend(&mut self, world: &mut World, undo: Undo) {
+        world.net.say(|| format!("{undo:?}"));
+        match undo {
+            Undo::Start(id) => {
+                if !world.cluster.is_running(id) {
+                    world.cluster.start(id);
                 }
-                world.cluster.start(id);
             }
-        }
-        Undo::Resume(id) => world.cluster.set_paused(id, false),
-        Undo::Uncut(from, to) => world.cluster.set_weather(|weather| {
-            weather.cuts.remove(&(from, to));
-        }),
-        Undo::MendDisk(id) => world.cluster.disk(id).set_faults(world.swarm.usual_faults()),
-        Undo::Hear(id) => {
-            world.net.deaf.borrow_mut().remove(&id);
-            world.net.mute.borrow_mut().remove(&id);
+            Undo::Replace(id) => {
+                if !world.cluster.is_running(id) {
+                    if is_out_of_sync(world, id) && world.is_sound() {
+                        world.net.say(|| format!("wiped {id}"));
+                        world.cluster.wipe(id);
+                    }
+                    world.cluster.start(id);
+                }
+            }
+            Undo::Harm(id) => self.harm_files(world, id),
+            Undo::Rot(id) => self.rot(world, id),
+            Undo::Resume(id) => world.cluster.set_paused(id, false),
+            Undo::Uncut(from, to) => world.cluster.set_weather(|weather| {
+                weather.cuts.remove(&(from, to));
+            }),
+            Undo::MendDisk(id) => world.cluster.disk(id).set_faults(world.swarm.usual_faults()),
+            Undo::Hear(id) => {
+                world.net.deaf.borrow_mut().remove(&id);
+                world.net.mute.borrow_mut().remove(&id);
+            }
         }
     }
 }

@@ -18,7 +18,10 @@ const LENGTH_BYTES: usize = 4;
 /// What makes the frames of a planted fault, where it is one of frames.
 pub(crate) fn tamper(planted: Planted) -> Option<Tamper> {
     match planted {
-        Planted::Nothing | Planted::AcknowledgeBeforeSync | Planted::ElectOutsideIsr => None,
+        Planted::Nothing
+        | Planted::AcknowledgeBeforeSync
+        | Planted::ElectOutsideIsr
+        | Planted::ForgetRecoveryPoints => None,
         Planted::DropTruncation => Some(opened_without_an_epoch),
     }
 }

@@ -20,8 +20,13 @@ const PAUSE_US_MAX: u64 = 60_000;
 /// What a broker is told to wait for its followers, in milliseconds.
 const TIMEOUT_MS: i32 = 1000;
 
-/// Of every record: about when simulated time begins, so that none is old.
-pub(crate) const TIMESTAMP_MS: i64 = 1_700_000_000_000;
+/// About when simulated time begins, so that no record is old.
+const TIMESTAMP_MS: u64 = 1_700_000_000_000;
+
+/// Of a record that is sent now.
+pub(crate) fn timestamp_ms(net: &Net) -> i64 {
+    i64::try_from(TIMESTAMP_MS + net.handle.now().monotonic_us / 1000).unwrap()
+}
 
 /// The plain topic.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +96,7 @@ async fn send(
     batch: &Batch,
 ) -> Option<PartitionProduceResponse> {
     let (leader, _) = caller.leader(TOPIC, batch.partition).await?;
-    let answer = caller.call(leader, request(place, batch)).await;
+    let answer = caller.call(leader, request(place, batch, timestamp_ms(&caller.net))).await;
     let Some(answer) = answer else {
         caller.forget_leader(TOPIC, batch.partition);
         return None;
@@ -99,18 +104,15 @@ async fn send(
     answer.responses.into_iter().next()?.partition_responses.into_iter().next()
 }
 
-fn request(place: Place, batch: &Batch) -> ProduceRequest {
+fn request(place: Place, batch: &Batch, timestamp_ms: i64) -> ProduceRequest {
     let options = match batch.stamp {
         Some(producer) => BatchOptions { producer, ..BatchOptions::default() },
         None => BatchOptions::default(),
     };
     let mut builder = BatchBuilder::new(options);
     for value in &batch.values {
-        let record = NewRecord {
-            timestamp_ms: TIMESTAMP_MS,
-            value: Some(value.as_bytes()),
-            ..NewRecord::default()
-        };
+        let record =
+            NewRecord { timestamp_ms, value: Some(value.as_bytes()), ..NewRecord::default() };
         builder.push(&record).unwrap();
     }
     let data =

@@ -9,6 +9,7 @@ use super::history::Log;
 use super::nemesis;
 use super::offsets;
 use super::reader;
+use super::rot;
 use super::transactional;
 use super::world::World;
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub(crate) fn settle(world: &mut World) {
     let before = world.history.borrow().acks_of.clone();
     let is_whole = world.wait_us(REST_US_MAX, is_every_partition_whole);
     assert!(is_whole, "partitions stay apart: {:#?}", world.states());
+    mend_what_disks_harmed(world);
     let is_going_on = world.wait_us(REST_US_MAX, |world| every_producer_goes_on(world, &before));
     assert!(is_going_on, "producers stand still: {before:?} {:#?}", world.states());
     let is_shared = world.wait_us(REST_US_MAX, |world| {
@@ -49,6 +51,15 @@ pub(crate) fn settle(world: &mut World) {
     if let Some(judge) = world.group.as_ref().map(Group::judge) {
         finish(world, "what a group knows is told", judge);
     }
+}
+
+/// Damage that nobody reads is not found: somebody reads all of it.
+fn mend_what_disks_harmed(world: &mut World) {
+    rot::probe_all(world);
+    let is_sound = world.wait_us(REST_US_MAX, World::is_sound);
+    assert!(is_sound, "{:#?} is not mended: {:#?}", world.harm.borrow(), world.states());
+    let is_whole = world.wait_us(REST_US_MAX, is_every_partition_whole);
+    assert!(is_whole, "partitions stay apart: {:#?}", world.states());
 }
 
 /// Runs a client's task to its end, which must come in time.

@@ -26,6 +26,8 @@ pub(crate) struct Rates {
     pub(crate) full_disks: u64,
     /// A broker without a vote comes back with another disk.
     pub(crate) wipes: u64,
+    /// A broker comes back with files that its disk has harmed.
+    pub(crate) rots: u64,
 }
 
 impl Rates {
@@ -42,6 +44,7 @@ impl Rates {
             disk_errors: rate(2),
             full_disks: rate(2),
             wipes: rate(3) * u64::from(has_learners),
+            rots: rate(6),
         };
         if rates.total() == 0 {
             rates.kills = 1;
@@ -50,7 +53,7 @@ impl Rates {
     }
 
     /// Each kind of fault and its rate.
-    pub(crate) fn all(&self) -> [(u64, Fault); 10] {
+    pub(crate) fn all(&self) -> [(u64, Fault); 11] {
         [
             (self.kills, Fault::Kill),
             (self.power_cuts, Fault::PowerCut),
@@ -62,6 +65,7 @@ impl Rates {
             (self.disk_errors, Fault::DiskErrors),
             (self.full_disks, Fault::FullDisk),
             (self.wipes, Fault::Wipe),
+            (self.rots, Fault::Rot),
         ]
     }
 
@@ -69,9 +73,10 @@ impl Rates {
         self.all().iter().map(|(rate, _)| rate).sum()
     }
 
-    /// Whether somebody who is cut off or stands still may go on as what it is no more.
+    /// Whether somebody who is cut off, stands still or is damaged may go on as what it is no more.
     pub(crate) fn can_part_brokers(&self) -> bool {
-        self.pauses + self.cuts + self.isolations + self.disk_errors + self.full_disks > 0
+        let parting = self.pauses + self.cuts + self.isolations + self.rots;
+        parting + self.disk_errors + self.full_disks > 0
     }
 
     /// One fault, by the rates.
@@ -100,6 +105,7 @@ pub(crate) enum Fault {
     DiskErrors,
     FullDisk,
     Wipe,
+    Rot,
 }
 
 /// A fault that no cluster could stand, planted to see whether it is found.
@@ -112,6 +118,9 @@ pub(crate) enum Planted {
     ElectOutsideIsr,
     /// Followers go on at the ends of their logs, whatever is there.
     DropTruncation,
+    /// A broker whose files were harmed has lost its recovery points, too: what an opening finds
+    /// passes for a torn tail, and is cut while nobody is told.
+    ForgetRecoveryPoints,
 }
 
 /// One seed's world.
@@ -123,6 +132,8 @@ pub(crate) struct Swarm {
     pub(crate) cores: Vec<u16>,
     pub(crate) partitions: i32,
     pub(crate) min_isr: u16,
+    /// How long a segment takes batches, in milliseconds, where that is not for ever.
+    pub(crate) roll_ms: Option<u64>,
     pub(crate) producers: usize,
     /// Transactional producers.
     pub(crate) transformers: usize,
@@ -163,6 +174,7 @@ impl Swarm {
             Planted::AcknowledgeBeforeSync => rates.dark += 2,
             Planted::ElectOutsideIsr => rates.kills += 4,
             Planted::DropTruncation => rates.isolations += 4,
+            Planted::ForgetRecoveryPoints => rates.rots += 4,
         }
         swarm
     }
@@ -187,6 +199,7 @@ impl Swarm {
             cores,
             partitions: 1 + i32::try_from(random.below(3)).unwrap(),
             min_isr: 1 + u16::try_from(random.below(2)).unwrap(),
+            roll_ms: random.chance(50).then(|| 200 + random.below(1800)),
             producers: 1 + random.index(3),
             transformers: if random.chance(50) { 1 + random.index(2) } else { 0 },
             has_committers: random.chance(40),

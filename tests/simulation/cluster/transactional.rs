@@ -5,7 +5,7 @@ use super::TXN_TOPIC;
 use super::caller::{Caller, Net, RETRY_US};
 use super::coordinated::{Coordinators, Kind, Turn, turn};
 use super::past::{Fate, History, Transaction, TransactionId};
-use super::producer::TIMESTAMP_MS;
+use super::producer::timestamp_ms;
 use highwater::protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;
 use highwater::protocol::messages::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTopic,
@@ -295,7 +295,7 @@ impl Producer {
         let mut builder = BatchBuilder::new(options);
         for value in values {
             let record = NewRecord {
-                timestamp_ms: TIMESTAMP_MS,
+                timestamp_ms: timestamp_ms(&self.caller.net),
                 value: Some(value.as_bytes()),
                 ..NewRecord::default()
             };

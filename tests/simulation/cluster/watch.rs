@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::producer::Place;
+use super::rot::Harm;
 use highwater::controller::image::MetadataImage;
 use highwater::controller::metadata_log;
 use highwater::model::ids::{BrokerId, Offset, PartitionId, TopicId, TopicPartition};
@@ -52,7 +53,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn look(&mut self, cluster: &SimCluster, history: &History, place: Place) {
+    pub(crate) fn look(
+        &mut self,
+        cluster: &SimCluster,
+        (history, harm): (&History, &Harm),
+        place: Place,
+    ) {
         self.looks += 1;
         let mut sights: BTreeMap<(TopicPartition, NodeId), Sight> = BTreeMap::new();
         for id in cluster.ids().into_iter().filter(|id| cluster.is_running(*id)) {
@@ -73,13 +79,16 @@ impl Watch {
                 for (_, partition) in &shard.partitions {
                     let sight = sight_of(id, life, partition);
                     self.one_leader_per_epoch(&sight);
-                    self.epochs_and_high_watermarks_only_grow(&sight);
                     sights.insert((sight.id, id), sight);
                 }
             }
         }
         for sight in sights.values() {
-            high_watermark_is_safe_on_every_in_sync_replica(cluster, sight, &sights);
+            let is_anew = self.is_given_up(harm, sight.id, BrokerId(sight.node));
+            self.epochs_and_high_watermarks_only_grow(sight, is_anew);
+            let is_given_up = |member| self.is_given_up(harm, sight.id, member);
+            let counts = |member: &BrokerId| !is_given_up(*member);
+            high_watermark_is_safe_on_every_in_sync_replica(cluster, sight, &sights, counts);
         }
         if let Some(image) = &self.newest {
             let topic = TopicId(place.topic);
@@ -89,6 +98,17 @@ impl Watch {
                 what_is_acknowledged_is_on_every_in_sync_replica(cluster, image, id, end, &sights);
             }
         }
+    }
+
+    /// Whether a disk has harmed a member's replica, and the metadata does not count on it any more:
+    /// then it is cut and fetched anew, before each leader has heard of that.
+    fn is_given_up(&self, harm: &Harm, id: TopicPartition, member: BrokerId) -> bool {
+        let known = self.newest.as_ref().and_then(|image| image.partition(&id));
+        let counts = known.is_none_or(|known| {
+            let state = &known.state;
+            state.isr.contains(&member) || state.elr.contains(&member)
+        });
+        !counts && harm.is_of(member.0, id)
     }
 
     fn take_image(&mut self, life: Group, image: &Arc<MetadataImage>) {
@@ -130,7 +150,7 @@ impl Watch {
         assert_eq!(known, sight.life, "epoch {epoch} of {} has two leaders", sight.id);
     }
 
-    fn epochs_and_high_watermarks_only_grow(&mut self, sight: &Sight) {
+    fn epochs_and_high_watermarks_only_grow(&mut self, sight: &Sight, is_anew: bool) {
         let mark = Mark {
             epoch: sight.epoch,
             high_watermark: sight.high_watermark,
@@ -138,7 +158,7 @@ impl Watch {
         };
         let before = self.marks.insert((sight.life, sight.id), mark).unwrap_or(mark);
         let only_grows = before.epoch <= mark.epoch
-            && before.high_watermark <= mark.high_watermark
+            && (is_anew || before.high_watermark <= mark.high_watermark)
             && before.log_start <= mark.log_start;
         assert!(only_grows, "{before:?} and now {sight:?}");
     }
@@ -207,11 +227,12 @@ fn high_watermark_is_safe_on_every_in_sync_replica(
     cluster: &SimCluster,
     leader: &Sight,
     sights: &BTreeMap<(TopicPartition, NodeId), Sight>,
+    counts: impl Fn(&BrokerId) -> bool,
 ) {
     let Some((_, isr)) = &leader.leads else { return };
     let shard = cluster.core(leader.node, 0);
     let image = Arc::clone(&shard.borrow().image);
-    for member in isr {
+    for member in isr.iter().filter(|member| counts(member)) {
         let Some(sight) = sights.get(&(leader.id, member.0)) else { continue };
         if has_its_directory(cluster, &image, &leader.id, *member) {
             assert!(

@@ -6,6 +6,7 @@ use super::history::History;
 use super::offsets::{self, Register};
 use super::producer::{self, Place};
 use super::reader::{self, Source};
+use super::rot::Harm;
 use super::swarm::{Planted, Swarm};
 use super::transactional;
 use super::watch::Watch;
@@ -38,6 +39,7 @@ pub(crate) struct World {
     pub(crate) past: Rc<RefCell<past::History>>,
     pub(crate) register: Rc<RefCell<Register>>,
     pub(crate) watch: Watch,
+    pub(crate) harm: RefCell<Harm>,
     pub(crate) place: Place,
     pub(crate) txn_topic: uuid::Uuid,
     pub(crate) group: Option<Group>,
@@ -66,6 +68,7 @@ impl World {
             txn_topic: uuid::Uuid::nil(),
             group: None,
             watch: Watch::default(),
+            harm: RefCell::default(),
             place,
             swarm,
             steps: 0,
@@ -97,18 +100,20 @@ impl World {
 
     pub(crate) fn create_topic(&mut self, name: &'static str, num_partitions: i32) -> uuid::Uuid {
         let net = self.net.clone();
+        let config = |name: &str, value: String| CreatableTopicConfig {
+            name: name.to_owned(),
+            value: Some(value),
+        };
+        let mut configs = vec![config("segment.bytes", "1048576".to_owned())];
+        configs.extend(self.swarm.roll_ms.map(|ms| config("segment.ms", ms.to_string())));
         self.cluster.executor.run_until(async move {
             let mut caller = Caller::new(&net);
             loop {
-                let segments = CreatableTopicConfig {
-                    name: "segment.bytes".to_owned(),
-                    value: Some("1048576".to_owned()),
-                };
                 let topic = CreatableTopic {
                     name: name.to_owned(),
                     num_partitions,
                     replication_factor: 3,
-                    configs: vec![segments],
+                    configs: configs.clone(),
                     ..CreatableTopic::default()
                 };
                 let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
@@ -191,7 +196,8 @@ impl World {
     }
 
     fn look(&mut self) {
-        self.watch.look(&self.cluster, &self.history.borrow(), self.place);
+        let told = (&*self.history.borrow(), &*self.harm.borrow());
+        self.watch.look(&self.cluster, told, self.place);
     }
 
     /// Lets time pass until something holds; false when it does not within `us`.

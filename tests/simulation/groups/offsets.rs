@@ -226,9 +226,13 @@ pub(crate) async fn look(scene: &Scene, endpoint: &mut Endpoint) -> bool {
     let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
     let ask = Ask { request, version: 9, patience: Patience::Us(PATIENCE_US), is_resent: false };
     let watched = scene.clone();
-    let from_us = Cell::new(0);
+    let from_us = Cell::new(scene.now_us());
+    // Who has stood still may be asked by what came in before that, and coordinate no more: its
+    // answer is as old as the question.
+    let has_one_coordinator = scene.history.borrow().scope.has_one_coordinator;
     let witness = move |_, sight: Sight<'_, OffsetFetchResponse>| match sight {
-        Sight::Delivered => from_us.set(watched.now_us()),
+        Sight::Delivered if has_one_coordinator => from_us.set(watched.now_us()),
+        Sight::Delivered => {}
         Sight::Answered(answer) if answer.groups[0].error_code == 0 => {
             let to_us = watched.now_us();
             for partition in &answer.groups[0].topics[0].partitions {

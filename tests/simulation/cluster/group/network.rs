@@ -58,6 +58,7 @@ impl Endpoint {
         for number in 0.. {
             let at = self.coordinator().await;
             let seen = (number, Rc::clone(&witness));
+            self.caller.net.say(|| format!("{} to {at}", std::any::type_name::<R>()));
             if let Some(answer) = self.caller.call_seen(at, ask.clone(), seen).await {
                 return Some(answer);
             }
