@@ -178,7 +178,11 @@ impl<D: Disk> PartitionLog<D> {
 
     fn is_next(&self, header: &BatchHeader) -> bool {
         let log_end = self.log_end();
-        Offset::from_wire(header.last_offset()).is_some()
+        // Where the journal does not give back the cut between them, which a rotten bit can do,
+        // what was taken back must not follow on what took its place: nobody could tell it later.
+        let is_old = self.epochs.latest().is_some_and(|latest| header.leader_epoch() < latest.0);
+        !is_old
+            && Offset::from_wire(header.last_offset()).is_some()
             && match Offset::from_wire(header.base_offset()) {
                 // An entry is one run of appends, and begins at or below the log end: a hole in it
                 // is that of a compacted leader (see `base_for`), not one that a crash made.
@@ -332,8 +336,9 @@ impl<D: Disk> Recovery<'_, D> {
         let content = Bytes::from(self.log.epochs.encode());
         match replace_file(self.disk, &path_new, &path, content).await {
             Ok(()) => self.log.is_epoch_file_due = false,
-            // It stays due.
-            Err(error) if error.is_no_space() => {}
+            // It stays due. What the file says would be believed by a start before that; without
+            // it, a start reads all of the log.
+            Err(error) if error.is_no_space() => self.disk.remove(&path).await?,
             Err(error) => return Err(error.into()),
         }
         Ok(())

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use highwater::model::ids::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 use highwater::model::topic_config::TopicConfig;
 use highwater::protocol::record_batch::BatchHeader;
-use highwater::sim::disk::SimDisk;
+use highwater::sim::disk::{Faults, SimDisk};
 use highwater::sim::executor::{SimExecutor, SimHandle};
 use highwater::sim::random::Random;
 use highwater::storage::append_check::{AppendContext, AppendOrigin};
@@ -222,6 +222,11 @@ impl Core {
     }
 
     async fn cut(&mut self, cut: Cut, handle: &SimHandle) {
+        self.prepare(cut).await;
+        self.carry_out(cut, handle).await;
+    }
+
+    async fn prepare(&mut self, cut: Cut) {
         self.drain(0).await;
         self.logs[0].begin_cut(cut);
         self.commit(false).await;
@@ -230,6 +235,9 @@ impl Core {
         }
         self.journal.on_cut_synced(&partition(0));
         self.write_points().await;
+    }
+
+    async fn carry_out(&mut self, cut: Cut, handle: &SimHandle) {
         let plan = self.logs[0].plan_cut(handle.now()).unwrap();
         let (log, report) = plan.execute(&self.disk).await.unwrap();
         assert!(report.damage.is_empty());
@@ -337,4 +345,62 @@ fn without_a_cut_entry_the_journal_brings_records_back() {
     let is_found = |seed: &u64| std::panic::catch_unwind(|| run(*seed, true)).is_err();
     let found = (0..SEEDS / 2).filter(is_found).count();
     assert!(found > 0, "no seed has noticed");
+}
+
+/// A journal whose replay ends at a bit that has rotted may not come as far as the cut entry. What
+/// had been cut would follow on records of a newer epoch, and its follower could never tell: it
+/// says the epoch of its last record, and its leader has records of that at the same offsets.
+#[test]
+fn records_of_an_older_epoch_never_follow_a_newer_one() {
+    let mut executor = SimExecutor::new(1);
+    let handle = executor.handle();
+    let disk = SimDisk::new(handle.clone());
+    executor.run_until(async move {
+        let mut core = start(&disk, &handle, true).await;
+        for value in 0..10 {
+            core.append(0, 1, value, &handle);
+            core.commit(true).await;
+        }
+        core.cut(Cut::From(Offset::new(5)), &handle).await;
+        for value in 100..103 {
+            core.append(0, 2, value, &handle);
+        }
+        core.commit(true).await;
+        core.drain(0).await;
+        let core = start(&disk, &handle, false).await;
+        assert_eq!(core.content().await.1, [0, 1, 2, 3, 4, 100, 101, 102]);
+        assert_eq!(core.logs[0].last_epoch(), Some(LeaderEpoch(2)));
+    });
+}
+
+/// A start would take the epochs of the file for those of the log, and refuse records of older ones
+/// that have taken the place of what was cut.
+#[test]
+fn a_cut_that_has_no_room_for_its_epochs_leaves_no_others() {
+    let mut executor = SimExecutor::new(1);
+    let handle = executor.handle();
+    let disk = SimDisk::new(handle.clone());
+    executor.run_until(async move {
+        let mut core = start(&disk, &handle, false).await;
+        for (epoch, value) in [(1, 0), (1, 1), (2, 2), (2, 3)] {
+            core.append(0, epoch, value, &handle);
+        }
+        core.commit(true).await;
+        let cut = Cut::From(Offset::new(2));
+        core.prepare(cut).await;
+        disk.set_faults(Faults { room_bytes: Some(0), ..Faults::default() });
+        core.carry_out(cut, &handle).await;
+        disk.set_faults(Faults::default());
+        core.append(0, 1, 4, &handle);
+        core.commit(true).await;
+        while let Some(plan) = core.logs[0].plan_drain() {
+            let done = plan.execute(&disk).await.unwrap();
+            core.logs[0].drained(done);
+        }
+        core.append(0, 1, 5, &handle);
+        core.commit(true).await;
+        let core = start(&disk, &handle, false).await;
+        assert_eq!(core.content().await.1, [0, 1, 4, 5]);
+        assert_eq!(core.logs[0].last_epoch(), Some(LeaderEpoch(1)));
+    });
 }
