@@ -373,6 +373,36 @@ fn records_of_an_older_epoch_never_follow_a_newer_one() {
     });
 }
 
+/// Else a start takes what the journal has of the older epoch for what was cut, and drops it.
+#[test]
+fn an_epoch_that_was_empty_and_forgotten_is_no_longer_in_the_way_after_a_crash() {
+    let mut executor = SimExecutor::new(1);
+    let handle = executor.handle();
+    let disk = SimDisk::new(handle.clone());
+    executor.run_until(async move {
+        let mut core = start(&disk, &handle, false).await;
+        for value in 0..2 {
+            core.append(0, 1, value, &handle);
+        }
+        core.commit(true).await;
+        core.logs[0].begin_epoch(LeaderEpoch(2));
+        core.drain(0).await;
+        // Another leader has more of the first epoch.
+        core.logs[0].forget_empty_epoch();
+        core.append(0, 1, 2, &handle);
+        core.commit(true).await;
+        while let Some(plan) = core.logs[0].plan_drain() {
+            let done = plan.execute(&disk).await.unwrap();
+            core.logs[0].drained(done);
+        }
+        core.append(0, 1, 3, &handle);
+        core.commit(true).await;
+        let core = start(&disk, &handle, false).await;
+        assert_eq!(core.content().await.1, [0, 1, 2, 3]);
+        assert_eq!(core.logs[0].last_epoch(), Some(LeaderEpoch(1)));
+    });
+}
+
 /// A start would take the epochs of the file for those of the log, and refuse records of older ones
 /// that have taken the place of what was cut.
 #[test]

@@ -222,6 +222,12 @@ impl<D: Disk> Recovery<'_, D> {
         let last_offset = Offset::from_wire(header.last_offset()).expect("checked by follows");
         let size = header.size() as u64;
         let interval = self.open.config.index_interval_bytes;
+        // The file may still list an epoch that began here without a record, and was forgotten.
+        let known = self.log.epochs.epoch_at(base_offset);
+        if header.leader_epoch() >= 0 && known.is_some_and(|known| known.0 > header.leader_epoch())
+        {
+            self.log.is_epoch_file_due |= self.log.epochs.truncate_from(base_offset);
+        }
         let segment = self.log.active_mut();
         segment.size = scan.position;
         segment.push(
