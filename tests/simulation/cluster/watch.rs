@@ -100,8 +100,8 @@ impl Watch {
         }
     }
 
-    /// Whether a disk has harmed a member's replica, and the metadata does not count on it any more:
-    /// then it is cut and fetched anew, before each leader has heard of that.
+    /// Whether a disk has harmed a member's replica, and the metadata does not count on it any
+    /// more: then it is cut and fetched anew, before each leader has heard of that.
     fn is_given_up(&self, harm: &Harm, id: TopicPartition, member: BrokerId) -> bool {
         let known = self.newest.as_ref().and_then(|image| image.partition(&id));
         let counts = known.is_none_or(|known| {
