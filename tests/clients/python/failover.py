@@ -3,9 +3,10 @@
 failover.py LIBRARY HOST:PORT,HOST:PORT,...
 
 Makes a topic of one partition with three replicas and produces to it with acks=all, one record
-every few milliseconds, with the library's own defaults. Prints `LEADER id INSYNC count` whenever
-that has changed, and `GAP ms` for each pause between two acknowledgements that is longer than
-GAP_MS_MIN. Ends when its standard input does, with `ERRORS n`.
+every few milliseconds, with the library's own defaults. From the first acknowledgement on, without
+which there is no pause, it prints `LEADER id INSYNC count` whenever that has changed, and `GAP ms`
+for each pause between two acknowledgements that is longer than GAP_MS_MIN. Ends when its standard
+input does, with `ERRORS n`.
 """
 
 import sys
@@ -47,9 +48,11 @@ def make_topic(bootstrap):
             time.sleep(0.2)
 
 
-def watch_leader(bootstrap):
+def watch_leader(bootstrap, tally):
     admin = AdminClient(bootstrap)
     before = None
+    while tally.last is None and not closing.is_set():
+        time.sleep(LOOK_S)
     while not closing.is_set():
         try:
             partition = admin.list_topics(TOPIC, timeout=2).topics[TOPIC].partitions[0]
@@ -110,8 +113,8 @@ def main():
     bootstrap = {"bootstrap.servers": brokers}
     threading.Thread(target=wait_for_end_of_input, daemon=True).start()
     make_topic(bootstrap)
-    threading.Thread(target=watch_leader, args=(bootstrap,), daemon=True).start()
     tally = Tally()
+    threading.Thread(target=watch_leader, args=(bootstrap, tally), daemon=True).start()
     {"confluent-kafka": run_confluent, "kafka-python": run_kafka_python}[library](brokers, tally)
     say(f"ERRORS {tally.errors}")
 
