@@ -356,6 +356,7 @@ impl<D: Disk> Shard<D> {
         }
         self.metadata.controller = controller;
         match leader {
+            _ if open.is_alone() => {} // It is its own.
             Some(broker) => tracing::info!(broker = broker.0, term = now.term, "the controller"),
             None => tracing::info!(term = now.term, "no controller is known"),
         }
