@@ -29,6 +29,7 @@ impl Clock {
     }
 
     /// Both clocks, and the very reading of the monotonic one in nanoseconds.
+    /// Everybody else is handed the time, so that the simulator may say what it is.
     #[allow(clippy::disallowed_methods, reason = "the one place that may")]
     pub fn now_and_ns(&self) -> (Now, u64) {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

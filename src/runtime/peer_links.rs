@@ -131,6 +131,7 @@ async fn talk(driver: &Rc<Driver>, link: LinkId, stream: TcpStream) -> io::Resul
     read
 }
 
+// For options of the socket: glommio's stream sets few of them, and lends no descriptor.
 #[allow(unsafe_code, reason = "glommio's stream has no borrow of its descriptor")]
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;

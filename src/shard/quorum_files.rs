@@ -252,6 +252,30 @@ impl<D: Disk> OpenFiles<D> {
     }
 }
 
+/// Writes the snapshot that a quorum begins with, and an empty log behind it.
+pub(super) async fn put_first<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    snapshot: &Snapshot,
+) -> Result<(), MetadataError> {
+    for step in Files::format(snapshot) {
+        match step {
+            FileStep::PutSnapshot { index, bytes } => {
+                put(disk, dir, SNAPSHOT, index, bytes).await?;
+            }
+            FileStep::ReplaceLog { base, bytes } => {
+                put(disk, dir, LOG, base, bytes).await?;
+            }
+            FileStep::WriteLog { .. }
+            | FileStep::CutLog { .. }
+            | FileStep::SyncLog
+            | FileStep::WriteState { .. }
+            | FileStep::SyncState => unreachable!("a first snapshot needs no more"),
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file aside, gives it its name, and removes those that it replaces.
 pub(super) async fn put<D: Disk>(
     disk: &D,
@@ -322,21 +346,7 @@ async fn found<D: Disk>(
     // that several found together: what one alone has founded is only its own.
     let term = if is_alone { FOUNDED_ALONE_TERM } else { FOUNDED_TOGETHER_TERM };
     let snapshot = Snapshot { index: 1, term, members, data };
-    for step in Files::format(&snapshot) {
-        match step {
-            FileStep::PutSnapshot { index, bytes } => {
-                put(disk, dir, SNAPSHOT, index, bytes).await?;
-            }
-            FileStep::ReplaceLog { base, bytes } => {
-                put(disk, dir, LOG, base, bytes).await?;
-            }
-            FileStep::WriteLog { .. }
-            | FileStep::CutLog { .. }
-            | FileStep::SyncLog
-            | FileStep::WriteState { .. }
-            | FileStep::SyncState => unreachable!("a first snapshot needs no more"),
-        }
-    }
+    put_first(disk, dir, &snapshot).await?;
     if old.is_some() {
         tracing::info!("metadata.log has become the first snapshot of the metadata quorum");
     }

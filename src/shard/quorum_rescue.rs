@@ -11,13 +11,12 @@
 use crate::controller::image::MetadataImage;
 use crate::controller::metadata_log;
 use crate::controller::quorum::consensus::{Entry, LogBase, Payload};
-use crate::controller::quorum::files::{FileStep, Files};
 use crate::controller::quorum::log;
 use crate::controller::quorum::members::Members;
 use crate::controller::quorum::snapshot::{Snapshot, image_bytes};
 use crate::model::ids::BrokerId;
 use crate::shard::quorum_files::{
-    LOG, MetadataError, SNAPSHOT, STATE, index_of, newest, put, recover,
+    LOG, MetadataError, SNAPSHOT, STATE, index_of, newest, put, put_first, recover,
 };
 use crate::storage::disk::{Disk, DiskError, create_dir_durably};
 use std::collections::BTreeSet;
@@ -81,21 +80,7 @@ pub async fn rescue<D: Disk>(
         members: Members::of_voters([id]),
         data: image_bytes(&image),
     };
-    for step in Files::format(&snapshot) {
-        match step {
-            FileStep::PutSnapshot { index, bytes } => {
-                put(disk, dir, SNAPSHOT, index, bytes).await?;
-            }
-            FileStep::ReplaceLog { base, bytes } => {
-                put(disk, dir, LOG, base, bytes).await?;
-            }
-            FileStep::WriteLog { .. }
-            | FileStep::CutLog { .. }
-            | FileStep::SyncLog
-            | FileStep::WriteState { .. }
-            | FileStep::SyncState => unreachable!("a first snapshot needs no more"),
-        }
-    }
+    put_first(disk, dir, &snapshot).await?;
     Ok(rescue)
 }
 

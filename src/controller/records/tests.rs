@@ -134,6 +134,7 @@ proptest! {
     fn a_cut_record_is_short(record in record(), cut in 0.0..1.0f64) {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
+        // A share of a length has no other way to an index.
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
