@@ -1,5 +1,6 @@
 //! DeleteRecords: everything before an offset goes (KIP-107). The log start moves at once and
-//! durably; files follow when a whole segment lies before it.
+//! durably, and at all replicas that are up before the answer; files follow when a whole segment
+//! lies before it.
 
 use crate::api::answers::{QUESTIONS_AT_ONCE, image, owned_partition};
 use crate::api::context::RequestContext;
@@ -21,12 +22,14 @@ pub async fn handle<D: Disk>(
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let image = image(&context);
+    let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
     let mut topics = Vec::with_capacity(request.topics.len());
     for wanted in request.topics {
         let topic = image.topic_by_name(&wanted.name);
         let mut partitions = Vec::with_capacity(wanted.partitions.len());
         for some in wanted.partitions.chunks(QUESTIONS_AT_ONCE) {
-            let deletions = some.iter().map(|partition| delete(&context, &image, topic, partition));
+            let deletions =
+                some.iter().map(|wanted| delete(&context, &image, topic, wanted, timeout_ms));
             let answers = some.iter().zip(join_all(deletions).await);
             partitions.extend(answers.map(|(partition, low)| answer(partition, low)));
         }
@@ -40,6 +43,7 @@ async fn delete<D: Disk>(
     image: &MetadataImage,
     topic: Option<&Arc<TopicImage>>,
     wanted: &DeleteRecordsPartition,
+    timeout_ms: u64,
 ) -> Result<Offset, KafkaCode> {
     let (partition, core) = owned_partition(image, topic, wanted.partition_index)?;
     let topic = topic.ok_or(KafkaCode::UnknownTopicOrPartition)?;
@@ -49,7 +53,7 @@ async fn delete<D: Disk>(
     if !topic.config.cleanup.delete {
         return Err(KafkaCode::PolicyViolation);
     }
-    let question = Question::DeleteRecords { partition, before: wanted.offset };
+    let question = Question::DeleteRecords { partition, before: wanted.offset, timeout_ms };
     match ask(&context.shard, core, question).await {
         Reply::DeleteRecords(low_watermark) => low_watermark,
         other => unreachable!("a deletion is answered by a deletion, not by {other:?}"),

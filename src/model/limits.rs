@@ -432,6 +432,9 @@ pub const PEER_REFUSALS_MAX: usize = 64;
 /// Pause between two looks at what replicas wait for, in milliseconds.
 pub const REPLICA_TICK_MS: u64 = 50;
 
+/// Pause between two looks at where replicas begin after records were deleted, in milliseconds.
+pub const DELETION_LOOK_MS: u64 = 5;
+
 /// Leaders that one round of balancing moves.
 pub const ELECTIONS_PER_ROUND_MAX: usize = 1000;
 

@@ -502,6 +502,16 @@ impl LeaderReplica {
         })
     }
 
+    /// Where all replicas begin that are up: this one at `own`, each follower as it told last. One
+    /// that has told nothing may have everything.
+    pub fn low_watermark(&self, own: Offset, is_up: impl Fn(BrokerId) -> bool) -> Offset {
+        let followers = self.followers.iter().filter(|follower| is_up(follower.id));
+        let begins = followers.map(|follower| {
+            follower.stream.and_then(|stream| stream.log_start).unwrap_or(Offset::ZERO)
+        });
+        begins.fold(own, Offset::min)
+    }
+
     /// True until all that leaders before this one committed is known to be committed: what is
     /// readable may lie behind what it was before the election.
     pub fn is_behind_predecessor(&self) -> bool {

@@ -7,6 +7,7 @@ pub mod coordinator_host; // coordinators of this core
 mod controller_calls; // what this broker wants of another that is the controller
 mod coordinator_load; // their replay
 mod damage; // replicas that are damaged, and how they are mended
+mod deletions; // records that go on request, at every replica
 pub mod fetch_plan; // a fetch with its names resolved
 pub mod fetch_session; // what clients fetch, remembered (KIP-227)
 pub mod group_commit; // one journal write and one sync for many partitions

@@ -13,6 +13,7 @@ use crate::coordinator::transaction::{
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, LeaderEpoch, Offset, TopicPartition};
 use crate::shard::coordinator_host;
+use crate::shard::deletions;
 use crate::shard::group_host;
 use crate::shard::markers::{self, MarkerOrder};
 use crate::shard::mesh::{Isolation, ShardMessage};
@@ -69,6 +70,8 @@ pub enum Question {
     DeleteRecords {
         partition: TopicPartition,
         before: i64,
+        /// How long replicas are waited for.
+        timeout_ms: u64,
     },
     EpochEnd {
         partition: TopicPartition,
@@ -129,7 +132,7 @@ pub enum Question {
 #[derive(Debug)]
 pub enum Reply {
     ListOffset(Result<FoundOffset, KafkaCode>),
-    /// The new log start (the low watermark).
+    /// The low watermark: where all replicas that are up begin.
     DeleteRecords(Result<Offset, KafkaCode>),
     /// Largest epoch at or below the asked one, and its end offset; -1 and -1 where unknown.
     EpochEnd(Result<(i32, i64), KafkaCode>),
@@ -185,9 +188,9 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
                 list_offset(shard, partition, query, isolation, current_leader_epoch).await,
             )
         }
-        Question::DeleteRecords { partition, before } => {
-            Reply::DeleteRecords(delete_records(shard, partition, before).await)
-        }
+        Question::DeleteRecords { partition, before, timeout_ms } => Reply::DeleteRecords(
+            deletions::delete_records(shard, partition, before, timeout_ms).await,
+        ),
         Question::EpochEnd { partition, current_leader_epoch, leader_epoch } => Reply::EpochEnd(
             shard.borrow_mut().epoch_end(partition, current_leader_epoch, leader_epoch),
         ),
@@ -285,30 +288,6 @@ pub(super) async fn list_offset<D: Disk>(
         offset: found.offset.to_wire(),
         leader_epoch: found.leader_epoch.0,
     }))
-}
-
-async fn delete_records<D: Disk>(
-    shard: &ShardRef<D>,
-    id: TopicPartition,
-    before: i64,
-) -> Result<Offset, KafkaCode> {
-    let log_start = {
-        let mut shard = shard.borrow_mut();
-        let index = shard.leader_index(&id).ok_or(KafkaCode::NotLeaderOrFollower)?;
-        let partition = &mut shard.partitions[index];
-        let high_watermark = partition.high_watermark();
-        let before = match before {
-            -1 => high_watermark,
-            before => Offset::from_wire(before).ok_or(KafkaCode::OffsetOutOfRange)?,
-        };
-        if before > high_watermark {
-            return Err(KafkaCode::OffsetOutOfRange);
-        }
-        partition.log.delete_records_before(before);
-        partition.log.log_start()
-    };
-    super::housekeeping::persist_points(shard).await?;
-    Ok(log_start)
 }
 
 impl<D: Disk> Shard<D> {

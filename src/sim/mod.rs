@@ -17,6 +17,8 @@ mod controller_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod deletion_tests;
+#[cfg(test)]
 mod failover_tests;
 #[cfg(test)]
 mod follower_read_tests;

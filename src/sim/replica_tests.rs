@@ -19,13 +19,14 @@ use crate::sim::cluster::{ClusterSetup, NodeId, SimCluster};
 use std::sync::Arc;
 use uuid::Uuid;
 
-const TOPIC: TopicId = TopicId(Uuid::from_u128(77));
-const PARTITION: TopicPartition = TopicPartition { topic: TOPIC, partition: PartitionId(0) };
-const SETUP: ClusterSetup<'_> =
+pub(super) const TOPIC: TopicId = TopicId(Uuid::from_u128(77));
+pub(super) const PARTITION: TopicPartition =
+    TopicPartition { topic: TOPIC, partition: PartitionId(0) };
+pub(super) const SETUP: ClusterSetup<'_> =
     ClusterSetup { brokers: 3, cores: 2, settings: &[("min.insync.replicas", "2")] };
 
 /// The metadata of a cluster of three with one partition, whose leader and epoch are given.
-fn records(leader: NodeId, epoch: i32, isr: &[NodeId]) -> Vec<MetadataRecord> {
+pub(super) fn records(leader: NodeId, epoch: i32, isr: &[NodeId]) -> Vec<MetadataRecord> {
     let mut records = vec![MetadataRecord::ClusterId(Uuid::from_u128(2))];
     for id in 1..=3 {
         let (id, epoch) = (BrokerId(id), BrokerEpoch(i64::from(id)));
@@ -60,7 +61,7 @@ fn records(leader: NodeId, epoch: i32, isr: &[NodeId]) -> Vec<MetadataRecord> {
 }
 
 /// Lets every running broker know.
-fn tell(cluster: &mut SimCluster, records: &[MetadataRecord]) {
+pub(super) fn tell(cluster: &mut SimCluster, records: &[MetadataRecord]) {
     for id in cluster.ids() {
         if cluster.is_running(id) {
             tell_one(cluster, id, records);
@@ -119,7 +120,7 @@ async fn produce_with(
     Some((KafkaCode::from_number(partition.error_code).unwrap(), partition.base_offset))
 }
 
-fn produce_some(cluster: &mut SimCluster, leader: NodeId, count: u64) {
+pub(super) fn produce_some(cluster: &mut SimCluster, leader: NodeId, count: u64) {
     let mut client = cluster.connect(leader, 0);
     cluster.executor.run_until(async move {
         for number in 0..count {

@@ -91,6 +91,11 @@ impl MetadataImage {
         self.broker(id).is_some_and(|broker| broker.is_active())
     }
 
+    /// Whether the broker is registered and not fenced.
+    pub fn is_alive(&self, id: BrokerId) -> bool {
+        self.broker(id).is_some_and(|broker| !broker.is_fenced())
+    }
+
     /// Level of a feature in force; 0 where it is off.
     pub fn feature(&self, name: &str) -> i16 {
         self.features.get(name).copied().unwrap_or(0)
