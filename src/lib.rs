@@ -11,4 +11,5 @@ pub mod api; // L4  one file per Kafka API
 pub mod runtime; // L5  the driver that serves: executors, sockets, disk, clock, mesh
 #[cfg(feature = "sim")]
 pub mod sim; // L5  the other driver: seeded tasks, disk, clock
+pub mod admin; // L5  what is shown over HTTP
 pub mod cli; // L6  the command line: configuration, sub-commands, exit codes

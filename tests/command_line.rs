@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "tests run on the real files")]
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use harness::{Broker, wait_until};
+use harness::{Broker, Port, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 
@@ -194,4 +196,65 @@ fn a_broker_names_the_checks_that_its_host_misses() {
     wait_until(&line, Duration::from_secs(60), is_said)
         .unwrap_or_else(|late| panic!("{late}\n{}", broker.report()));
     assert_eq!(std::fs::read_to_string(folder.path().join("tuning.asked")).unwrap().trim(), asked);
+}
+
+/// What a broker's metrics listener answers to these bytes: status line and body.
+fn asked(port: u16, request: &str) -> (String, String) {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// The sum of a metric over all cores.
+fn metric(port: u16, name: &str) -> u64 {
+    let (status, body) = asked(port, SCRAPE);
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let of_name = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+    let values = body.lines().filter(of_name).map(|line| line.rsplit(' ').next().unwrap());
+    let values: Vec<u64> = values.map(|value| value.parse().unwrap()).collect();
+    assert!(!values.is_empty(), "{name} is not among\n{body}");
+    values.iter().sum()
+}
+
+#[test]
+fn metrics_are_told_over_http_and_nobody_can_keep_others_from_them() {
+    let port = Port::take();
+    let setting = format!("highwater.metrics.listener=127.0.0.1:{}", port.number);
+    let mut broker = Broker::start(BINARY, &[&setting]);
+    let bootstrap = broker.bootstrap();
+    let before = metric(port.number, "highwater_frames_total");
+    printed(&["topic", "create", "watched", "--partitions", "3", "--bootstrap", &bootstrap]);
+    assert!(metric(port.number, "highwater_frames_total") > before);
+    assert_eq!(metric(port.number, "highwater_leaders"), 3);
+    assert_eq!(metric(port.number, "highwater_cluster_partitions"), 3);
+    assert_eq!(metric(port.number, "highwater_log_directory_offline"), 0);
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found"),
+        ("PUT /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"),
+        ("nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+    ] {
+        assert_eq!(asked(port.number, request).0, status, "{request:?}");
+    }
+    // One that says nothing, and one that never ends its head.
+    let _silent = TcpStream::connect(("127.0.0.1", port.number)).unwrap();
+    let mut endless = TcpStream::connect(("127.0.0.1", port.number)).unwrap();
+    endless.write_all(b"GET /metrics HTTP/1.1\r\nA: b\r\n").unwrap();
+    assert_eq!(metric(port.number, "highwater_disk_full"), 0);
+    broker.stop();
+}
+
+#[test]
+fn an_address_for_metrics_that_is_taken_refuses_the_start() {
+    let port = Port::take();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port.number)).unwrap();
+    let setting = format!("highwater.metrics.listener=127.0.0.1:{}", port.number);
+    let mut broker = Broker::prepare(BINARY, &[&setting]);
+    assert_eq!(broker.start_and_end().code(), Some(78));
+    let log = broker.log();
+    assert!(log.contains("highwater.metrics.listener") && log.contains("free address"), "{log}");
 }

@@ -1,11 +1,14 @@
 //! `highwater` without a sub-command: from configuration to a running broker, and its banner.
 
+use crate::admin::http::MetricsListener;
 use crate::cli::args::StartOptions;
 use crate::cli::config_source::{self, SourceError};
 use crate::cli::host_check;
 use crate::model::broker_config::{BrokerConfig, BrokerConfigError, ConfigWarning, Spin};
+use crate::model::listeners::Endpoint;
+use crate::runtime::inspector::Inspector;
 use crate::runtime::start::{self, EXIT_CONFIGURATION, EXIT_IO, Facts, StartError};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
@@ -20,6 +23,8 @@ pub(crate) enum StartFailure {
     Source(#[from] SourceError),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n           "))]
     Config(Vec<BrokerConfigError>),
+    #[error("listen on {address} for highwater.metrics.listener")]
+    Metrics { address: String, source: io::Error },
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -29,7 +34,9 @@ impl StartFailure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             StartFailure::Source(SourceError::Read { .. }) => EXIT_IO,
-            StartFailure::Source(_) | StartFailure::Config(_) => EXIT_CONFIGURATION,
+            StartFailure::Source(_) | StartFailure::Config(_) | StartFailure::Metrics { .. } => {
+                EXIT_CONFIGURATION
+            }
             StartFailure::Start(error) => error.exit_code(),
         }
     }
@@ -41,6 +48,11 @@ impl StartFailure {
             StartFailure::Config(_) => {
                 Some("docs/config.md lists every key; `highwater explain E0007` says more".into())
             }
+            StartFailure::Metrics { .. } => Some(
+                "stop what listens there, or name a free address of this machine in \
+                 highwater.metrics.listener"
+                    .into(),
+            ),
             StartFailure::Start(error) => error.fix(),
         }
     }
@@ -60,12 +72,29 @@ pub(crate) fn run(options: &StartOptions) -> Result<(), StartFailure> {
         BrokerConfig::from_settings(&settings).map_err(StartFailure::Config)?;
     warnings.iter().for_each(warn);
     let config = Arc::new(config);
+    let metrics = config.metrics_listener.as_ref().map(listen_for_metrics).transpose()?;
     let is_up = |facts: &Facts| {
         announce!("{}", banner(facts, &config));
+        if let Some(metrics) = metrics {
+            serve_metrics(metrics, facts.inspector.clone());
+        }
         host_check::start(tuning_profile(&config), &facts.data_dir);
     };
     start::run(Arc::clone(&config), is_up)?;
     Ok(())
+}
+
+/// Before a core starts: an address that is taken refuses the start.
+fn listen_for_metrics(address: &Endpoint) -> Result<MetricsListener, StartFailure> {
+    MetricsListener::bind(&address.host, address.port)
+        .map_err(|source| StartFailure::Metrics { address: address.to_string(), source })
+}
+
+fn serve_metrics(metrics: MetricsListener, mut inspector: Inspector) {
+    let serve = move || metrics.serve(|| inspector.overview());
+    if let Err(error) = std::thread::Builder::new().name("metrics".into()).spawn(serve) {
+        tracing::warn!(%error, "no thread for metrics: nobody answers at highwater.metrics.listener");
+    }
 }
 
 pub(crate) fn log_to_stderr() {
@@ -145,9 +174,13 @@ fn banner(facts: &Facts, config: &BrokerConfig) -> String {
             ),
         ),
     };
+    let metrics = config
+        .metrics_listener
+        .as_ref()
+        .map_or_else(String::new, |address| format!("\n  metrics     http://{address}/metrics"));
     format!(
         "highwater {version} is up{role} after {took_ms} ms
-  listening   {}
+  listening   {}{metrics}
   cores       {cores}{chosen}{spinning}
   data        {} ({state}), cluster {}, node {}
   {uses}",

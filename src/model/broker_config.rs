@@ -67,6 +67,8 @@ pub struct BrokerConfig {
     /// `highwater.listeners.per.core` with `highwater.listeners.per.core.first.port`: how far above
     /// a listener's port its first core's own port lies; `None` where cores share ports only.
     pub first_core_port: Option<u16>,
+    /// `highwater.metrics.listener`; `None` listens nowhere.
+    pub metrics_listener: Option<Endpoint>,
     pub cluster: ClusterConfig,
     /// The one data directory.
     pub data_dir: PathBuf,
@@ -342,6 +344,7 @@ impl Reader {
         let roles = self.roles();
         let listeners = self.listeners(roles);
         let first_core_port = self.first_core_port(node_id, roles);
+        let metrics_listener = self.metrics_listener();
         let cluster = self.cluster(node_id, roles, &listeners);
         if !self.errors.is_empty() {
             return Err(self.errors);
@@ -351,6 +354,7 @@ impl Reader {
             rack: self.text("broker.rack"),
             listeners,
             first_core_port,
+            metrics_listener,
             cluster,
             data_dir,
             cluster_id,

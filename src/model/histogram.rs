@@ -51,6 +51,12 @@ impl Histogram {
         self.max_ns
     }
 
+    /// How many were not longer than this, in nanoseconds; those within 1 in 32 of it may not count.
+    pub fn count_up_to(&self, ns: u64) -> u64 {
+        let within = self.counts.iter().enumerate().take_while(|(index, _)| highest(*index) <= ns);
+        within.map(|(_, count)| count).sum()
+    }
+
     /// The duration that `share` of 10,000 do not exceed, in nanoseconds, to 1 in 32 upwards; 0
     /// where nothing was counted.
     pub fn quantile_ns(&self, share: u32) -> u64 {
@@ -93,6 +99,9 @@ mod tests {
             let right = us * 1000;
             assert!(found >= right && found <= right + right / 32, "{share}: {found}");
         }
+        let within = histogram.count_up_to(500_000);
+        assert!((470..=500).contains(&within), "{within}");
+        assert_eq!((histogram.count_up_to(0), histogram.count_up_to(u64::MAX)), (0, 1000));
         assert_eq!((histogram.count(), histogram.max_ns()), (1000, 1_000_000));
         assert_eq!(histogram.sum_ns(), 500_500_000);
     }

@@ -8,6 +8,7 @@ pub mod data_dir;
 mod direct;
 pub mod disk;
 pub mod exclusive;
+pub mod inspector;
 mod lookout;
 mod mesh;
 pub mod offline;

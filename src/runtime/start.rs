@@ -14,6 +14,7 @@ use super::cores::{self, CoreError, CorePlan};
 use super::data_dir::{DataDir, DataDirError};
 use super::disk::LocalDisk;
 use super::exclusive::{self, Roots};
+use super::inspector::{self, Inspector, Questions};
 use super::mesh::{self, MeshEnds};
 use super::probe::{self, ProbeError, ProbeReport};
 use super::reserve;
@@ -80,6 +81,8 @@ pub struct Facts {
     pub is_new: bool,
     /// From the first check to the last open partition.
     pub started_in: Duration,
+    /// Asks this broker.
+    pub inspector: Inspector,
 }
 
 /// Why a broker did not start, or did not stay up.
@@ -181,6 +184,8 @@ struct CoreParts {
     serve: oneshot::Receiver<()>,
     stop: oneshot::Receiver<()>,
     events: mpsc::Sender<Event>,
+    /// The first core's.
+    questions: Option<Questions>,
 }
 
 /// Who this broker is.
@@ -222,6 +227,8 @@ pub fn run(config: Arc<BrokerConfig>, on_ready: impl FnOnce(&Facts)) -> Result<(
         directory: data_dir.directory_id,
         incarnation: Uuid::new_v4(),
     };
+    let (inspector, questions) = inspector::channel();
+    let mut questions = Some(questions);
     let mut handles = Vec::new();
     let ends = mesh::ends(count);
     for (index, (mesh, sockets)) in (0..).zip(ends.into_iter().zip(sockets)) {
@@ -239,6 +246,7 @@ pub fn run(config: Arc<BrokerConfig>, on_ready: impl FnOnce(&Facts)) -> Result<(
             serve: serve_receiver,
             stop: stop_receiver,
             events: events.clone(),
+            questions: questions.take(),
         };
         spawn_core(parts, plan.cores[usize::from(index)], &report)?;
         handles.push(CoreHandle { serve, stop });
@@ -253,6 +261,7 @@ pub fn run(config: Arc<BrokerConfig>, on_ready: impl FnOnce(&Facts)) -> Result<(
         node_id: data_dir.node_id,
         is_new: data_dir.is_new,
         started_in: Duration::from_micros(started_us - start_us),
+        inspector,
     };
     supervise(&received, handles, || on_ready(&facts(clock.now().monotonic_us)))
 }
@@ -417,6 +426,9 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
     driver.start(incoming);
     drop(awake); // The driver's ticker does that from here on.
     spawn_loops(&shard);
+    if let Some(questions) = parts.questions {
+        glommio::spawn_local(inspector::answer_loop(Rc::clone(&shard), questions)).detach();
+    }
     let is_leading = core == CoreId(0);
     if is_leading {
         glommio::spawn_local(reserve::watch(Rc::clone(&shard), disk, data_dir)).detach();

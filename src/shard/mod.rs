@@ -52,6 +52,7 @@ pub mod share_table; // share partitions of this core
 pub mod share_watches; // who waits for records of them, in what order
 pub mod share_writes; // what happens to them, made durable
 pub mod signal; // wake-ups under any executor
+pub mod overview; // what a broker tells whoever watches it
 pub mod stages; // where the time of requests goes
 pub mod stats; // counters of one core
 pub mod stop; // an orderly end

@@ -18,6 +18,7 @@ use crate::shard::group_host;
 use crate::shard::markers::{self, MarkerOrder};
 use crate::shard::mesh::{Isolation, ShardMessage};
 use crate::shard::metadata;
+use crate::shard::overview::CoreCounts;
 use crate::shard::quorum::QuorumView;
 use crate::shard::reads::check_epoch;
 use crate::shard::recovery;
@@ -115,6 +116,8 @@ pub enum Question {
     },
     /// Where the time of the core's requests went.
     Stages,
+    /// What the core has and has counted.
+    Counts,
     /// Who has written to a partition.
     Producers {
         partition: TopicPartition,
@@ -138,6 +141,7 @@ pub enum Reply {
     EpochEnd(Result<(i32, i64), KafkaCode>),
     LogSizes(Vec<(TopicPartition, u64)>),
     Stages(Box<StageSnapshot>),
+    Counts(Box<CoreCounts>),
     Change(ChangeReply),
     Quorum(Box<QuorumView>),
     VotersChanged(Result<(), Refusal>),
@@ -199,6 +203,7 @@ pub async fn answer<D: Disk>(shard: &ShardRef<D>, question: Question) -> Reply {
             let shard = shard.borrow();
             Reply::Stages(Box::new(shard.stages.snapshot(shard.core)))
         }
+        Question::Counts => Reply::Counts(Box::new(shard.borrow().counts())),
         Question::Change(change) => Reply::Change(metadata::change_here(shard, change).await),
         Question::Quorum => Reply::Quorum(Box::new(shard.borrow().quorum.view())),
         Question::ChangeVoters(change) => {

@@ -1,11 +1,11 @@
 //! Where the process listens, by what it is.
 
 use super::{BrokerConfigError, ConfigWarning, Reader};
-use crate::model::cluster_config::Roles;
+use crate::model::cluster_config::{Roles, parse_address};
 use crate::model::config_keys::list_items;
 use crate::model::ids::BrokerId;
 use crate::model::limits::CORE_ID_STRIDE;
-use crate::model::listeners::{Listener, ListenerFault, Listeners};
+use crate::model::listeners::{Endpoint, Listener, ListenerFault, Listeners};
 
 const MAP: &str = "listener.security.protocol.map";
 
@@ -93,6 +93,15 @@ impl Reader {
             );
         }
         Some(self.default_number("highwater.listeners.per.core.first.port"))
+    }
+
+    pub(super) fn metrics_listener(&mut self) -> Option<Endpoint> {
+        let setting = self.settings.get("highwater.metrics.listener").cloned()?;
+        let address = parse_address(setting.value.trim());
+        if address.is_none() {
+            self.refuse(&setting, "an address is HOST:PORT, as 127.0.0.1:9644");
+        }
+        address
     }
 
     /// The map's own faults are laid at the map's door, and those of listeners that nobody set at

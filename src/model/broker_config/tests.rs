@@ -327,6 +327,18 @@ fn ports_of_cores_that_cannot_be_are_refused_in_words() {
 }
 
 #[test]
+fn metrics_are_listened_for_where_an_address_is_named() {
+    let key = "highwater.metrics.listener";
+    assert_eq!(config(&[]).metrics_listener, None);
+    let endpoint = config(&[(key, " [::1]:9644 ")]).metrics_listener.unwrap();
+    assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 9644));
+    for value in ["9644", "localhost", "localhost:0", "localhost:99999", ":9644"] {
+        let errors = errors(&[(key, value)]);
+        assert!(errors[0].contains(key) && errors[0].contains("HOST:PORT"), "{errors:?}");
+    }
+}
+
+#[test]
 fn ids_of_brokers_leave_room_for_those_of_cores() {
     let pairs = [("highwater.listeners.per.core", "true"), ("node.id", "1000000")];
     assert!(errors(&pairs)[0].contains("node.id is below 1000000"), "{:?}", errors(&pairs));

@@ -96,6 +96,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     key("highwater.durability", ConfigKind::OneOf(&["flush", "kernel"]), "flush", "Default of the topic's key.").update(Update::ClusterWide),
     key("highwater.listeners.per.core", ConfigKind::Bool, "false", "Whether each core is also reached at a port of its own, and clients are led straight to the core that owns a partition. Each core is a broker to clients then: the first one under node.id, each further one 1000000 above the one before."),
     key("highwater.listeners.per.core.first.port", ConfigKind::Int { min: 1, max: 65_535 }, "1", "How far above a listener's port its first core's own port lies; the others follow."),
+    key("highwater.metrics.listener", ConfigKind::Text, "", "HOST:PORT at which GET /metrics answers in Prometheus' text format. Without encryption or passwords: name an address that only those who watch can reach. Unset listens nowhere.").unset(),
     key("highwater.profile", ConfigKind::OneOf(&["default", "latency"]), "default", "latency: cores spin instead of sleeping, which saves a wake for each request that finds them idle. Refused unless their processors are kept for the broker alone."),
     key("highwater.records.check", ConfigKind::OneOf(&["uncompressed", "all"]), "uncompressed", "Default of the topic's key.").update(Update::ClusterWide),
     key("highwater.spin.force", ConfigKind::Bool, "false", "Whether highwater.profile=latency spins on processors that others use too."),
