@@ -164,7 +164,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
             "share offsets of an unknown group are set",
             "share offsets of a classic group are set",
         ],
-        "offsets are set, or refused with a code; Kafka 4.1 answers that nothing went wrong, names no \
-        topic, and sets nothing",
+        "offsets are set, of a group that is not there as well, as from Kafka 4.2 on, or refused \
+        with a code; Kafka 4.1 answers that nothing went wrong, names no topic, and sets nothing",
     ),
 ];

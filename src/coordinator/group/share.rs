@@ -91,6 +91,11 @@ impl ShareGroup {
         self.members.is_empty()
     }
 
+    /// Whether the log has anything of it: whatever first happens to a group begins an epoch.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.epoch != 0
+    }
+
     /// Kafka's name of the state.
     pub(super) fn state_name(&self) -> &'static str {
         if self.members.is_empty() { "Empty" } else { "Stable" }

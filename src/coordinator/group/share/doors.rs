@@ -68,24 +68,30 @@ impl GroupCoordinator {
             return self.share_group(&beat.group)?.on_leave(&beat, &topics, turn);
         }
         let id = &beat.group;
-        let is_known = self.groups.contains_key(id);
-        if !is_known && beat.epoch != JOIN_EPOCH {
+        if beat.epoch != JOIN_EPOCH && !self.groups.contains_key(id) {
             return Err(not_found(format!("Share group {id} not found.")));
         }
-        if !is_known && self.groups.len() >= GROUPS_MAX {
-            let message = "the coordinator holds as many groups as it may";
-            return Err(Refusal::new(KafkaCode::CoordinatorNotAvailable, message));
-        }
-        if !is_known {
-            self.groups.insert(id.clone(), Group::share(ShareGroup::new(id.clone())));
-        }
         let id = id.clone();
+        let is_new = self.make_share_group(&id)?;
         let beaten = self.share_group(&id).and_then(|group| group.on_beat(beat, &topics, turn));
-        if !is_known && beaten.is_err() {
+        if is_new && beaten.is_err() {
             // Nothing of it is in the log.
             self.groups.remove(&id);
         }
         beaten
+    }
+
+    /// Makes the group where there is none, and says whether it did.
+    fn make_share_group(&mut self, id: &str) -> Result<bool, Refusal> {
+        if self.groups.contains_key(id) {
+            return Ok(false);
+        }
+        if self.groups.len() >= GROUPS_MAX {
+            let message = "the coordinator holds as many groups as it may";
+            return Err(Refusal::new(KafkaCode::CoordinatorNotAvailable, message));
+        }
+        self.groups.insert(id.to_owned(), Group::share(ShareGroup::new(id)));
+        Ok(true)
     }
 
     /// The group, if it is one of this kind.
@@ -114,6 +120,8 @@ impl GroupCoordinator {
         self.settle(&of.group);
     }
 
+    /// A group that is not there yet is made: whoever sets up queues says where they begin before
+    /// the first member comes (Kafka 4.2 and later; before, it refused that).
     fn alter_share_offsets(
         &mut self,
         request: AlterOffsets,
@@ -121,7 +129,13 @@ impl GroupCoordinator {
     ) -> Result<AlteredOffsets, Refusal> {
         let topics = Arc::clone(&self.topics);
         let id = request.group.clone();
-        self.share_group(&id)?.begin_alter(request, &topics, turn)
+        let is_new = self.make_share_group(&id)?;
+        let group = self.share_group(&id)?;
+        let altered = group.begin_alter(request, &topics, turn);
+        if is_new && !group.is_recorded() {
+            self.groups.remove(&id);
+        }
+        altered
     }
 
     fn begin_forget(

@@ -357,7 +357,6 @@ fn a_group_outlives_its_members_and_a_restart() {
 fn offsets_are_altered_without_members_only() {
     check(
         "topics t=2 u=1
-         alter t:0=5
          join a
          init
          alter t:0=5
@@ -369,8 +368,6 @@ fn offsets_are_altered_without_members_only() {
          partitions",
         expect![[r#"
             > topics t=2 u=1
-            > alter t:0=5
-              GROUP_ID_NOT_FOUND Group g not found.
             > join a
               a: epoch 1 [] new at 1 [t:0,1]
             > init
@@ -389,6 +386,45 @@ fn offsets_are_altered_without_members_only() {
               epoch 4 x:0=7 UNKNOWN_TOPIC_OR_PARTITION
             > partitions
               t[0, 1]
+        "#]],
+    );
+}
+
+#[test]
+fn a_group_begins_with_the_offsets_that_are_set_before_its_first_member_comes() {
+    check(
+        "topics t=2
+         alter x:0=7
+         list
+         alter t:0=5
+         list
+         restart
+         list
+         partitions
+         join a
+         restart compacted
+         describe",
+        expect![[r#"
+            > topics t=2
+            > alter x:0=7
+              epoch 0 x:0=7 UNKNOWN_TOPIC_OR_PARTITION
+            > list
+              nothing
+            > alter t:0=5
+              epoch 1 t:0=5 NONE
+            > list
+              g share share Empty
+            > restart
+            > list
+              g share share Empty
+            > partitions
+              nothing
+            > join a
+              a: epoch 2 [] new at 2 [t:0,1]
+            > restart compacted
+            > describe
+              Stable epoch 2 target 2 by simple
+                a epoch 2 of t:
         "#]],
     );
 }
