@@ -175,9 +175,12 @@ impl<D: Disk> Shard<D> {
     pub fn settle_partition(&mut self, index: PartitionIndex) {
         let partition = &mut self.partitions[index];
         let rise = partition.advance();
-        while let Some(waiter) = self.partitions[index].next_settled() {
-            let token = self.stages.end_of(Stage::Sync, waiter.token);
+        while let Some((waiter, stage)) = self.partitions[index].next_settled() {
+            let token = self.stages.end_of(stage, waiter.token);
             self.resolve(token, waiter.outcome);
+        }
+        while let Some(token) = self.partitions[index].next_safe_here() {
+            *token = self.stages.end_of(Stage::Sync, *token);
         }
         if let Some(rise) = rise {
             self.wake_fetches(index, rise);

@@ -17,6 +17,7 @@ use crate::shard::markers::EndedTransactions;
 use crate::shard::mesh::{Acks, AppendOutcome, Isolation, PartToken};
 use crate::shard::replicas::Role;
 use crate::shard::signal::Signal;
+use crate::shard::stages::Stage;
 use crate::shard::waiters::{AppendWaiter, Rise, Waiters};
 use crate::storage::disk::Disk;
 use crate::storage::partition_log::PartitionLog;
@@ -148,12 +149,19 @@ impl<D: Disk> Partition<D> {
         self.high_watermark = self.high_watermark.min(self.log.log_end());
     }
 
-    /// Next append whose wait is over.
-    pub fn next_settled(&mut self) -> Option<AppendWaiter> {
+    /// Next append whose wait is over, and what it waited for last.
+    pub fn next_settled(&mut self) -> Option<(AppendWaiter, Stage)> {
         let written_end = self.log.written_end();
-        self.waiters
-            .pop_written(written_end)
+        let written = self.waiters.pop_written(written_end);
+        written
+            .map(|waiter| (waiter, Stage::Sync))
             .or_else(|| self.waiters.pop_committed(self.high_watermark))
+    }
+
+    /// Next append that waits for other replicas alone from now on.
+    pub fn next_safe_here(&mut self) -> Option<&mut PartToken> {
+        let safe_end = self.safe_end();
+        self.waiters.next_safe_here(safe_end)
     }
 
     /// Next append of a partition that will never become safe, with the code to answer.

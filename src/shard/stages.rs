@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  bytes seen ─socket─► frame ─parse─► checked ─route─► owning core ─append─► in memory
-//!     ─sync─► safe enough ─route─► connection's core ─answer─► handed to the socket
+//!     ─sync─► safe here ─replicate─► committed ─route─► connection's core ─answer─► the socket
 //! ```
-//! A Fetch has `read` in place of `append` and `sync`; its wait for new records is in no stage, and
-//! its `answer` begins with the rise that woke it. A clock costs more than all the rest here, so
-//! one Produce or Fetch in `STAGE_SAMPLE_EVERY` is timed, and of its batches the first one on each
-//! core; the others carry an empty `Stamp` (docs/decisions/008-stage-histograms.md).
+//! What does not wait for other replicas has no `replicate`. A Fetch has `read` in place of
+//! `append`, `sync` and `replicate`; its wait for new records is in no stage, and its `answer`
+//! begins with the rise that woke it. A clock costs more than all the rest here, so one Produce or
+//! Fetch in `STAGE_SAMPLE_EVERY` is timed, and of its batches the first one on each core; the
+//! others carry an empty `Stamp` (docs/decisions/008-stage-histograms.md).
 //!
 //! The clock is the driver's, as all time is: real under `runtime/`, simulated under `sim/`.
 
@@ -29,8 +30,11 @@ pub enum Stage {
     Route,
     /// Appended to the log in memory.
     Append,
-    /// Appended until the topic's durability and `acks` are met: journal write, fdatasync.
+    /// Appended until it is as safe here as the topic's durability and `acks` ask: journal write,
+    /// fdatasync.
     Sync,
+    /// Safe here until it is on every replica that counts.
+    Replicate,
     /// Records found, in memory or on disk.
     Read,
     /// Settled until handed to the socket.
@@ -39,12 +43,13 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order in which a request passes them.
-    pub const ALL: [Stage; 7] = [
+    pub const ALL: [Stage; 8] = [
         Stage::Socket,
         Stage::Parse,
         Stage::Route,
         Stage::Append,
         Stage::Sync,
+        Stage::Replicate,
         Stage::Read,
         Stage::Answer,
     ];
@@ -57,6 +62,7 @@ impl Stage {
             Stage::Route => "route",
             Stage::Append => "append",
             Stage::Sync => "sync",
+            Stage::Replicate => "replicate",
             Stage::Read => "read",
             Stage::Answer => "answer",
         }

@@ -5,6 +5,7 @@
 
 use crate::model::ids::{CoreId, Offset};
 use crate::shard::mesh::{AppendOutcome, Isolation, ParkedKey, PartToken};
+use crate::shard::stages::Stage;
 use std::collections::VecDeque;
 
 /// A produce part that was appended and waits to be safe enough.
@@ -38,6 +39,8 @@ pub enum Rise {
 pub struct Waiters {
     written: VecDeque<AppendWaiter>,
     committed: VecDeque<AppendWaiter>,
+    /// How many of `committed`, from the front, are safe here and wait for other replicas.
+    safe_here: usize,
     fetches: Vec<FetchWatch>,
 }
 
@@ -49,7 +52,19 @@ impl Waiters {
 
     /// Parks a part until the high watermark reaches it (acks=all).
     pub fn park_committed(&mut self, waiter: AppendWaiter) {
-        park(&mut self.committed, waiter);
+        let place = park(&mut self.committed, waiter);
+        // It is among those whose wait for this broker's disk is over, as what it repeats is.
+        self.safe_here += usize::from(place < self.safe_here);
+    }
+
+    /// Next part that has just become safe here and is not committed yet.
+    pub fn next_safe_here(&mut self, safe_end: Offset) -> Option<&mut PartToken> {
+        let waiter = self.committed.get_mut(self.safe_here)?;
+        if waiter.end > safe_end {
+            return None;
+        }
+        self.safe_here += 1;
+        Some(&mut waiter.token)
     }
 
     /// Next part whose batch the kernel has.
@@ -57,14 +72,20 @@ impl Waiters {
         pop(&mut self.written, written_end)
     }
 
-    /// Next part whose batch lies below the high watermark.
-    pub fn pop_committed(&mut self, high_watermark: Offset) -> Option<AppendWaiter> {
-        pop(&mut self.committed, high_watermark)
+    /// Next part whose batch lies below the high watermark, and what it waited for last.
+    pub fn pop_committed(&mut self, high_watermark: Offset) -> Option<(AppendWaiter, Stage)> {
+        let waiter = pop(&mut self.committed, high_watermark)?;
+        let stage = if self.safe_here > 0 { Stage::Replicate } else { Stage::Sync };
+        self.safe_here = self.safe_here.saturating_sub(1);
+        Some((waiter, stage))
     }
 
     /// Next part, however far it got: the log went offline or the topic was deleted.
     pub fn pop_any(&mut self) -> Option<AppendWaiter> {
-        self.written.pop_front().or_else(|| self.committed.pop_front())
+        self.written.pop_front().or_else(|| {
+            self.safe_here = self.safe_here.saturating_sub(1);
+            self.committed.pop_front()
+        })
     }
 
     /// Registers a fetch for the next rise of the readable end.
@@ -89,10 +110,12 @@ impl Waiters {
     }
 }
 
-fn park(queue: &mut VecDeque<AppendWaiter>, waiter: AppendWaiter) {
+/// Puts it into its place among the others, and says which that is.
+fn park(queue: &mut VecDeque<AppendWaiter>, waiter: AppendWaiter) -> usize {
     // A duplicate waits for its original, which may lie before the newest batch.
     let place = queue.iter().rposition(|other| other.end <= waiter.end).map_or(0, |at| at + 1);
     queue.insert(place, waiter);
+    place
 }
 
 fn pop(queue: &mut VecDeque<AppendWaiter>, end: Offset) -> Option<AppendWaiter> {
@@ -121,11 +144,34 @@ mod tests {
             waiters.park_committed(waiter(end, part));
         }
         let mut woken = Vec::new();
-        while let Some(waiter) = waiters.pop_committed(Offset::new(15)) {
+        while let Some((waiter, _)) = waiters.pop_committed(Offset::new(15)) {
             woken.push(waiter.end.get());
         }
         assert_eq!(woken, [10, 15]);
         assert!(waiters.has_appends());
+    }
+
+    #[test]
+    fn what_is_safe_here_and_not_yet_committed_waits_for_other_replicas() {
+        let mut waiters = Waiters::default();
+        for (end, part) in [(10, 0), (20, 1), (30, 2)] {
+            waiters.park_committed(waiter(end, part));
+        }
+        let safe_end = Offset::new(20);
+        let mut count = 0;
+        while waiters.next_safe_here(safe_end).is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 2, "each is told of once");
+        // A repetition of the first, whose answer waits for the same replicas.
+        waiters.park_committed(waiter(10, 3));
+        assert!(waiters.next_safe_here(safe_end).is_none());
+        let mut waited = Vec::new();
+        while let Some((waiter, stage)) = waiters.pop_committed(Offset::new(30)) {
+            waited.push((waiter.end.get(), stage.name()));
+        }
+        let replicated = [10, 10, 20].map(|end| (end, "replicate"));
+        assert_eq!(waited, [&replicated[..], &[(30, "sync")]].concat());
     }
 
     fn watch(index: u32, pass: u32, isolation: Isolation) -> FetchWatch {

@@ -10,10 +10,12 @@ use crate::model::errors::KafkaCode;
 use crate::model::ids::{
     BrokerEpoch, BrokerId, CoreId, LeaderEpoch, PartitionId, TopicId, TopicPartition,
 };
+use crate::model::limits::STAGE_SAMPLE_EVERY;
 use crate::model::listeners::Endpoint;
 use crate::protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
 use crate::shard::metadata;
+use crate::shard::stages::Stage;
 use crate::sim::broker::SimClient;
 use crate::sim::cluster::{ClusterSetup, NodeId, SimCluster};
 use std::sync::Arc;
@@ -156,6 +158,21 @@ fn what_is_acknowledged_is_durable_on_every_in_sync_replica() {
         let told = cluster.wait_us(200_000, |c| ends(c, 2).1 == 20 && ends(c, 3).1 == 20);
         assert!(told, "followers hear of the high watermark, seed {seed}");
     }
+}
+
+#[test]
+fn the_wait_for_other_replicas_is_a_stage_of_its_own() {
+    let mut cluster = SimCluster::new(5, &SETUP);
+    cluster.pass_us(50_000);
+    tell(&mut cluster, &records(1, 0, &[1, 2, 3]));
+    cluster.set_weather(|weather| weather.delay_us_max = 20_000);
+    produce_some(&mut cluster, 1, 3 * u64::from(STAGE_SAMPLE_EVERY));
+    let snapshot = cluster.core(1, 1).borrow().stages.snapshot(CoreId(1));
+    let of = |stage: Stage| &snapshot.stages[stage as usize].1;
+    let counts = [Stage::Append, Stage::Sync, Stage::Replicate].map(|stage| of(stage).count());
+    assert_eq!(counts, [3, 3, 3]);
+    let (here, there) = (of(Stage::Sync).max_ns(), of(Stage::Replicate).max_ns());
+    assert!(here < there, "the disk takes {here} ns, the network {there} ns");
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn at_the_owning_core_nothing_hops() {
     let cores = broker.executor.run_until(drive(client, topic));
     let own = counts(&cores[owner]);
     assert_eq!((cores[owner].routed, own["route"]), (0, 0));
+    assert_eq!(own["replicate"], 0, "there is no other replica");
     for stage in ["socket", "parse", "append", "sync", "read", "answer"] {
         assert!(own[stage] >= 1, "{stage}: {own:?}");
     }
