@@ -111,6 +111,22 @@ fn expect_controllers_answers(at: &str) {
     assert!(hung_up.is_err(), "what a controller does not serve ends the connection: {hung_up:?}");
 }
 
+/// A client at the wrong door was there before: it is refused under the same name.
+fn expect_garbage_is_named_once(controller: &Broker) {
+    for fill in [0xff, 0x80, 0x00, 0x41] {
+        let mut wire = Wire::connect(&controller.bootstrap()).unwrap();
+        let length = [0, 0, 0, 64];
+        wire.send_bytes(&[&length[..], &[fill; 64]].concat()).unwrap();
+        assert!(wire.receive_frame().is_err(), "{fill:x} is no request");
+        let mut wire = Wire::connect(&controller.bootstrap()).unwrap();
+        wire.send_bytes(&[0xff; 64]).unwrap();
+        assert!(wire.receive_frame().is_err(), "no frame has a negative length");
+    }
+    let log = controller.log();
+    let complaints = log.lines().filter(|line| line.contains("INVALID_REQUEST")).count();
+    assert_eq!(complaints, 1, "{log}");
+}
+
 #[test]
 fn one_controller_decides_for_one_broker_and_is_none_itself() {
     let mut first = controller(1);
@@ -131,6 +147,7 @@ fn one_controller_decides_for_one_broker_and_is_none_itself() {
     produce(0..50, &at, &[&first, &second]);
     assert_eq!(brokers_of(&at), [2]);
     expect_controllers_answers(&quorum);
+    expect_garbage_is_named_once(&first);
     let up = first.log();
     assert!(up.contains("is up as a controller"), "{up}");
     let cores = up.lines().find_map(|line| line.trim().strip_prefix("cores")).unwrap();

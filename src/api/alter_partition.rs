@@ -46,7 +46,8 @@ async fn alter<D: Disk>(
     let ChangeReply::AlteredIsr(result) = metadata::change(&context.shard, change).await else {
         unreachable!("changes of in-sync sets are answered by states");
     };
-    let mut outcomes = result.map_err(|refusal| refusal.code)?.into_iter();
+    let told_once = |refusal| context.refusal(leader.0.0, &refusal);
+    let mut outcomes = result.map_err(told_once)?.into_iter();
     let topics = ids.into_iter().zip(sizes).map(|(topic_id, size)| AlteredTopic {
         topic_id,
         partitions: outcomes.by_ref().take(size).map(|(id, result)| told(id, result)).collect(),

@@ -46,7 +46,9 @@ async fn beat<D: Disk>(
         is_shutdown_known: false,
     });
     match metadata::change(&context.shard, change).await {
-        ChangeReply::Standing(result) => result.map_err(|refusal| refusal.code),
+        ChangeReply::Standing(result) => {
+            result.map_err(|refusal| context.refusal(request.broker_id, &refusal))
+        }
         other => unreachable!("a heartbeat is answered by a standing, not by {other:?}"),
     }
 }

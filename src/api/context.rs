@@ -1,5 +1,6 @@
 //! What a handler knows of the request it answers.
 
+use crate::controller::decide::Refusal;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::shard::connection::ConnectionId;
@@ -31,6 +32,16 @@ impl<D: Disk> RequestContext<D> {
     pub fn is_peer(&self) -> bool {
         let mut shard = self.shard.borrow_mut();
         shard.connection(self.connection).is_some_and(|connection| connection.broker.is_some())
+    }
+
+    /// The code of a refusal for `broker`. That its registration is not the current one is logged
+    /// once: another process runs with its id, or ran.
+    pub fn refusal(&self, broker: i32, refusal: &Refusal) -> KafkaCode {
+        if refusal.code == KafkaCode::StaleBrokerEpoch {
+            let message = format!("broker {broker} is refused: {}", refusal.message);
+            self.shard.borrow_mut().complain_of(broker, refusal.code, &message);
+        }
+        refusal.code
     }
 
     /// Refuses requests between brokers of whom has not introduced itself as `broker`.

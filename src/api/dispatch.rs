@@ -23,6 +23,7 @@ use crate::api::{
     share_group_describe, share_group_heartbeat, sync_group, txn_offset_commit, unregister_broker,
     update_features, write_share_group_state, write_txn_markers,
 };
+use crate::model::errors::KafkaCode;
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::part::Part;
@@ -223,8 +224,17 @@ fn read_state<D: Disk>(shard: &ShardRef<D>, id: ConnectionId) -> Option<ReadStat
     None
 }
 
-/// Logs why and closes; the cause is the client's, so it is no error of ours.
+/// Logs why and closes; the cause is the client's, so it is no error of ours. Where clients do not
+/// come, the operator hears of it.
 pub fn refuse<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, error: &dyn std::error::Error) {
+    let is_of_brokers = {
+        let mut shard = shard.borrow_mut();
+        let connection = shard.connection(id);
+        connection.is_some_and(|known| known.is_controllers || known.broker.is_some())
+    };
+    if is_of_brokers {
+        complain(shard, id, error);
+    }
     let mut shard = shard.borrow_mut();
     shard.stats.frames_refused += 1;
     if let Some(connection) = shard.connection(id) {
@@ -232,6 +242,19 @@ pub fn refuse<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, error: &dyn std::e
     }
     shard.close_connection(id);
 }
+
+/// Names in the log what cannot be said between brokers: once, whoever repeats it.
+pub fn complain<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, error: &dyn std::error::Error) {
+    let mut shard = shard.borrow_mut();
+    let Some(connection) = shard.connection(id) else { return };
+    let (peer, broker) = (connection.peer, connection.broker.map(|from| from.broker.0));
+    let name = broker.map_or_else(|| "a stranger".to_owned(), |id| format!("broker {id}"));
+    let message = format!("{name} at {peer} sent what is refused between brokers: {error}");
+    shard.complain_of(broker.unwrap_or(STRANGER), KafkaCode::InvalidRequest, &message);
+}
+
+/// In place of the id of whoever has not introduced itself.
+const STRANGER: i32 = -1;
 
 fn dispatch<D: Disk>(shard: &ShardRef<D>, id: ConnectionId, frame: Bytes) {
     let is_controllers = {

@@ -3,7 +3,7 @@
 //! A broker is refused by name (what is wrong, with whom, and the way out), and the refusal is
 //! logged once however often it comes back.
 
-use crate::api::dispatch::{open_slot, refuse};
+use crate::api::dispatch::{complain, open_slot, refuse};
 use crate::model::base64url::encode_uuid;
 use crate::model::errors::KafkaCode;
 use crate::protocol::peer::{
@@ -32,6 +32,7 @@ pub fn start<D: Disk>(
         _ => return false,
     };
     if let Err(error) = taken {
+        complain(shard, id, &error);
         refuse(shard, id, &error);
     }
     true

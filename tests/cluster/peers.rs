@@ -108,6 +108,9 @@ fn strangers_are_refused_by_name_and_logged_once() {
     assert_eq!(welcome.code, code, "{}", welcome.message);
 
     assert_not_invited(broker);
+    let log = broker.log();
+    let uninvited = log.lines().filter(|line| line.contains("a stranger at")).count();
+    assert_eq!(uninvited, 1, "for both kinds of frames\n{log}");
     kept.write_some("records after");
     kept.assert_kept();
 }
@@ -153,6 +156,10 @@ fn a_stale_broker_epoch_is_refused_by_every_request_between_brokers() {
     let passed_on = KafkaCode::ClusterAuthorizationFailed.number();
     assert!(codes.iter().all(|code| [stale, passed_on].contains(code)), "{codes:?}");
     assert_eq!(codes.iter().filter(|code| **code == stale).count(), 2, "{codes:?}");
+    let logs: String = (1..=3).map(|id| kept.cluster.broker(id).log()).collect();
+    let name = KafkaCode::StaleBrokerEpoch.name();
+    let complaints = logs.lines().filter(|line| line.contains(name)).count();
+    assert_eq!(complaints, 1, "by the controller, once for both requests\n{logs}");
     kept.write_some("records after");
     kept.assert_kept();
 }
@@ -264,7 +271,9 @@ fn forged_frames_and_garbage_change_nothing() {
     kept.write_some("records after");
     for id in 1..=3 {
         let log = kept.cluster.broker(id).log();
-        for code in [KafkaCode::CorruptMessage, KafkaCode::InvalidRecord] {
+        let codes =
+            [KafkaCode::CorruptMessage, KafkaCode::InvalidRecord, KafkaCode::InvalidRequest];
+        for code in codes {
             let complaints = log.lines().filter(|line| line.contains(code.name())).count();
             assert_eq!(complaints, 1, "{} at broker {id}\n{log}", code.name());
         }
