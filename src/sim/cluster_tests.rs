@@ -5,6 +5,7 @@ use crate::model::ids::{BrokerId, PartitionId, TopicPartition};
 use crate::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use crate::protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
+use crate::shard::joining;
 use crate::sim::broker::SimClient;
 use crate::sim::cluster::{ClusterSetup, NodeId, SimCluster};
 
@@ -112,22 +113,64 @@ fn log_end(cluster: &SimCluster, id: NodeId, partition: &TopicPartition) -> Opti
     })
 }
 
+/// A cluster in use with the topic; whom was asked, the partition and its leader.
+fn with_topic(seed: u64, setup: &ClusterSetup<'_>) -> (SimCluster, TopicPartition, NodeId) {
+    let mut cluster = SimCluster::new(seed, setup);
+    let is_up = cluster.wait_us(PATIENCE_US, |c| controller(c).is_some());
+    assert!(is_up, "seed {seed}: {:#?}", states(&cluster));
+    let active = controller(&cluster).unwrap();
+    assert_eq!(make_topic(&mut cluster, active), 0, "seed {seed}");
+    let (partition, leader, isr) = partition_at(&cluster, active).unwrap();
+    assert_eq!(isr.len(), 3);
+    (cluster, partition, leader)
+}
+
+/// Waits until a broker sees the partition led as wanted.
+fn await_leader(cluster: &mut SimCluster, at: NodeId, is_so: impl Fn(NodeId) -> bool) -> bool {
+    cluster.wait_us(PATIENCE_US, |c| partition_at(c, at).is_some_and(|(_, now, _)| is_so(now)))
+}
+
+#[test]
+fn a_broker_that_came_back_leads_again_what_prefers_it() {
+    let often = ("leader.imbalance.check.interval.seconds", "5");
+    let settings = [("min.insync.replicas", "2"), often];
+    for seed in 0..4 {
+        let setup = ClusterSetup { settings: &settings, ..SETUP };
+        let (mut cluster, _, preferred) = with_topic(seed, &setup);
+        let other = if preferred == 1 { 2 } else { 1 };
+        cluster.kill(preferred, false);
+        assert!(await_leader(&mut cluster, other, |now| now != preferred), "seed {seed}");
+        cluster.start(preferred);
+        let is_back = await_leader(&mut cluster, other, |now| now == preferred);
+        assert!(is_back, "seed {seed}: {:#?}", states(&cluster));
+    }
+}
+
+#[test]
+fn a_broker_that_is_to_stop_goes_when_others_lead_in_its_place() {
+    for seed in 0..4 {
+        let (mut cluster, partition, leader) = with_topic(seed, &SETUP);
+        produce_some(&mut cluster, leader, partition);
+        let shard = cluster.core(leader, 0);
+        cluster.executor.run_until(async move { joining::leave(&shard).await });
+        let (_, next, _) = partition_at(&cluster, leader).unwrap();
+        assert_ne!(next, leader, "it knows before it goes, seed {seed}");
+        assert!(await_leader(&mut cluster, next, |now| now == next), "seed {seed}");
+        produce_some(&mut cluster, next, partition);
+        cluster.kill(leader, false);
+        produce_some(&mut cluster, next, partition);
+        assert_eq!(log_end(&cluster, next, &partition), Some(30), "seed {seed}");
+    }
+}
+
 #[test]
 fn three_brokers_form_a_cluster_and_one_of_them_may_go() {
     for seed in 0..10 {
-        let mut cluster = SimCluster::new(seed, &SETUP);
-        let is_up = cluster.wait_us(PATIENCE_US, |c| controller(c).is_some());
-        assert!(is_up, "seed {seed}: {:#?}", states(&cluster));
-        let active = controller(&cluster).unwrap();
-        assert_eq!(make_topic(&mut cluster, active), 0, "seed {seed}");
-        let (partition, leader, isr) = partition_at(&cluster, active).unwrap();
-        assert_eq!(isr.len(), 3);
+        let (mut cluster, partition, leader) = with_topic(seed, &SETUP);
         produce_some(&mut cluster, leader, partition);
         cluster.kill(leader, true);
         let other = if leader == 1 { 2 } else { 1 };
-        let moved = cluster.wait_us(PATIENCE_US, |c| {
-            partition_at(c, other).is_some_and(|(_, now, _)| now != leader)
-        });
+        let moved = await_leader(&mut cluster, other, |now| now != leader);
         assert!(moved, "another one leads, seed {seed}");
         let (_, next, isr) = partition_at(&cluster, other).unwrap();
         assert_eq!(isr.len(), 2, "seed {seed}");
