@@ -14,6 +14,8 @@ mod peers;
 mod rot;
 #[path = "cluster/shares.rs"]
 mod shares;
+#[path = "cluster/trial.rs"]
+mod trial;
 
 use harness::{
     Broker, Missing, Talker, Toolchain, Tools, python, repository, run_to_end, scratch_directory,

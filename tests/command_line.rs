@@ -23,7 +23,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 /// Every sub-command, down to its leaves.
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 32] = [
     &[],
     &["topic"],
     &["topic", "create"],
@@ -45,6 +45,14 @@ const COMMANDS: [&[&str]; 24] = [
     &["latency"],
     &["log"],
     &["log", "dump"],
+    &["cluster"],
+    &["cluster", "status"],
+    &["cluster", "add"],
+    &["cluster", "remove"],
+    &["cluster", "unregister"],
+    &["cluster", "format"],
+    &["cluster", "recover"],
+    &["dev-cluster"],
     &["explain"],
     &["completions"],
     &["help"],

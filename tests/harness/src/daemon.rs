@@ -1,6 +1,7 @@
 //! A program that runs beside a test until it is closed or killed.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -43,6 +44,12 @@ impl Daemon {
     pub fn wait_for_line(&self, line: &str, patience: Duration) {
         let is_said = || self.output().lines().any(|said| said == line).then_some(());
         wait_until(line, patience, is_said).unwrap_or_else(|late| self.fail(&late));
+    }
+
+    /// Types a line.
+    pub fn type_line(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("it is not closed yet");
+        writeln!(input, "{line}").unwrap_or_else(|error| self.fail(&error.to_string()));
     }
 
     /// Closes its input, which asks it to end, and waits until it has.
