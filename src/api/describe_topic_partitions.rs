@@ -241,6 +241,33 @@ mod tests {
         assert_eq!(pages(&image, &["b", "x", "a", "b", "!"], 2), "!!17 a:0-0 b:0-0 | b:1-1 x!3");
     }
 
+    /// KIP-966.
+    #[test]
+    fn replicas_that_may_be_elected_stand_beside_those_in_sync() {
+        let mut image = image(&[("a", 1)]);
+        let topic = TopicId(Uuid::from_u128(1));
+        let replica = |id| Replica { broker: id, core: CoreId(0), directory: Uuid::nil() };
+        let state = PartitionState {
+            replicas: [1, 2, 3].map(|id| replica(BrokerId(id))).to_vec(),
+            isr: vec![BrokerId(1)],
+            elr: vec![BrokerId(3)],
+            last_known_leader: Some(BrokerId(2)),
+            ..PartitionState::default()
+        };
+        let id = TopicPartition { topic, partition: PartitionId(0) };
+        image.apply(&MetadataRecord::Partition { id, state }).unwrap();
+        let request = DescribeTopicPartitionsRequest {
+            topics: Vec::new(),
+            response_partition_limit: 10,
+            cursor: None,
+        };
+        let response = describe(&image, BrokerNames::new(BrokerId(1), 0), request);
+        let shown = &response.topics[0].partitions[0];
+        assert_eq!((&*shown.replica_nodes, &*shown.isr_nodes), (&[1, 2, 3][..], &[1][..]));
+        assert_eq!(shown.eligible_leader_replicas.as_deref(), Some(&[3][..]));
+        assert_eq!(shown.last_known_elr.as_deref(), Some(&[2][..]));
+    }
+
     #[test]
     fn a_cursor_upon_a_topic_that_is_gone_goes_on_with_the_next() {
         let image = image(&[("a", 1), ("c", 2)]);
