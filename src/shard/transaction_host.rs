@@ -280,8 +280,7 @@ impl<D: Disk> Shard<D> {
         let now = self.now;
         // Without a coordinator the news is lost; the next one orders markers when it is loaded.
         let Some(coordinator) = self.transactions.active(&id) else { return };
-        let producer = (order.producer_id, order.producer_epoch);
-        let step = coordinator.on_markers_written(&order.transactional_id, producer, told, now);
+        let step = coordinator.on_markers_written(order, told, now);
         self.take_step::<TransactionCoordinator>(id, step);
     }
 }

@@ -22,11 +22,11 @@ use super::calls::{
 };
 use super::metadata::{Flow, Outcome, Partitions, TransactionMetadata, TransactionState};
 use super::records::TransactionRecord;
-use super::turn::{TransactionStep, Turn};
+use super::turn::{MarkersToWrite, TransactionStep, Turn};
 use crate::coordinator::replayed::Waiter;
 use crate::model::clock::Now;
 use crate::model::errors::KafkaCode;
-use crate::model::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
+use crate::model::ids::{LeaderEpoch, ProducerEpoch};
 use crate::model::limits::{TRANSACTION_MARKERS_RETRY_MS, TRANSACTIONS_WOKEN_PER_TURN};
 use crate::model::transaction_config::TransactionConfig;
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,19 +151,21 @@ impl TransactionCoordinator {
     /// News of markers: those of `told` are committed, or their partitions are gone. What is
     /// missing is sent again in a while.
     ///
-    /// News of a transaction that is not under way any more is ignored.
+    /// News of a transaction that is not under way any more is ignored: a coordinator before this
+    /// one, on the same core, may hear from a leader as late as that call's time allows. The epoch
+    /// does not tell a producer's transactions apart, the time of their decision does.
     pub fn on_markers_written(
         &mut self,
-        id: &str,
-        producer: (ProducerId, ProducerEpoch),
+        order: &MarkersToWrite,
         told: &Partitions,
         now: Now,
     ) -> TransactionStep {
         let config = self.config;
         let mut turn = Turn::new(now, &config);
+        let id = &*order.transactional_id;
         let Some(entry) = self.ids.get_mut(id) else { return turn.into_step() };
         let metadata = &mut entry.metadata;
-        if !metadata.state.is_prepared() || (metadata.producer_id, metadata.epoch) != producer {
+        if !metadata.state.is_prepared() || !order.is_of(metadata) {
             return turn.into_step();
         }
         metadata.partitions.retain(|topic, numbers| {

@@ -24,6 +24,14 @@ pub struct MarkersToWrite {
     pub partitions: Partitions,
 }
 
+impl MarkersToWrite {
+    /// Whether they end this transaction, once it is decided.
+    pub(super) fn is_of(&self, metadata: &TransactionMetadata) -> bool {
+        (self.producer_id, self.producer_epoch, self.decided_ms)
+            == (metadata.producer_id, metadata.epoch, metadata.updated_ms)
+    }
+}
+
 /// A step of the transaction coordinator.
 pub type TransactionStep = Step<TransactionRecord, TransactionAnswer, MarkersToWrite>;
 

@@ -1,6 +1,7 @@
 //! AddPartitionsToTxn, EndTxn in both flows, markers, and what a restart makes of it.
 
 use super::script::{World, check};
+use crate::coordinator::transaction::MarkersToWrite;
 use crate::model::transaction_config::TransactionConfig;
 use expect_test::expect;
 
@@ -448,4 +449,22 @@ fn each_transaction_is_decided_later_than_the_one_before_whatever_the_clock_says
     world.now.wall_ms += 5_000;
     world.run_all("told\nadd 101,0 a:0\ncommit 101,0 v2");
     assert_eq!(decided(&world), world.now.wall_ms + 1);
+}
+
+/// The coordinator moved to another broker, which ended the transaction, and came back; a call of
+/// its first time here is answered now. That was taken for the next transaction's, whose marker was
+/// never written: what came after it decided over its records.
+#[test]
+fn late_news_of_a_transactions_markers_is_no_news_of_the_next() {
+    let mut world = World::new(TransactionConfig::default());
+    world.run_all("init\nadd 101,0 a:0 a:1\nabort 101,0");
+    let before = world.last_order().expect("markers are wanted");
+    world.run_all("told\nadd 101,0 a:0 a:1\ncommit 101,0");
+    let order = world.last_order().expect("markers are wanted");
+    let producer = |order: &MarkersToWrite| (order.producer_id, order.producer_epoch);
+    assert_eq!(producer(&before), producer(&order), "the epoch tells nothing");
+    world.tell_of(&before, &before.partitions);
+    assert_eq!(world.last_order(), Some(order), "its markers are still wanted");
+    world.run_all("told");
+    assert_eq!(world.last_order(), None);
 }

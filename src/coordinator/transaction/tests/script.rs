@@ -113,17 +113,18 @@ impl World {
     pub(super) fn last_order(&self) -> Option<MarkersToWrite> {
         let order = self.last_order.clone()?;
         let metadata = &self.coordinator.ids.get(&order.transactional_id)?.metadata;
-        let is_same =
-            (metadata.producer_id, metadata.epoch) == (order.producer_id, order.producer_epoch);
-        (metadata.state.is_prepared() && is_same).then_some(order)
+        (metadata.state.is_prepared() && order.is_of(metadata)).then_some(order)
     }
 
     /// Some of the markers ordered last are written.
     pub(super) fn tell(&mut self, told: &Partitions) {
         let order = self.last_order.clone().expect("markers were ordered");
-        let producer = (order.producer_id, order.producer_epoch);
-        let step =
-            self.coordinator.on_markers_written(&order.transactional_id, producer, told, self.now);
+        self.tell_of(&order, told);
+    }
+
+    /// The same of markers that were ordered at any time.
+    pub(super) fn tell_of(&mut self, order: &MarkersToWrite, told: &Partitions) {
+        let step = self.coordinator.on_markers_written(order, told, self.now);
         assert!(self.take(step).is_empty());
     }
 
