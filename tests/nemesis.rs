@@ -72,5 +72,9 @@ fn nothing_acknowledged_is_lost_whatever_happens_to_one_host_after_the_other() {
     println!("{} times a replica was fetched anew", hosts.repairs());
     let mut faults: Vec<String> = verify.end().into_iter().collect();
     faults.extend(transactions.end());
-    assert!(faults.is_empty(), "HIGHWATER_SEED={seed}: {faults:#?}\n{}", hosts.report());
+    if !faults.is_empty() {
+        let kept = hosts.keep(&TOPICS, seed);
+        let report = hosts.report();
+        panic!("HIGHWATER_SEED={seed}: {faults:#?}\nkept in {}\n{report}", kept.display());
+    }
 }

@@ -5,7 +5,9 @@ use crate::surgery::operate;
 use harness::{Cluster, MountNamespace, Network, Wire, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
+use std::{env, fs};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Of the brokers' own topics, which are compacted.
@@ -160,6 +162,27 @@ impl Hosts<'_> {
     pub(crate) fn repairs(&mut self) -> usize {
         let logs = (1..=HOSTS).map(|host| self.cluster.broker(host).log());
         logs.map(|log| log.matches("fetched anew").count()).sum()
+    }
+
+    /// Copies what the brokers have said, and what they have of these topics, for whoever looks into
+    /// a fault; says where to.
+    pub(crate) fn keep(&mut self, topics: &[&str], seed: u64) -> PathBuf {
+        let to = env::temp_dir().join(format!("highwater-nemesis-{seed}"));
+        for host in 1..=HOSTS {
+            let kept = to.join(format!("host-{host}"));
+            fs::create_dir_all(&kept).expect("the temporary directory is writable");
+            fs::write(kept.join("log"), self.cluster.broker(host).log()).expect("there is room");
+            let data = self.data(host).join("topics");
+            for (folder, topic) in &self.folders {
+                if topics.contains(&&**topic) {
+                    let mut copy = Command::new("cp");
+                    copy.arg("-rT").arg(data.join(folder)).arg(kept.join(topic));
+                    // What is gone is a finding too.
+                    drop(copy.status());
+                }
+            }
+        }
+        to
     }
 
     fn data(&mut self, host: usize) -> PathBuf {
