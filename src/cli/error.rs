@@ -23,6 +23,8 @@ pub(crate) enum CliError {
     Refused { what: String, code: KafkaCode, text: String },
     #[error("{path}")]
     File { path: PathBuf, source: io::Error },
+    #[error("line {number} of standard input is longer than {bytes_max} bytes")]
+    LineTooLong { number: u64, bytes_max: usize },
     #[error("{flag} = {value}: {expected}")]
     Usage { flag: &'static str, value: String, expected: &'static str },
     #[error("topic {topic} is not there")]
@@ -46,7 +48,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             CliError::Usage { .. } => EXIT_USAGE,
-            CliError::Damaged { .. } => 65,
+            CliError::Damaged { .. } | CliError::LineTooLong { .. } => 65,
             CliError::Unreachable { .. } | CliError::NoLeader { .. } => 69,
             CliError::Broken { .. } | CliError::File { .. } => 74,
             CliError::Start(failure) => failure.exit_code(),
@@ -90,6 +92,9 @@ impl CliError {
                 "`highwater cluster status` shows who is; a broker with \
                  controller.quorum.bootstrap.servers becomes an observer by being started"
                     .to_owned(),
+            ),
+            CliError::LineTooLong { .. } => Some(
+                "no broker takes a record of that size; the lines before it were sent".to_owned(),
             ),
             CliError::Damaged { .. } => Some(
                 "see `highwater explain E0010`; the lines marked DAMAGED name file and position"

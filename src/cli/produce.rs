@@ -4,6 +4,7 @@ use crate::cli::args::{AcksArg, Codec, ProduceOptions};
 use crate::cli::error::{CliError, check};
 use crate::cli::leaders::Leaders;
 use crate::cli::topic::key_value;
+use crate::model::limits::FRAME_BYTES_MAX;
 use crate::protocol::compression::Compression;
 use crate::protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -11,12 +12,14 @@ use crate::protocol::messages::produce::{
 use crate::protocol::partitioner;
 use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord, RecordHeader};
 use crate::protocol::records::Records;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Bytes of records in one batch before it is sent.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Longest line: a request cannot hold more.
+const LINE_BYTES_MAX: usize = FRAME_BYTES_MAX;
 const TIMEOUT_MS: i32 = 30_000;
 /// First version of Produce that names topics by id.
 const FIRST_WITH_IDS: i16 = 13;
@@ -33,15 +36,44 @@ pub(crate) fn run(options: &ProduceOptions) -> Result<(), CliError> {
     }
     let mut sender = Sender { options, headers, leaders, batches: Vec::new(), turn: 0, sent: 0 };
     sender.batches.resize_with(sender.leaders.count(), || None);
-    for line in io::stdin().lock().split(b'\n') {
-        let line = line
-            .map_err(|source| CliError::File { path: PathBuf::from("standard input"), source })?;
-        sender.add(line.strip_suffix(b"\r").unwrap_or(&line))?;
-    }
+    let mut input = io::stdin().lock();
+    let mut number = 0;
+    let end = loop {
+        number += 1;
+        match next_line(&mut input, number, LINE_BYTES_MAX) {
+            Ok(Some(line)) => sender.add(&line)?,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    // What came before a line that cannot be sent is not lost with it.
     sender.flush_all()?;
+    end?;
     // A closed terminal does not undo what was produced.
     let _ = writeln!(io::stderr(), "produced {} records to {}", sender.sent, options.topic);
     Ok(())
+}
+
+/// The next line without its end; `None` behind the last one.
+fn next_line(
+    input: &mut impl BufRead,
+    number: u64,
+    bytes_max: usize,
+) -> Result<Option<Vec<u8>>, CliError> {
+    let mut line = Vec::new();
+    // With room for the end of the line.
+    let read = input.take(bytes_max as u64 + 2).read_until(b'\n', &mut line);
+    read.map_err(|source| CliError::File { path: PathBuf::from("standard input"), source })?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.pop_if(|last| *last == b'\n').is_some() {
+        line.pop_if(|last| *last == b'\r');
+    }
+    if line.len() > bytes_max {
+        return Err(CliError::LineTooLong { number, bytes_max });
+    }
+    Ok(Some(line))
 }
 
 struct Sender<'a> {
@@ -175,6 +207,24 @@ fn now_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_read_to_their_end_and_no_further_than_a_request_can_hold() {
+        let mut input = &b"ab\r\n\nabcd\nabcde\nab"[..];
+        let mut number = 0;
+        let mut next = || {
+            number += 1;
+            next_line(&mut input, number, 4)
+        };
+        for line in [&b"ab"[..], b"", b"abcd"] {
+            assert_eq!(next().unwrap().unwrap(), line);
+        }
+        let error = next().unwrap_err();
+        assert_eq!(error.to_string(), "line 4 of standard input is longer than 4 bytes");
+        assert_eq!(error.exit_code(), 65);
+        assert_eq!(next_line(&mut &b"last"[..], 1, 4).unwrap().unwrap(), b"last");
+        assert!(next_line(&mut &b""[..], 1, 4).unwrap().is_none());
+    }
 
     #[test]
     fn a_line_is_split_at_the_first_separator_and_kept_whole_without_one() {
