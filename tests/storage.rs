@@ -9,6 +9,8 @@ mod bench;
 mod compaction;
 #[path = "storage/damage.rs"]
 mod damage;
+#[path = "storage/foreign.rs"]
+mod foreign;
 #[path = "storage/journal.rs"]
 mod journal;
 #[path = "storage/reads.rs"]

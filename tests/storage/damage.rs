@@ -3,7 +3,7 @@
 use crate::bench::{Bench, DIR, batch, name, small_segments};
 use highwater::model::clock::Now;
 use highwater::model::ids::{Offset, ProducerId};
-use highwater::model::topic_config::TopicConfig;
+use highwater::model::topic_config::{CleanupPolicy, TopicConfig};
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
 use highwater::sim::disk::Faults;
 use highwater::storage::checkpoint::RecoveryPoint;
@@ -15,7 +15,11 @@ const BATCHES: u64 = 30;
 
 /// Thirty batches of one record over several segments, all of them synced.
 fn written() -> (Bench, RecoveryPoint) {
-    let mut bench = Bench::new(small_segments());
+    written_with(small_segments())
+}
+
+fn written_with(config: TopicConfig) -> (Bench, RecoveryPoint) {
+    let mut bench = Bench::new(config);
     for index in 0..BATCHES {
         bench.append(batch(&[i64::try_from(index).unwrap()])).unwrap();
     }
@@ -132,6 +136,32 @@ fn missing_and_senseless_indexes_are_made_again() {
             assert_eq!(bench.readable(), (0..BATCHES).collect::<Vec<_>>(), "{kind} {content:?}");
             if content.len() == 5 {
                 assert_eq!(bench.disk.content(&name(0, kind)).unwrap(), whole);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bit_that_rots_in_an_index_costs_no_record() {
+    for compact in [false, true] {
+        let cleanup = CleanupPolicy { delete: !compact, compact };
+        let config = TopicConfig { cleanup, ..small_segments() };
+        let (bench, _) = written_with(config.clone());
+        let last = bench.log.recovery_point().recovery_offset.get() - 1;
+        let active =
+            (0..=last).rev().find(|base| bench.disk.content(&name(*base, "log")).is_some());
+        for (base, kind) in [0, active.unwrap()]
+            .into_iter()
+            .flat_map(|base| ["index", "timeindex"].into_iter().map(move |kind| (base, kind)))
+        {
+            let size = bench.disk.content(&name(base, kind)).unwrap().len();
+            for byte in 0..size {
+                let (mut bench, point) = written_with(config.clone());
+                bench.disk.flip(&name(base, kind), byte, u8::try_from(byte % 8).unwrap());
+                bench.reopen(point);
+                let what = format!("byte {byte} of {base}.{kind}");
+                assert_eq!(bench.readable(), (0..BATCHES).collect::<Vec<_>>(), "{what}");
+                assert!(bench.report.damage.is_empty(), "{what}");
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::protocol::part::{FileRange, Part};
 use crate::protocol::record_batch::{BATCH_HEADER_SIZE, BatchError, BatchHeader, CheckedBatch};
 use crate::storage::disk::{Disk, OpenMode};
 use crate::storage::error::StorageError;
-use crate::storage::index::{OFFSET_ENTRY_BYTES, OffsetEntry, SegmentIndex, decode_offsets};
+use crate::storage::index::{OFFSET_ENTRY_BYTES, OffsetEntry, decode_offsets};
 use crate::storage::segment::{Checked, Segment, segment_path};
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -30,7 +30,7 @@ mod following;
 mod walk;
 
 use following::Following;
-pub(super) use walk::Walk;
+pub(super) use walk::{Place, Walk};
 
 /// Bytes that a read asks for at least: enough to find a batch behind an index entry.
 const READ_BYTES_MIN: usize = 64 * 1024;
@@ -57,7 +57,8 @@ pub enum ReadPlan<D: Disk> {
 struct Hint<D: Disk> {
     offset: Offset,
     base_offset: Offset,
-    position: u64,
+    /// Of the batch that holds the offset.
+    place: Place,
     file: D::File,
 }
 
@@ -124,7 +125,7 @@ impl<D: Disk> ReadHints<D> {
 /// Where in a segment to begin looking.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Start {
-    Position(u64),
+    At(Place),
     /// The index file knows.
     Indexed,
 }
@@ -138,6 +139,8 @@ pub(super) struct SegmentFile<D: Disk> {
     pub(super) written: u64,
     pub(super) checked: Rc<Checked>,
     hints: ReadHints<D>,
+    /// No compaction has left holes: each offset is in a batch.
+    is_dense: bool,
 }
 
 /// What a reader that goes on where it left off may be lent.
@@ -159,14 +162,12 @@ pub struct FileRead<D: Disk> {
     start: Start,
     lendable: Option<Lendable>,
     /// Behind the last damage before the offset: no walk may lead through it.
-    start_min: u64,
+    start_min: Option<Place>,
     from: Offset,
     up_to: Offset,
     max_bytes: usize,
     at_least_one_batch: bool,
     damage: Option<Damage>,
-    /// No compaction has left holes: each offset is in a batch.
-    is_dense: bool,
     /// How often the log had been cut.
     cuts: u32,
 }
@@ -230,11 +231,11 @@ impl<D: Disk> PartitionLog<D> {
         let mut file = self.segment_file(segment);
         // The front of the log may be missing: the damage says so.
         let relative = segment.relative(from.max(segment.base_offset));
-        let mut start = start_in(segment.index.as_ref(), relative);
+        let mut start = start_in(segment, relative);
         let mut lendable = None;
         if let Some(hint) = self.hints.take(from, segment.base_offset) {
-            lendable = Some(lendable_in(segment, hint.position, max_bytes));
-            start = Start::Position(hint.position);
+            lendable = Some(lendable_in(segment, hint.place.position, max_bytes));
+            start = Start::At(hint.place);
             file.file = Some(hint.file);
         }
         let damage = self.damage.iter().find(|damage| damage.end > from);
@@ -249,13 +250,12 @@ impl<D: Disk> PartitionLog<D> {
             following: None,
             start,
             lendable,
-            start_min: before.map_or(0, |damage| damage.end_position),
+            start_min: before.map(|damage| Place::first(damage.end_position, damage.end)),
             from,
             up_to: up_to.min(damaged_from.max(from.advance(1))),
             max_bytes,
             at_least_one_batch,
             damage: damage.filter(|damage| damage.first <= from).cloned(),
-            is_dense: !self.may_have_holes(),
             cuts: self.cuts,
         };
         if self.may_have_holes() {
@@ -278,6 +278,7 @@ impl<D: Disk> PartitionLog<D> {
             written: segment.written,
             checked: Rc::clone(&segment.checked),
             hints: self.hints.clone(),
+            is_dense: !self.may_have_holes(),
         }
     }
 }
@@ -291,9 +292,15 @@ fn lendable_in<D: Disk>(segment: &Segment<D>, start: u64, max_bytes: usize) -> L
 }
 
 /// Where to begin looking for an offset, by an index in memory if there is one.
-pub(super) fn start_in(index: Option<&SegmentIndex>, relative: u32) -> Start {
-    let Some(index) = index else { return Start::Indexed };
-    Start::Position(index.lookup(relative).map_or(0, |entry| u64::from(entry.position)))
+pub(super) fn start_in<D: Disk>(segment: &Segment<D>, relative: u32) -> Start {
+    let Some(index) = &segment.index else { return Start::Indexed };
+    Start::At(place_of(segment.base_offset, index.lookup(relative)))
+}
+
+/// Of the batch of an index entry; the front where there is none.
+fn place_of(base_offset: Offset, entry: Option<OffsetEntry>) -> Place {
+    let Some(entry) = entry else { return Place::first(0, base_offset) };
+    Place::last(u64::from(entry.position), base_offset.advance(u64::from(entry.relative)))
 }
 
 impl<D: Disk> FileRead<D> {
@@ -336,7 +343,8 @@ impl<D: Disk> FileRead<D> {
             }
             match self.following.take().map(|following| *following) {
                 Some(Following::Segment(next)) => {
-                    (self.segment, self.start, self.start_min) = (next, Start::Position(0), 0);
+                    let front = Place::first(0, next.base_offset);
+                    (self.segment, self.start, self.start_min) = (next, Start::At(front), None);
                 }
                 Some(Following::Memory(parts)) => return Ok(Bytes::from(parts.concat())),
                 None => return Ok(Bytes::new()),
@@ -346,32 +354,41 @@ impl<D: Disk> FileRead<D> {
 
     /// Batches of one segment; `None` when it has none from the offset on.
     async fn read_segment(&self, disk: &D, file: D::File) -> Result<Option<Bytes>, StorageError> {
-        let position = match self.start {
-            Start::Position(position) => position,
+        let place = match self.start {
+            Start::At(place) => place,
             Start::Indexed => self.segment.look_up(disk, &file, self.from).await?,
         };
-        let position = position.max(self.start_min);
+        let front = self.start_min.unwrap_or(Place::first(0, self.segment.base_offset));
+        let place = if front.position > place.position { front } else { place };
         let len = (self.max_bytes.saturating_add(READ_BYTES_MIN)).min(READ_BYTES_MAX);
         let walk = Walk { disk, segment: &self.segment, file: &file };
-        let (found, bytes) = walk.find(position, self.from, len).await?;
-        let Some(bytes) = bytes else {
-            return match self.is_dense {
-                true => Err(self.segment.corrupt(found, "no batch has the offset")),
+        let found = match walk.find(place, self.from, len).await {
+            // What the index says, which was read from a file too, may be what is damaged.
+            Err(StorageError::Corrupt { .. }) if place.is_of_index() => {
+                walk.find(front, self.from, len).await?
+            }
+            found => found?,
+        };
+        let Some(found) = found else {
+            let end = self.segment.written;
+            return match self.segment.is_dense {
+                true => Err(self.segment.corrupt(end, "no batch has the offset")),
                 false => Ok(None),
             };
         };
+        let (first, found, bytes) = (found.first, found.position, found.bytes);
         let (cut, end) = self.cut(bytes, found)?;
-        let (offset, position) = if cut.is_empty() {
-            (self.from, found) // The same reader will ask for it again.
+        let (offset, place) = if cut.is_empty() {
+            (self.from, Place::first(found, first)) // The same reader will ask for it again.
         } else {
-            (end, found + cut.len() as u64)
+            (end, Place::first(found + cut.len() as u64, end))
         };
-        self.segment.checked.add(found..position);
+        self.segment.checked.add(found..place.position);
         if self.lendable.is_some() {
-            self.segment.read_ahead(disk, &file, position);
+            self.segment.read_ahead(disk, &file, place.position);
         }
         let base_offset = self.segment.base_offset;
-        self.segment.hints.add(Hint { offset, base_offset, position, file });
+        self.segment.hints.add(Hint { offset, base_offset, place, file });
         Ok(Some(cut))
     }
 
@@ -414,7 +431,7 @@ impl<D: Disk> FileRead<D> {
         self.segment.hints.add(Hint {
             offset: end,
             base_offset: self.segment.base_offset,
-            position: range.end,
+            place: Place::first(range.end, end),
             file,
         });
         Ok(Some(lent))
@@ -455,8 +472,8 @@ impl<D: Disk> FileRead<D> {
         let base = Offset::from_wire(header.base_offset())?;
         let last = Offset::from_wire(header.last_offset())?;
         let is_next = match before {
-            None => !self.is_dense || base <= self.from,
-            Some(end) if self.is_dense => base == end,
+            None => !self.segment.is_dense || base <= self.from,
+            Some(end) if self.segment.is_dense => base == end,
             Some(end) => base >= end,
         };
         (is_next && base <= last).then_some(last)
@@ -493,26 +510,27 @@ impl<D: Disk> SegmentFile<D> {
         }
     }
 
-    /// Position from which a walk finds `offset`, by the index file. What the file says is checked
+    /// Place from which a walk finds `offset`, by the index file. What the file says is checked
     /// against the log; where they disagree the walk begins at the front.
     pub(super) async fn look_up(
         &self,
         disk: &D,
         file: &D::File,
         offset: Offset,
-    ) -> Result<u64, StorageError> {
+    ) -> Result<Place, StorageError> {
+        let front = place_of(self.base_offset, None);
         // Behind the front of the log, which may be missing, relative offsets are none.
         let relative = offset.max(self.base_offset).since(self.base_offset);
         let is_before = |entry: &OffsetEntry| u64::from(entry.relative) <= relative;
         let entry = search_index(disk, &self.dir, self.base_offset, is_before).await?;
-        let Some(entry) = entry else { return Ok(0) };
+        let Some(entry) = entry else { return Ok(front) };
         if self.hints.replaced(self.base_offset).is_some() {
-            return Ok(0); // The index may be that of the new file.
+            return Ok(front); // The index may be that of the new file.
         }
-        let position = u64::from(entry.position);
-        let head = disk.read_at(file, position, BATCH_HEADER_SIZE).await?;
+        let place = place_of(self.base_offset, Some(entry));
+        let head = disk.read_at(file, place.position, BATCH_HEADER_SIZE).await?;
         let agrees = self.base_offset_if(&head, entry).is_some();
-        Ok(if agrees && position < self.written { position } else { 0 })
+        Ok(if agrees && place.position < self.written { place } else { front })
     }
 
     /// The last batch that the index file says begins at or before `limit`.

@@ -2,7 +2,7 @@
 //! not by batch.
 
 use super::PartitionLog;
-use super::read::{SegmentFile, Start, Walk, start_in};
+use super::read::{Place, SegmentFile, Start, Walk, start_in};
 use crate::model::ids::{LeaderEpoch, Offset};
 use crate::protocol::record_batch::{BatchHeader, CheckedBatch};
 use crate::storage::disk::{Disk, OpenMode};
@@ -54,7 +54,7 @@ impl<D: Disk> PartitionLog<D> {
             let start = match &segment.index {
                 Some(index) => {
                     let before = index.lookup_time(timestamp_ms.saturating_sub(1));
-                    start_in(Some(index), before.map_or(0, |entry| entry.relative))
+                    start_in(segment, before.map_or(0, |entry| entry.relative))
                 }
                 None => Start::Indexed,
             };
@@ -94,27 +94,26 @@ impl<D: Disk> TimestampSearch<D> {
     /// A batch on the way is damaged, or the disk refuses.
     pub async fn execute(self, disk: &D) -> Result<Option<FoundTimestamp>, StorageError> {
         let (timestamp_ms, log_start) = (self.timestamp_ms, self.log_start);
-        let is_it = |header: &BatchHeader| {
-            header.max_timestamp() >= timestamp_ms && header.last_offset() >= log_start.to_wire()
+        let is_it = |header: &BatchHeader, last: Offset| {
+            header.max_timestamp() >= timestamp_ms && last >= log_start
         };
         for (mut segment, start) in self.segments {
             let file = segment.open(disk).await?;
-            let mut position = match start {
-                Start::Position(position) => position,
+            let mut place = match start {
+                Start::At(place) => place,
                 Start::Indexed => start_by_time(disk, &segment, &file, timestamp_ms).await?,
             };
             let walk = Walk { disk, segment: &segment, file: &file };
-            loop {
-                let (found, bytes) = walk.find_by(position, READ_BYTES, is_it).await?;
-                let Some(mut bytes) = bytes else { break };
-                let Ok(batch) = CheckedBatch::check_first(&mut bytes) else {
-                    return Err(segment.corrupt(found, "a batch has a wrong checksum"));
+            while let Some(mut found) = walk.find_by(place, READ_BYTES, is_it).await? {
+                let Ok(batch) = CheckedBatch::check_first(&mut found.bytes) else {
+                    return Err(segment.corrupt(found.position, "a batch has a wrong checksum"));
                 };
                 if let Some(record) = first_record(&batch, timestamp_ms, log_start) {
                     return Ok(Some(record));
                 }
                 // Its young records are all below the log start.
-                position = found + batch.bytes().len() as u64;
+                let behind = found.position + batch.bytes().len() as u64;
+                place = Place::first(behind, found.next);
             }
         }
         let Some(mut bytes) = self.memory else { return Ok(None) };
@@ -129,11 +128,12 @@ async fn start_by_time<D: Disk>(
     segment: &SegmentFile<D>,
     file: &D::File,
     timestamp_ms: i64,
-) -> Result<u64, StorageError> {
+) -> Result<Place, StorageError> {
+    let front = Place::first(0, segment.base_offset);
     let path = segment_path(&segment.dir, segment.base_offset, "timeindex");
     let index = match disk.open(&path, OpenMode::Read).await {
         Ok(index) => index,
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(front),
         Err(error) => return Err(error.into()),
     };
     let size = usize::try_from(disk.size(&index).await?).unwrap_or(usize::MAX);
@@ -144,7 +144,7 @@ async fn start_by_time<D: Disk>(
             let offset = segment.base_offset.advance(u64::from(entry.relative));
             segment.look_up(disk, file, offset).await
         }
-        None => Ok(0),
+        None => Ok(front),
     }
 }
 

@@ -1,11 +1,14 @@
-//! Reading one segment batch by batch, and finding the way behind damage.
+//! Reading one segment batch by batch.
 
 use super::{
     BATCH_HEADER_SIZE, BatchError, BatchHeader, Bytes, CheckedBatch, Disk, MaxTimestamp, Offset,
     OpenMode, Recovery, Segment, SegmentBatch, SegmentIndex, StorageError, read_all, segment_path,
 };
-use crate::storage::index::{OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
+use crate::storage::index::{OFFSET_ENTRY_BYTES, OffsetEntry, TIME_ENTRY_BYTES};
 use crate::storage::segment::index_timestamp;
+use std::rc::Rc;
+
+mod behind;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 1024 * 1024;
@@ -21,6 +24,8 @@ struct Scan<D: Disk> {
     /// Offset that the next batch must have; `None` behind damage.
     expected: Option<Offset>,
     buffer: Bytes,
+    /// What the index file said at the start. It was written apart from the batches.
+    index: Rc<[OffsetEntry]>,
 }
 
 impl<D: Disk> Recovery<'_, D> {
@@ -37,12 +42,14 @@ impl<D: Disk> Recovery<'_, D> {
         let file = self.disk.open(&path, OpenMode::ReadWrite).await?;
         let mut segment: Segment<D> = Segment::new(base);
         segment.file = Some(file.clone());
+        let index = self.index_entries(base).await?;
         let (position, first) = self.load_index(&mut segment, &file, start).await?;
         segment.size = position;
         segment.written = position;
         self.log.segments.push_back(segment);
         let buffer = Bytes::new();
-        let mut scan = Scan { file, base, size, next, position, expected: Some(first), buffer };
+        let expected = Some(first);
+        let mut scan = Scan { file, base, size, next, position, expected, buffer, index };
         let is_whole = self.run(&mut scan).await?;
         let segment = self.log.active_mut();
         if is_whole {
@@ -130,11 +137,14 @@ impl<D: Disk> Recovery<'_, D> {
                 return Ok(false);
             }
             let position = scan.position;
-            let found = self.find_behind(scan, expected).await?;
-            let end = found.unwrap_or(scan.next.unwrap_or(self.trusted).min(self.trusted));
-            if found.is_none() {
-                scan.position = scan.size;
-            }
+            let end = match self.find_behind(scan, expected).await? {
+                Some(end) => end,
+                None => {
+                    scan.position = scan.size;
+                    scan.next.unwrap_or(self.trusted).min(self.trusted)
+                }
+            };
+            scan.buffer = Bytes::new();
             self.add_damage((expected, end), scan.base, (position, scan.position));
             scan.expected = Some(end);
         }
@@ -247,52 +257,5 @@ impl<D: Disk> Recovery<'_, D> {
         }
         scan.position += size;
         scan.expected = Some(last_offset.advance(1));
-    }
-
-    /// Looks for an intact batch behind damage, byte by byte. Moves the position there and returns
-    /// the batch's base offset.
-    async fn find_behind(
-        &mut self,
-        scan: &mut Scan<D>,
-        expected: Offset,
-    ) -> Result<Option<Offset>, StorageError> {
-        let mut position = scan.position + 1;
-        while position + BATCH_HEADER_SIZE as u64 <= scan.size {
-            let window = self.disk.read_at(&scan.file, position, READ_BYTES).await?;
-            if window.len() < BATCH_HEADER_SIZE {
-                return Ok(None);
-            }
-            let starts = window.len() - BATCH_HEADER_SIZE + 1;
-            for at in 0..starts {
-                let Ok(header) = BatchHeader::read(&window[at..]) else { continue };
-                let here = position + at as u64;
-                let is_possible = header.base_offset() > expected.to_wire()
-                    && here + header.size() as u64 <= scan.size;
-                if !is_possible {
-                    continue;
-                }
-                let found = Scan {
-                    file: scan.file.clone(),
-                    base: scan.base,
-                    size: scan.size,
-                    next: scan.next,
-                    position: here,
-                    expected: None,
-                    buffer: Bytes::new(),
-                };
-                if let Some(base) = self.try_batch(found).await? {
-                    scan.position = here;
-                    scan.buffer = Bytes::new();
-                    return Ok(Some(base));
-                }
-            }
-            position += starts as u64;
-        }
-        Ok(None)
-    }
-
-    async fn try_batch(&mut self, mut scan: Scan<D>) -> Result<Option<Offset>, StorageError> {
-        let batch = self.next_batch(&mut scan).await?;
-        Ok(batch.and_then(|batch| Offset::from_wire(batch.header().base_offset())))
     }
 }
