@@ -174,10 +174,10 @@ async fn write_markers<D: Disk>(shard: ShardRef<D>, id: TopicPartition, order: M
     let writes = places.iter().map(|place| write_marker(&shard, place.owner, marker));
     let (codes, answers) = join(join_all(writes), join_all(calls)).await;
     let mut told = Partitions::new();
-    for (Place { topic, number, .. }, code) in places.into_iter().zip(codes) {
+    for (Place { topic, number, owner }, code) in places.into_iter().zip(codes) {
         let answered = || answers.iter().find_map(|codes| codes.get(&(topic.clone(), number)));
         let code = code.or_else(|| answered().copied()).unwrap_or(KafkaCode::NotLeaderOrFollower);
-        if is_told(code) {
+        if is_told(code, owner) {
             told.entry(topic).or_default().insert(number);
         } else {
             tracing::warn!(
@@ -213,14 +213,17 @@ async fn write_marker<D: Disk>(
 
 /// Whether a partition needs no marker any more: it has it, it is gone, or it has seen a newer
 /// epoch of the producer, which is given out only after this transaction's end.
-fn is_told(code: KafkaCode) -> bool {
-    matches!(
-        code,
+///
+/// That it is gone is for this broker to know. Another one that does not know it may have
+/// forgotten its metadata; without the marker the records would join the next transaction there.
+fn is_told(code: KafkaCode, owner: Owner) -> bool {
+    match code {
         KafkaCode::None
-            | KafkaCode::UnknownTopicOrPartition
-            | KafkaCode::InvalidProducerEpoch
-            | KafkaCode::TransactionCoordinatorFenced
-    )
+        | KafkaCode::InvalidProducerEpoch
+        | KafkaCode::TransactionCoordinatorFenced => true,
+        KafkaCode::UnknownTopicOrPartition => !matches!(owner, Owner::There(..)),
+        _ => false,
+    }
 }
 
 /// Who leads a partition.
@@ -282,5 +285,20 @@ impl<D: Disk> Shard<D> {
         let Some(coordinator) = self.transactions.active(&id) else { return };
         let step = coordinator.on_markers_written(order, told, now);
         self.take_step::<TransactionCoordinator>(id, step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Simulation seed 667: a broker whose metadata was damaged said that it knew no such topic. So
+    /// the marker was given up, and the next transaction committed what had been aborted.
+    #[test]
+    fn a_marker_is_owed_to_a_partition_that_only_its_leader_does_not_know() {
+        let code = KafkaCode::UnknownTopicOrPartition;
+        assert!(!is_told(code, Owner::There(BrokerId(1), LeaderEpoch(0))));
+        assert!(is_told(code, Owner::Nowhere(code)));
+        assert!(is_told(KafkaCode::None, Owner::There(BrokerId(1), LeaderEpoch(0))));
     }
 }
