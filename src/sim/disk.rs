@@ -17,6 +17,7 @@ use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -32,8 +33,8 @@ struct FileState {
     dirty: BTreeSet<usize>,
     /// True when the size changed since the last sync.
     is_resized: bool,
-    /// The medium does not give it back any more.
-    is_unreadable: bool,
+    /// Bytes that the medium does not give back any more.
+    unreadable: Option<Range<usize>>,
 }
 
 /// An open file.
@@ -172,9 +173,9 @@ impl SimDisk {
         let names: Names = names
             .into_iter()
             .map(|(path, file)| {
-                let is_unreadable = file.borrow().is_unreadable;
+                let unreadable = file.borrow().unreadable.clone();
                 let (bytes, synced) = (file.borrow().bytes.clone(), file.borrow().bytes.clone());
-                let copy = FileState { synced, bytes, is_unreadable, ..FileState::default() };
+                let copy = FileState { synced, bytes, unreadable, ..FileState::default() };
                 (path, Rc::new(RefCell::new(copy)))
             })
             .collect();
@@ -216,9 +217,26 @@ impl SimDisk {
 
     /// Has every read of a file fail with an I/O error, until it is removed.
     pub fn spoil(&self, path: &Path) {
+        self.spoil_range(path, 0..usize::MAX);
+    }
+
+    /// Has every read that touches these bytes of a file fail with an I/O error, until it is
+    /// removed, as sectors do that have gone bad.
+    pub fn spoil_range(&self, path: &Path, bytes: Range<usize>) {
         let mut state = self.state.borrow_mut();
         state.has_failed = true;
-        state.names[path].borrow_mut().is_unreadable = true;
+        state.names[path].borrow_mut().unreadable = Some(bytes);
+    }
+
+    /// Notes that it has lost what it had, so that a start on it may come to nothing.
+    pub fn note_loss(&self) {
+        self.state.borrow_mut().has_failed = true;
+    }
+
+    /// Whether reads of a file fail with an I/O error.
+    pub fn is_spoilt(&self, path: &Path) -> bool {
+        let state = self.state.borrow();
+        state.names.get(path).is_some_and(|file| file.borrow().unreadable.is_some())
     }
 
     /// A file's content as programs see it.
@@ -353,12 +371,12 @@ impl Disk for SimDisk {
     async fn read_at(&self, file: &SimFile, position: u64, len: usize) -> Result<Bytes, DiskError> {
         self.latency().await;
         let state = file.state.borrow();
-        if state.is_unreadable {
+        let start = index(position.min(state.bytes.len() as u64));
+        let end = start.saturating_add(len).min(state.bytes.len());
+        if state.unreadable.as_ref().is_some_and(|bad| start < bad.end && bad.start < end) {
             let source = io::Error::from_raw_os_error(EIO);
             return Err(DiskError { operation: "read", path: file.path.to_path_buf(), source });
         }
-        let start = index(position.min(state.bytes.len() as u64));
-        let end = start.saturating_add(len).min(state.bytes.len());
         Ok(Bytes::copy_from_slice(&state.bytes[start..end]))
     }
 

@@ -1,6 +1,7 @@
 //! What the simulation of a cluster is made of: faults, clients, what they remember, and what must
 //! hold.
 
+pub(crate) mod beside; // what disks do to indexes and metadata
 pub(crate) mod caller; // a client's way to the brokers
 #[path = "../transactions/committed.rs"]
 pub(crate) mod committed; // what a reader of committed records makes of an answer
@@ -19,6 +20,7 @@ pub(crate) mod rot; // what disks do to what they had
 pub(crate) mod settling; // after the trouble: everything must come to rest
 pub(crate) mod swarm; // which faults a seed has
 pub(crate) mod transactional; // producers that transform an input
+pub(crate) mod unreadable; // what disks do not give back
 pub(crate) mod watch; // invariants of the brokers
 pub(crate) mod world; // cluster, clients and history of one seed
 

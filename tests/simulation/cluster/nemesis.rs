@@ -3,6 +3,7 @@
 use super::rot;
 use super::swarm::Fault;
 use super::world::World;
+use super::{beside, unreadable};
 use highwater::shard::shard::WriteState;
 use highwater::sim::cluster::{NodeId, Weather};
 use highwater::sim::disk::Faults;
@@ -19,6 +20,10 @@ const JUMP_MS_MAX: u64 = 100_000;
 /// Longest time that a disk fails, in microseconds.
 const DISK_US_MAX: u64 = 400_000;
 
+/// How often, and after how long, somebody looks whether brokers have started.
+const ATTENDED: usize = 5;
+const ATTEND_US: u64 = 400_000;
+
 /// What ends a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Undo {
@@ -26,9 +31,9 @@ enum Undo {
     /// Start with an empty disk, where that harms nobody.
     Replace(NodeId),
     /// Start with what the disk has made of its files.
-    Harm(NodeId),
+    Harm(NodeId, Fault),
     /// Die, for that to happen next time.
-    Rot(NodeId),
+    Rot(NodeId, Fault),
     Resume(NodeId),
     Uncut(NodeId, NodeId),
     Hear(NodeId),
@@ -126,29 +131,34 @@ impl Nemesis {
                 self.harm_disk(world, id, Faults { room_bytes, ..Faults::default() });
             }
             Fault::Wipe => self.replace(world),
-            Fault::Rot => self.rot(world, id),
+            fault => self.rot(world, id, fault),
         }
     }
 
     /// A broker dies, and its files are harmed before it is started anew.
-    fn rot(&mut self, world: &mut World, id: NodeId) {
+    fn rot(&mut self, world: &mut World, id: NodeId, fault: Fault) {
         if world.cluster.is_running(id) {
             let is_power_cut = world.random.chance(50);
             world.cluster.kill(id, is_power_cut);
-            self.later(world, ROT_US_MAX, Undo::Harm(id));
+            self.later(world, ROT_US_MAX, Undo::Harm(id, fault));
         }
     }
 
     /// What a broker has is in its journal until it has died once: where nothing can be harmed yet,
     /// it dies again.
-    fn harm_files(&mut self, world: &mut World, id: NodeId) {
+    fn harm_files(&mut self, world: &mut World, id: NodeId, fault: Fault) {
         if world.cluster.is_running(id) {
             return;
         }
-        let is_harmed = rot::harm(world, id);
+        let is_harmed = match fault {
+            Fault::BadSector => unreadable::spoil(world, id),
+            Fault::RotIndex => beside::harm_index(world, id),
+            Fault::RotMetadata => beside::harm_metadata(world, id),
+            _ => rot::harm(world, id),
+        };
         world.cluster.start(id);
         if !is_harmed {
-            self.later(world, ROT_US_MAX, Undo::Rot(id));
+            self.later(world, ROT_US_MAX, Undo::Rot(id, fault));
         }
     }
 
@@ -172,6 +182,7 @@ impl Nemesis {
     /// in order again, they are started anew, and what was not synced may be gone.
     fn replace_the_useless(&mut self, world: &mut World) {
         for id in world.cluster.ids() {
+            look_after_files(world, id, false);
             if !world.cluster.disk(id).is_failing() && is_useless(world, id) {
                 self.kill(world, id, true);
             }
@@ -211,8 +222,8 @@ impl Nemesis {
                     world.cluster.start(id);
                 }
             }
-            Undo::Harm(id) => self.harm_files(world, id),
-            Undo::Rot(id) => self.rot(world, id),
+            Undo::Harm(id, fault) => self.harm_files(world, id, fault),
+            Undo::Rot(id, fault) => self.rot(world, id, fault),
             Undo::Resume(id) => world.cluster.set_paused(id, false),
             Undo::Uncut(from, to) => world.cluster.set_weather(|weather| {
                 weather.cuts.remove(&(from, to));
@@ -229,7 +240,7 @@ impl Nemesis {
 /// Whether no partition counts on what a broker has: it is in no in-sync set, and will not be
 /// before it is started again.
 fn is_out_of_sync(world: &World, id: NodeId) -> bool {
-    let Some(image) = world.newest_image() else { return false };
+    let Some(image) = world.decided_image() else { return false };
     image.topics().flat_map(|topic| topic.partitions()).all(|(_, partition)| {
         let state = &partition.state;
         state.isr.iter().chain(&state.elr).all(|member| member.0 != id)
@@ -244,6 +255,7 @@ pub(crate) fn heal(world: &mut World) {
     for id in world.cluster.ids() {
         world.cluster.disk(id).set_faults(world.swarm.usual_faults());
         world.cluster.set_paused(id, false);
+        look_after_files(world, id, true);
         if is_useless(world, id) {
             world.cluster.kill(id, true);
         }
@@ -253,8 +265,33 @@ pub(crate) fn heal(world: &mut World) {
     }
 }
 
+/// Starts brokers anew that could not start before somebody had looked after their files.
+pub(crate) fn attend(world: &mut World) {
+    for _ in 0..ATTENDED {
+        if !world.harm.borrow().may_keep_from_starting() {
+            return;
+        }
+        world.run_us(ATTEND_US);
+        for id in world.cluster.ids() {
+            look_after_files(world, id, true);
+            if world.cluster.failure(id).is_some() {
+                world.cluster.kill(id, true);
+            }
+            if !world.cluster.is_running(id) {
+                world.cluster.start(id);
+            }
+        }
+    }
+}
+
+/// What an operator does about a broker that says which of its files it cannot do without.
+fn look_after_files(world: &mut World, id: NodeId, is_calm: bool) {
+    unreadable::copy_what_is_left(world, id, is_calm);
+    beside::restore(world, id);
+}
+
 /// Whether a broker has given up its disk, or could not start on it.
-fn is_useless(world: &World, id: NodeId) -> bool {
+pub(crate) fn is_useless(world: &World, id: NodeId) -> bool {
     if world.cluster.failure(id).is_some() {
         return true;
     }

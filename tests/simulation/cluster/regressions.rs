@@ -1,5 +1,6 @@
 //! What seeds have found, each as a scene of its own that needs no luck. What needs less than a
-//! cluster is where it belongs: seed 962 in `tests/storage/transactions.rs`, seeds 1093 and 2960 in
+//! cluster is where it belongs: seed 962 in `tests/storage/transactions.rs`, seed 3168 in
+//! `tests/storage/foreign.rs`, seed 667 in `src/shard/transaction_host.rs`, seeds 1093 and 2960 in
 //! `src/sim/replica_tests.rs`, seeds 1898 and 2876 in `src/controller/quorum/tests/crashes.rs`.
 
 use super::caller::Caller;

@@ -8,11 +8,12 @@
 //! What may be asked of a broker depends on where it happens:
 //! - In a segment, below the recovery point, whatever is lost or in a wrong place is found by
 //!   whoever reads there: checksums and the offsets of neighbours tell. Nobody may be shown it, and
-//!   the replica leaves, and is fetched anew.
+//!   the replica leaves, and is fetched anew. What nothing tells is left out (`Victim::overwrite`).
 //! - Above the recovery point and in the journal it looks like what a power cut leaves of writes
 //!   that no sync covered, and is cut. So journals are harmed only where nobody counts on them: the
 //!   broker is fenced, and in no in-sync set.
 
+use super::beside::{self, Backup};
 use super::caller::{Net, PATIENCE_US, RETRY_US};
 use super::swarm::Planted;
 use super::world::World;
@@ -45,9 +46,11 @@ const JOURNAL_BLOCK: usize = 4096;
 /// Bytes of a segment that are not what they were.
 #[derive(Debug, Clone)]
 pub(crate) struct Wound {
-    node: NodeId,
-    id: TopicPartition,
-    path: PathBuf,
+    pub(crate) node: NodeId,
+    pub(crate) id: TopicPartition,
+    pub(crate) path: PathBuf,
+    /// Bytes that cannot be read; else they can, and are wrong.
+    pub(crate) unreadable: Option<Range<usize>>,
     /// Of a batch that was there.
     offset: i64,
     is_dense: bool,
@@ -55,12 +58,12 @@ pub(crate) struct Wound {
 }
 
 /// A segment of which a part may be harmed: other replicas have it.
-struct Victim {
+pub(crate) struct Victim {
     id: TopicPartition,
     path: PathBuf,
     content: Vec<u8>,
-    /// Where the batches are that may be harmed, and their base offsets.
-    batches: Vec<(Range<usize>, i64)>,
+    /// Where the batches are that may be harmed, and their first and last offsets.
+    batches: Vec<(Range<usize>, (i64, i64))>,
     is_dense: bool,
 }
 
@@ -70,13 +73,28 @@ pub(crate) struct Harm {
     wounds: Vec<Wound>,
     /// Brokers whose journal was harmed.
     journals: BTreeSet<NodeId>,
+    /// Of a broker whose metadata was harmed.
+    pub(crate) backup: Option<Backup>,
     /// How many there were of both.
     pub(crate) count: usize,
+    /// Writes to a wrong place that were left out, because what they bring passes for what was
+    /// there.
+    pub(crate) passing: usize,
 }
 
 impl Harm {
     fn is_any(&self) -> bool {
-        !self.wounds.is_empty() || !self.journals.is_empty()
+        !self.wounds.is_empty() || !self.journals.is_empty() || self.backup.is_some()
+    }
+
+    /// Whether a broker may need somebody to look after its files.
+    pub(crate) fn may_keep_from_starting(&self) -> bool {
+        self.backup.is_some() || self.wounds.iter().any(|wound| wound.unreadable.is_some())
+    }
+
+    /// What is not mended of a broker's segments.
+    pub(crate) fn of(&self, node: NodeId) -> Vec<Wound> {
+        self.wounds.iter().filter(|wound| wound.node == node).cloned().collect()
     }
 
     /// Whether a replica may lack what it had, once it is no member any more.
@@ -91,8 +109,7 @@ pub(crate) fn harm(world: &mut World, id: NodeId) -> bool {
     if !world.is_sound() || world.cluster.disk(id).is_failing() {
         return false;
     }
-    let points = recovery_points(world, id);
-    let victims = victims(world, id, &points);
+    let victims = victims_on(world, id);
     if !victims.is_empty() {
         harm_segments(world, id, victims);
     }
@@ -123,6 +140,7 @@ impl World {
     /// Whether no disk holds anything that is not as it was written, as far as is known here.
     pub(crate) fn is_sound(&self) -> bool {
         let mut harm = self.harm.borrow_mut();
+        harm.backup.take_if(|backup| beside::has_started(self, backup));
         harm.journals.retain(|node| !is_in_sync_everywhere(self, *node));
         harm.wounds.retain(|wound| {
             if is_mended(self, wound) {
@@ -140,13 +158,17 @@ fn is_mended(world: &World, wound: &Wound) -> bool {
     let Some(image) = world.newest_image().filter(|_| world.cluster.is_running(wound.node)) else {
         return false;
     };
-    let Some(partition) = image.partition(&wound.id) else { return true };
+    // No topic is deleted: where this one is not known nothing is.
+    let Some(partition) = image.partition(&wound.id) else { return false };
     let broker = BrokerId(wound.node);
     let core = partition.state.core_on(broker).filter(|_| partition.state.isr.contains(&broker));
     let Some(core) = core else { return false };
     let shard = world.cluster.core(wound.node, usize::from(core.0));
     let shard = shard.borrow();
     let Some(index) = shard.partition_index(&wound.id) else { return false };
+    if world.cluster.disk(wound.node).is_spoilt(&wound.path) {
+        return false;
+    }
     let content = world.cluster.disk(wound.node).content(&wound.path).unwrap_or_default();
     !shard.partitions[index].log.is_damaged() && is_whole(content, wound.is_dense)
 }
@@ -207,7 +229,7 @@ fn partition_of(path: &Path) -> Option<TopicPartition> {
 
 /// Offset below which another broker, which is in sync, has everything for certain.
 fn kept_elsewhere(world: &World, id: NodeId, partition: TopicPartition) -> Option<Offset> {
-    let image = world.newest_image()?;
+    let image = world.decided_image()?;
     let state = &image.partition(&partition)?.state;
     let others =
         state.isr.iter().filter(|other| other.0 != id && world.cluster.is_running(other.0));
@@ -221,9 +243,11 @@ fn kept_elsewhere(world: &World, id: NodeId, partition: TopicPartition) -> Optio
     ends.max()
 }
 
-fn victims(world: &World, id: NodeId, points: &RecoveryPoints) -> Vec<Victim> {
+/// What can be harmed of the segments of a broker that does not run.
+pub(crate) fn victims_on(world: &mut World, id: NodeId) -> Vec<Victim> {
+    let points = recovery_points(world, id);
     let segments = files(world, id, "/data/topics", ".log").into_iter();
-    segments.filter_map(|path| victim(world, (id, path), points)).collect()
+    segments.filter_map(|path| victim(world, (id, path), &points)).collect()
 }
 
 fn victim(
@@ -242,7 +266,8 @@ fn victim(
         if header.last_offset() >= end.to_wire() || start + header.size() > content.len() {
             break;
         }
-        batches.push((start..start + header.size(), header.base_offset()));
+        let offsets = (header.base_offset(), header.last_offset());
+        batches.push((start..start + header.size(), offsets));
         start += header.size();
     }
     (!batches.is_empty()).then_some(Victim { id, path, content, batches, is_dense })
@@ -259,10 +284,15 @@ fn harm_segments(world: &mut World, node: NodeId, mut victims: Vec<Victim>) {
         (1 | 2, Some(sector)) => {
             // What should be there is nowhere, or overwrites what should be elsewhere.
             let lost = victims[first].content[sector.clone()].to_vec();
-            harmed.extend(victims[first].overwrite((node, sector.start), &[0; SECTOR_BYTES]));
+            let passing = &mut world.harm.borrow_mut().passing;
+            if victims[first].overwrite(sector.start, (&[0; SECTOR_BYTES], passing)) {
+                harmed.push(victims[first].wound(node, sector.start));
+            }
             let other = victims[second].sector(random).filter(|_| kind == 2);
-            if let Some(other) = other {
-                harmed.extend(victims[second].overwrite((node, other.start), &lost));
+            if let Some(other) = other
+                && victims[second].overwrite(other.start, (&lost, passing))
+            {
+                harmed.push(victims[second].wound(node, other.start));
             }
         }
         _ => harmed.push(victims[first].flip(node, random)),
@@ -274,24 +304,30 @@ fn harm_segments(world: &mut World, node: NodeId, mut victims: Vec<Victim>) {
         }
     }
     for wound in harmed {
-        world.net.say(|| format!("harmed (kind {kind}, probed {is_probed}): {wound:?}"));
-        if is_probed {
-            probe(world, &wound);
-        }
-        let harm = &mut *world.harm.borrow_mut();
-        harm.count += 1;
-        harm.wounds.push(wound);
+        add(world, wound, is_probed);
     }
 }
 
+/// Notes what was done to a disk. Somebody may read there until it is mended.
+pub(crate) fn add(world: &World, wound: Wound, is_probed: bool) {
+    world.net.say(|| format!("harmed (probed {is_probed}): {wound:?}"));
+    if is_probed {
+        probe(world, &wound);
+    }
+    let harm = &mut *world.harm.borrow_mut();
+    harm.count += 1;
+    harm.wounds.push(wound);
+}
+
 impl Victim {
-    fn wound(&self, node: NodeId, position: usize) -> Wound {
+    pub(crate) fn wound(&self, node: NodeId, position: usize) -> Wound {
         let harmed = self.batches.iter().find(|(bytes, _)| position < bytes.end);
         Wound {
             node,
             id: self.id,
             path: self.path.clone(),
-            offset: harmed.expect("it lies in the batches").1,
+            unreadable: None,
+            offset: harmed.expect("it lies in the batches").1.0,
             is_dense: self.is_dense,
             is_mended: Rc::default(),
         }
@@ -309,44 +345,44 @@ impl Victim {
 
     /// A sector that lies in the batches; none in compacted logs, where it may hold no more than a
     /// base offset.
-    fn sector(&self, random: &mut Random) -> Option<Range<usize>> {
+    pub(crate) fn sector(&self, random: &mut Random) -> Option<Range<usize>> {
         let end = self.batches.last().map_or(0, |(bytes, _)| bytes.end);
         let sectors = if self.is_dense { end / SECTOR_BYTES } else { 0 };
         let start = (sectors > 0).then(|| random.index(sectors) * SECTOR_BYTES)?;
         Some(start..start + SECTOR_BYTES)
     }
 
-    /// Nothing in a batch says whose it is: what lands in a wrong place and is a whole batch of
-    /// another log may pass for one that belongs there, also to an opening that looks for intact
-    /// batches behind damage. So nothing is done that brings one.
-    fn overwrite(&mut self, (node, start): (NodeId, usize), bytes: &[u8]) -> Option<Wound> {
+    /// Nothing in a batch says whose it is: a whole one of another log that lands exactly where one
+    /// of the same first offset was, or one of the same last offset that an index speaks of, passes
+    /// for it. Only that is not done, and counted.
+    fn overwrite(&mut self, start: usize, (bytes, passing): (&[u8], &mut usize)) -> bool {
         let sector = start..start + bytes.len();
         let mut content = self.content.clone();
         content[sector.clone()].copy_from_slice(bytes);
         let is_touched =
             |batch: &Range<usize>| batch.start < sector.end && sector.start < batch.end;
-        let mut touched = self.batches.iter().filter(|(batch, _)| is_touched(batch));
-        let is_found = touched.all(|(batch, _)| {
-            let mut bytes = Bytes::copy_from_slice(&content[batch.start..]);
-            CheckedBatch::check_first(&mut bytes).is_err()
-        });
-        let is_found = is_found && !holds_a_batch(bytes);
-        is_found.then(|| {
+        let mut passes = false;
+        for (batch, (first, last)) in self.batches.iter().filter(|(batch, _)| is_touched(batch)) {
+            if content[batch.clone()] == self.content[batch.clone()] {
+                return false;
+            }
+            let mut there = Bytes::copy_from_slice(&content[batch.start..]);
+            if let Ok(there) = CheckedBatch::check_first(&mut there) {
+                let there = there.header();
+                passes |= there.base_offset() == *first || there.last_offset() == *last;
+            }
+        }
+        *passing += usize::from(passes);
+        if !passes {
             self.content = content;
-            self.wound(node, start)
-        })
+        }
+        !passes
     }
-}
-
-fn holds_a_batch(bytes: &[u8]) -> bool {
-    (0..bytes.len()).any(|start| {
-        CheckedBatch::check_first(&mut Bytes::copy_from_slice(&bytes[start..])).is_ok()
-    })
 }
 
 /// Whether no partition counts on what a broker has, and none will before it is registered anew.
 fn is_out_of_use(world: &World, id: NodeId) -> bool {
-    let Some(image) = world.newest_image() else { return false };
+    let Some(image) = world.decided_image() else { return false };
     let counts = |id: &BrokerId| {
         image
             .topics()

@@ -28,6 +28,7 @@ const PROGRESS: usize = 2;
 /// Mends everything, waits until all is well, and judges what is there.
 pub(crate) fn settle(world: &mut World) {
     nemesis::heal(world);
+    nemesis::attend(world);
     let before = world.history.borrow().acks_of.clone();
     let is_whole = world.wait_us(REST_US_MAX, is_every_partition_whole);
     assert!(is_whole, "partitions stay apart: {:#?}", world.states());

@@ -28,10 +28,20 @@ pub(crate) struct Rates {
     pub(crate) wipes: u64,
     /// A broker comes back with files that its disk has harmed.
     pub(crate) rots: u64,
+    /// A broker comes back with a sector that its disk does not give back.
+    pub(crate) bad_sectors: u64,
+    /// A broker comes back with indexes that its disk has harmed.
+    pub(crate) index_rots: u64,
+    /// The same of its metadata.
+    pub(crate) metadata_rots: u64,
 }
 
 impl Rates {
     fn draw(random: &mut Random, has_learners: bool) -> Rates {
+        // Apart from the others, so that what seeds have shown before these is what they show.
+        let mut apart = random.clone().fork();
+        let mut rare = |most: u64| if apart.chance(25) { 1 + apart.below(most) } else { 0 };
+        let (bad_sectors, index_rots, metadata_rots) = (rare(6), rare(4), rare(4));
         let mut rate = |most: u64| if random.chance(50) { 1 + random.below(most) } else { 0 };
         let mut rates = Rates {
             kills: rate(4),
@@ -45,6 +55,9 @@ impl Rates {
             full_disks: rate(2),
             wipes: rate(3) * u64::from(has_learners),
             rots: rate(6),
+            bad_sectors,
+            index_rots,
+            metadata_rots,
         };
         if rates.total() == 0 {
             rates.kills = 1;
@@ -53,7 +66,7 @@ impl Rates {
     }
 
     /// Each kind of fault and its rate.
-    pub(crate) fn all(&self) -> [(u64, Fault); 11] {
+    pub(crate) fn all(&self) -> [(u64, Fault); 14] {
         [
             (self.kills, Fault::Kill),
             (self.power_cuts, Fault::PowerCut),
@@ -66,6 +79,9 @@ impl Rates {
             (self.full_disks, Fault::FullDisk),
             (self.wipes, Fault::Wipe),
             (self.rots, Fault::Rot),
+            (self.bad_sectors, Fault::BadSector),
+            (self.index_rots, Fault::RotIndex),
+            (self.metadata_rots, Fault::RotMetadata),
         ]
     }
 
@@ -75,7 +91,7 @@ impl Rates {
 
     /// Whether somebody who is cut off, stands still or is damaged may go on as what it is no more.
     pub(crate) fn can_part_brokers(&self) -> bool {
-        let parting = self.pauses + self.cuts + self.isolations + self.rots;
+        let parting = self.pauses + self.cuts + self.isolations + self.rots + self.bad_sectors;
         parting + self.disk_errors + self.full_disks > 0
     }
 
@@ -106,6 +122,9 @@ pub(crate) enum Fault {
     FullDisk,
     Wipe,
     Rot,
+    BadSector,
+    RotIndex,
+    RotMetadata,
 }
 
 /// A fault that no cluster could stand, planted to see whether it is found.

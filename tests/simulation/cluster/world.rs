@@ -225,6 +225,19 @@ impl World {
         images.max_by_key(|image| image.end())
     }
 
+    /// The metadata of whoever decides about it, so that nothing is decided that it lacks. What
+    /// others know may be older than what was decided, after a start of all of them above all.
+    pub(crate) fn decided_image(&self) -> Option<Arc<MetadataImage>> {
+        let known = self.running().into_iter().map(|id| {
+            let shard = self.cluster.core(id, 0);
+            let shard = shard.borrow();
+            let (term, is_active) = (shard.quorum.view().role.term, shard.quorum.is_active());
+            (term, is_active, Arc::clone(&shard.image))
+        });
+        let latest = known.max_by_key(|(term, is_active, _)| (*term, *is_active));
+        latest.filter(|(_, is_active, _)| *is_active).map(|(.., image)| image)
+    }
+
     /// All run, and know of each other that they are in use.
     pub(crate) fn is_every_broker_active(&self) -> bool {
         let ids = self.cluster.ids();
