@@ -167,7 +167,7 @@ pub struct FileRead<D: Disk> {
     up_to: Offset,
     max_bytes: usize,
     at_least_one_batch: bool,
-    damage: Option<Damage>,
+    damage: Option<Box<Damage>>,
     /// How often the log had been cut.
     cuts: u32,
 }
@@ -255,7 +255,7 @@ impl<D: Disk> PartitionLog<D> {
             up_to: up_to.min(damaged_from.max(from.advance(1))),
             max_bytes,
             at_least_one_batch,
-            damage: damage.filter(|damage| damage.first <= from).cloned(),
+            damage: damage.filter(|damage| damage.first <= from).cloned().map(Box::new),
             cuts: self.cuts,
         };
         if self.may_have_holes() {
@@ -332,7 +332,8 @@ impl<D: Disk> FileRead<D> {
     /// # Errors
     /// As `execute`.
     pub async fn execute_in_memory(mut self, disk: &D) -> Result<Bytes, StorageError> {
-        if let Some(Damage { file, position, .. }) = self.damage {
+        if let Some(damage) = self.damage {
+            let Damage { file, position, .. } = *damage;
             let what = "the range was found damaged at the start";
             return Err(StorageError::Corrupt { file, position, what });
         }
