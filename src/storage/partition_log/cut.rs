@@ -114,7 +114,11 @@ impl<D: Disk> PartitionLog<D> {
         assert!(!self.is_being_cut());
         let Cut::From(to) = cut else { return None };
         let to = to.min(self.log_end());
-        let from = from.unwrap_or_else(|| self.point_below(to).recovery_offset);
+        let from = from.unwrap_or_else(|| {
+            // Producers are read again from further back.
+            let point = self.point_below(to);
+            point.recovery_offset.min(point.producers_from).max(self.log_start)
+        });
         (from < to).then(|| self.plan_file_read(from, LOOK_BYTES, to, true))
     }
 
