@@ -2,7 +2,8 @@
 //!
 //! One thread, one connection at a time, one request on each: a scrape every few seconds needs no
 //! more, and nobody can make the broker's cores do HTTP. That is also why this is no framework: all
-//! it reads of a request is the first line. A client has `CLIENT_MAX` to ask and to take the answer.
+//! it reads of a request is the first line. No read or write of a client takes longer than
+//! `CLIENT_MAX`.
 
 use crate::admin::metrics;
 use crate::shard::overview::Overview;

@@ -1,8 +1,8 @@
 //! An overview as Prometheus' text format (version 0.0.4).
 //!
-//! Names are `highwater_*`, units are seconds and bytes, counters end with `_total`. Every series has
-//! the core as a label, or is of the whole broker; none is of a topic or partition, so that their
-//! number does not grow with the cluster.
+//! Names are `highwater_*`, units are seconds and bytes, counters end with `_total`. Every series
+//! has the core as a label, or is of the whole broker; none is of a topic or partition, so that
+//! their number does not grow with the cluster.
 
 use crate::model::histogram::Histogram;
 use crate::model::limits::STAGE_SAMPLE_EVERY;

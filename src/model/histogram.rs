@@ -51,7 +51,8 @@ impl Histogram {
         self.max_ns
     }
 
-    /// How many were not longer than this, in nanoseconds; those within 1 in 32 of it may not count.
+    /// How many were not longer than this, in nanoseconds; those within 1 in 32 of it may not
+    /// count.
     pub fn count_up_to(&self, ns: u64) -> u64 {
         let within = self.counts.iter().enumerate().take_while(|(index, _)| highest(*index) <= ns);
         within.map(|(_, count)| count).sum()

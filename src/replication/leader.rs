@@ -493,23 +493,16 @@ impl LeaderReplica {
         offset: Offset,
         now: Now,
     ) -> impl Iterator<Item = (BrokerId, Offset, u64)> + '_ {
-        self.followers.iter().filter_map(move |follower| {
-            let stream = follower.stream?;
-            let log_start = stream.log_start?;
-            let has_offset = log_start <= offset && offset <= stream.received;
-            let serves = has_offset && self.isr.contains(&follower.id);
-            serves.then(|| (follower.id, stream.received, follower.lag_us(now)))
+        let in_sync = self.followers.iter().filter(|follower| self.isr.contains(&follower.id));
+        in_sync.filter_map(move |follower| {
+            Some((follower.id, follower.received_if_it_has(offset)?, follower.lag_us(now)))
         })
     }
 
-    /// Where all replicas begin that are up: this one at `own`, each follower as it told last. One
-    /// that has told nothing may have everything.
+    /// Where all replicas begin that are up: this one at `own`, each follower as it told last.
     pub fn low_watermark(&self, own: Offset, is_up: impl Fn(BrokerId) -> bool) -> Offset {
         let followers = self.followers.iter().filter(|follower| is_up(follower.id));
-        let begins = followers.map(|follower| {
-            follower.stream.and_then(|stream| stream.log_start).unwrap_or(Offset::ZERO)
-        });
-        begins.fold(own, Offset::min)
+        followers.map(Follower::log_start).fold(own, Offset::min)
     }
 
     /// True until all that leaders before this one committed is known to be committed: what is

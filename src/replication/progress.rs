@@ -186,6 +186,18 @@ impl Follower {
         }
     }
 
+    /// Where its log begins, as it told last; one that has told nothing may have everything.
+    pub(super) fn log_start(&self) -> Offset {
+        self.stream.and_then(|stream| stream.log_start).unwrap_or(Offset::ZERO)
+    }
+
+    /// Its log's end, where the log has `offset` or ends there.
+    pub(super) fn received_if_it_has(&self, offset: Offset) -> Option<Offset> {
+        let stream = self.stream?;
+        let has_offset = stream.log_start? <= offset && offset <= stream.received;
+        has_offset.then_some(stream.received)
+    }
+
     /// Time since the follower had everything, in microseconds.
     pub(super) fn lag_us(&self, now: Now) -> u64 {
         now.monotonic_us.saturating_sub(self.caught_up_us)

@@ -29,7 +29,8 @@ pub(super) fn channel() -> (Inspector, Questions) {
 }
 
 impl Inspector {
-    /// Waits for the broker's answer; `None` where it is stopping, or took longer than `ANSWER_MAX`.
+    /// Waits for the broker's answer; `None` where it is stopping, or takes longer than
+    /// `ANSWER_MAX`.
     pub fn overview(&mut self) -> Option<Overview> {
         let (answer, receiver) = sync_channel(1);
         self.questions.try_send(answer).ok()?;

@@ -164,8 +164,8 @@ impl Hosts<'_> {
         logs.map(|log| log.matches("fetched anew").count()).sum()
     }
 
-    /// Copies what the brokers have said, and what they have of these topics, for whoever looks into
-    /// a fault; says where to.
+    /// Copies what the brokers have said, and what they have of these topics, for whoever looks
+    /// into a fault; says where to.
     pub(crate) fn keep(&mut self, topics: &[&str], seed: u64) -> PathBuf {
         let to = env::temp_dir().join(format!("highwater-nemesis-{seed}"));
         for host in 1..=HOSTS {

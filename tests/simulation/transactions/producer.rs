@@ -610,8 +610,8 @@ impl Open {
     /// Nothing more is written: it is aborted, unless a commit has been asked for already.
     fn give_up(&mut self) {
         if !self.is_ending {
-            // The next batch may have been sent before a crash.
-            let is_in_doubt = self.sent < self.batches.len();
+            // The next batch may have been sent before a crash, and a doubt stays one.
+            let is_in_doubt = self.sent < self.batches.len() || self.ending == Ending::Desert;
             self.ending = if is_in_doubt { Ending::Desert } else { Ending::Abort };
             self.sent = self.batches.len();
             self.has_offset = false;
