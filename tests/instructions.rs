@@ -280,7 +280,7 @@ fn requests_take_the_instructions_that_they_took() {
         return judge();
     }
     let test = "requests_take_the_instructions_that_they_took";
-    let build = env!("HIGHWATER_BUILD");
+    let build = env!("BUILD_OF_TESTS");
     if build != JUDGED || !cfg!(debug_assertions) {
         return not_judged(test, &format!("the budgets are for {JUDGED}, this is {build}"));
     }
