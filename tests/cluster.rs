@@ -6,6 +6,8 @@
 
 #[path = "cluster/clients.rs"]
 mod clients;
+#[path = "cluster/decommission.rs"]
+mod decommission;
 #[path = "cluster/losses.rs"]
 mod losses;
 #[path = "cluster/peers.rs"]

@@ -23,7 +23,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 /// Every sub-command, down to its leaves.
-const COMMANDS: [&[&str]; 32] = [
+const COMMANDS: [&[&str]; 33] = [
     &[],
     &["topic"],
     &["topic", "create"],
@@ -49,6 +49,7 @@ const COMMANDS: [&[&str]; 32] = [
     &["cluster", "status"],
     &["cluster", "add"],
     &["cluster", "remove"],
+    &["cluster", "decommission"],
     &["cluster", "unregister"],
     &["cluster", "format"],
     &["cluster", "recover"],

@@ -1,9 +1,12 @@
 //! `highwater cluster`: who decides about the metadata, and what to do when they are gone.
 //!
-//! `status`, `add`, `remove` and `unregister` talk to a broker as any client; `format` and
-//! `recover` work on the data directory of a broker that does not run.
+//! `status`, `add`, `remove`, `decommission` and `unregister` talk to a broker as any client;
+//! `format` and `recover` work on the data directory of a broker that does not run.
 
+mod decommission;
+mod inventory;
 mod offline;
+mod replacements;
 mod status;
 
 use crate::cli::args::Target;
@@ -35,6 +38,10 @@ const ADD_EXAMPLES: &str = "Examples:
 const REMOVE_EXAMPLES: &str = "Examples:
   highwater cluster remove 3    whether it runs or not
   highwater cluster remove 3 --directory-id aRt4NCyzRs2HHZHY4OR7PA";
+
+const DECOMMISSION_EXAMPLES: &str = "Examples:
+  highwater cluster decommission 3 --dry-run    shows what would go where
+  highwater cluster decommission 3              can be interrupted and started again";
 
 const UNREGISTER_EXAMPLES: &str = "Examples:
   highwater cluster unregister 3    it will not come back";
@@ -72,6 +79,9 @@ pub(crate) enum ClusterCommand {
         #[command(flatten)]
         voter: VoterArgs,
     },
+    /// Move all replicas off a broker, so that it can be stopped for good
+    #[command(after_help = DECOMMISSION_EXAMPLES)]
+    Decommission(DecommissionOptions),
     /// Forget a broker that is gone for good
     #[command(after_help = UNREGISTER_EXAMPLES)]
     Unregister {
@@ -95,6 +105,21 @@ pub(crate) struct VoterArgs {
     /// Its data directory; the one that the cluster knows unless given
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     pub directory_id: Option<Uuid>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Flags of `cluster decommission`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DecommissionOptions {
+    /// The broker's node.id
+    pub id: i32,
+    /// Show what would be moved, and move nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One document a line: the plan, or progress and its end
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub target: Target,
 }
@@ -146,6 +171,7 @@ pub(crate) fn run(command: &ClusterCommand) -> Result<(), CliError> {
         ClusterCommand::Status { json, target } => status::run(target, *json),
         ClusterCommand::Add { voter } => add(voter),
         ClusterCommand::Remove { voter } => remove(voter),
+        ClusterCommand::Decommission(options) => decommission::run(options),
         ClusterCommand::Unregister { id, target } => unregister(*id, target),
         ClusterCommand::Format(options) => offline::format(options),
         ClusterCommand::Recover(options) => offline::recover(options),

@@ -37,6 +37,16 @@ pub(crate) enum CliError {
     Damaged { damaged: u64, batches: u64 },
     #[error("broker {id} is not {wanted} of the metadata quorum")]
     NotInQuorum { id: i32, wanted: &'static str },
+    #[error("broker {id} is not registered; registered are {}", listed(registered))]
+    NoBroker { id: i32, registered: Vec<i32> },
+    #[error(
+        "partition {topic}/{partition} has replication factor {factor}, which the live brokers \
+         other than {leaving} cannot give: {}",
+        listed(live)
+    )]
+    TooFewBrokers { topic: String, partition: i32, factor: usize, leaving: i32, live: Vec<i32> },
+    #[error("broker {id} still has {count} replicas, though all were moved {rounds} times")]
+    StillArriving { id: i32, count: usize, rounds: usize },
     #[error(transparent)]
     Offline(#[from] crate::runtime::offline::OfflineError),
     #[error("{0}")]
@@ -59,6 +69,9 @@ impl CliError {
             | CliError::Refused { .. }
             | CliError::NoTopic { .. }
             | CliError::NotInQuorum { .. }
+            | CliError::NoBroker { .. }
+            | CliError::TooFewBrokers { .. }
+            | CliError::StillArriving { .. }
             | CliError::NoPartition { .. } => 1,
         }
     }
@@ -93,6 +106,20 @@ impl CliError {
                  controller.quorum.bootstrap.servers becomes an observer by being started"
                     .to_owned(),
             ),
+            CliError::NoBroker { .. } => Some(
+                "`highwater cluster status` shows them; a controller without process.roles=broker \
+                 holds no partitions"
+                    .to_owned(),
+            ),
+            CliError::TooFewBrokers { topic, .. } => Some(format!(
+                "start one more broker, or give {topic} fewer replicas with \
+                 kafka-reassign-partitions.sh; then start this command again"
+            )),
+            CliError::StillArriving { .. } => Some(
+                "new partitions are placed on it while it runs: start this command again when \
+                 nobody makes topics"
+                    .to_owned(),
+            ),
             CliError::LineTooLong { .. } => Some(
                 "no broker takes a record of that size; the lines before it were sent".to_owned(),
             ),
@@ -109,6 +136,13 @@ impl CliError {
             | CliError::Usage { .. }
             | CliError::NoPartition { .. } => None,
         }
+    }
+}
+
+fn listed(ids: &[i32]) -> String {
+    match ids {
+        [] => "none".to_owned(),
+        ids => ids.iter().map(i32::to_string).collect::<Vec<String>>().join(", "),
     }
 }
 
