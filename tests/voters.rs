@@ -99,7 +99,11 @@ fn replace_the_third(at: &str, first: &Broker) -> Broker {
     });
     let add = ["cluster", "add", "4", "--bootstrap", at];
     bring_about(&add, at, ("three voters", &[first]), |now| node_ids(now, "voters") == [1, 2, 4]);
+    // It holds replicas that nobody will have again.
     let unregister = ["cluster", "unregister", "3", "--bootstrap", at];
+    let refusal = String::from_utf8_lossy(&command(&unregister).stderr).into_owned();
+    assert!(refusal.contains("broker 3 holds ") && refusal.contains("--force"), "{refusal}");
+    let unregister = [&unregister[..], &["--force"]].concat();
     bring_about(&unregister, at, ("3 is gone", &[first]), |now| broker_state(now, 3).is_empty());
     fourth
 }

@@ -44,7 +44,8 @@ const DECOMMISSION_EXAMPLES: &str = "Examples:
   highwater cluster decommission 3              can be interrupted and started again";
 
 const UNREGISTER_EXAMPLES: &str = "Examples:
-  highwater cluster unregister 3    it will not come back";
+  highwater cluster unregister 3            it was decommissioned, and has stopped
+  highwater cluster unregister 3 --force    its disks are gone for good";
 
 const FORMAT_EXAMPLES: &str = "Examples:
   highwater cluster format --dir data --node-id 4 --cluster-id aRt4NCyzRs2HHZHY4OR7PA
@@ -86,6 +87,9 @@ pub(crate) enum ClusterCommand {
     #[command(after_help = UNREGISTER_EXAMPLES)]
     Unregister {
         id: i32,
+        /// Although it holds replicas: they are given up
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -172,7 +176,7 @@ pub(crate) fn run(command: &ClusterCommand) -> Result<(), CliError> {
         ClusterCommand::Add { voter } => add(voter),
         ClusterCommand::Remove { voter } => remove(voter),
         ClusterCommand::Decommission(options) => decommission::run(options),
-        ClusterCommand::Unregister { id, target } => unregister(*id, target),
+        ClusterCommand::Unregister { id, force, target } => unregister(*id, *force, target),
         ClusterCommand::Format(options) => offline::format(options),
         ClusterCommand::Recover(options) => offline::recover(options),
     }
@@ -213,8 +217,16 @@ fn remove(voter: &VoterArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn unregister(id: i32, target: &Target) -> Result<(), CliError> {
+/// Kafka's controller forgets a broker whatever that holds, and so does ours: a replica is missing
+/// from then on. So the command looks first.
+fn unregister(id: i32, is_forced: bool, target: &Target) -> Result<(), CliError> {
     let mut client = Client::connect(&target.bootstrap)?;
+    if !is_forced {
+        let held = inventory::held_by(&mut client, id)?;
+        if held.count > 0 {
+            return Err(CliError::StillHolds { id, count: held.count, example: held.example });
+        }
+    }
     let answer = client.call(&UnregisterBrokerRequest { broker_id: id })?;
     let what = format!("unregister broker {id}");
     check(&what, answer.error_code, answer.error_message.as_deref())?;

@@ -47,6 +47,8 @@ pub(crate) enum CliError {
     TooFewBrokers { topic: String, partition: i32, factor: usize, leaving: i32, live: Vec<i32> },
     #[error("broker {id} still has {count} replicas, though all were moved {rounds} times")]
     StillArriving { id: i32, count: usize, rounds: usize },
+    #[error("broker {id} holds {count} replicas{}", example_of(example.as_ref()))]
+    StillHolds { id: i32, count: usize, example: Option<(String, i32)> },
     #[error(transparent)]
     Offline(#[from] crate::runtime::offline::OfflineError),
     #[error("{0}")]
@@ -72,6 +74,7 @@ impl CliError {
             | CliError::NoBroker { .. }
             | CliError::TooFewBrokers { .. }
             | CliError::StillArriving { .. }
+            | CliError::StillHolds { .. }
             | CliError::NoPartition { .. } => 1,
         }
     }
@@ -120,6 +123,10 @@ impl CliError {
                  nobody makes topics"
                     .to_owned(),
             ),
+            CliError::StillHolds { id, .. } => Some(format!(
+                "move them away with `highwater cluster decommission {id}`; with --force they are \
+                 given up, which is for a broker whose disks are gone for good"
+            )),
             CliError::LineTooLong { .. } => Some(
                 "no broker takes a record of that size; the lines before it were sent".to_owned(),
             ),
@@ -144,6 +151,10 @@ fn listed(ids: &[i32]) -> String {
         [] => "none".to_owned(),
         ids => ids.iter().map(i32::to_string).collect::<Vec<String>>().join(", "),
     }
+}
+
+fn example_of(example: Option<&(String, i32)>) -> String {
+    example.map_or_else(String::new, |(topic, partition)| format!(", one of {topic}/{partition}"))
 }
 
 /// Turns an answer's error code into an error; `text` is the broker's own word, if any.

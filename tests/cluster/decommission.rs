@@ -64,8 +64,13 @@ fn await_three(at: &str, first: &Broker) {
     });
 }
 
-/// What would be moved is only shown.
+/// It holds replicas: it is not forgotten, and what would be moved is only shown.
 fn nothing_happens_yet(at: &str, count: u64) {
+    let complaint = refused(&["cluster", "unregister", "3"], at);
+    let named = format!("broker 3 holds {count} replicas, one of {TOPIC}/");
+    assert!(complaint.contains(&named), "{complaint}");
+    assert!(complaint.contains("cluster decommission 3"), "{complaint}");
+    assert!(complaint.contains("--force"), "{complaint}");
     let shown = said(&["cluster", "decommission", "3", "--dry-run"], at);
     let planned = shown.lines().filter(|line| line.ends_with(" planned")).count();
     assert_eq!(planned as u64, count, "{shown}");

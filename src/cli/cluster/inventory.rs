@@ -139,6 +139,35 @@ pub(super) fn moves(client: &mut Client, brokers: &[Broker]) -> Result<Moves, Cl
     Ok(moves)
 }
 
+/// What a broker holds: how many replicas, and of which partition one is.
+pub(super) struct Held {
+    pub count: usize,
+    /// `None` where a controller is asked, which does not tell of partitions.
+    pub example: Option<(String, i32)>,
+}
+
+/// What a broker holds. Kafka's brokers, which do not tell it, are asked for all partitions.
+pub(super) fn held_by(client: &mut Client, id: i32) -> Result<Held, CliError> {
+    let known = match brokers(client) {
+        Err(CliError::NotServed { .. }) => None,
+        known => Some(known?),
+    };
+    let brokers = known.as_deref().unwrap_or_default();
+    let id = broker_of(id, brokers);
+    let told = brokers.iter().find(|broker| broker.id == id).map_or(0, |broker| broker.replicas);
+    if known.is_some() && told == 0 {
+        return Ok(Held { count: 0, example: None });
+    }
+    let found = match partitions(client, brokers) {
+        Err(CliError::NotServed { .. }) if known.is_some() => Vec::new(),
+        found => found?,
+    };
+    let mut held = found.into_iter().filter(|partition| partition.replicas.contains(&id));
+    let example = held.next().map(|partition| (partition.topic, partition.index));
+    let counted = usize::from(example.is_some()) + held.count();
+    Ok(Held { count: if known.is_some() { told } else { counted }, example })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
