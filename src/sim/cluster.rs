@@ -287,6 +287,14 @@ impl SimCluster {
         self.fabric.borrow().nodes[&id].group
     }
 
+    /// Who is in this life, if it is a running broker's.
+    pub fn broker_of(&self, life: Group) -> Option<NodeId> {
+        let fabric = self.fabric.borrow();
+        let mut nodes = fabric.nodes.iter();
+        let found = nodes.find(|(_, node)| node.group == life && node.wiring.is_some());
+        found.map(|(id, _)| *id)
+    }
+
     /// The identity of a broker's data directory.
     pub fn directory(&self, id: NodeId) -> Uuid {
         self.fabric.borrow().nodes[&id].directory

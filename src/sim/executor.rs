@@ -116,6 +116,8 @@ pub struct SimExecutor {
     tasks: Vec<Task>,
     ready: Arc<ReadySet>,
     handle: SimHandle,
+    /// Whose task the last step polled; none where the clock moved instead.
+    polled: Option<Group>,
 }
 
 impl SimExecutor {
@@ -134,7 +136,13 @@ impl SimExecutor {
             tasks: Vec::new(),
             ready: Arc::new(ReadySet::new()),
             handle: SimHandle { shared: Rc::new(shared), group: Group(0) },
+            polled: None,
         }
+    }
+
+    /// Whose task the last step polled: all else is as it was before. `None` where the clock moved.
+    pub fn polled(&self) -> Option<Group> {
+        self.polled
     }
 
     pub fn handle(&self) -> SimHandle {
@@ -172,6 +180,7 @@ impl SimExecutor {
         };
         if count == 0 {
             drop(paused);
+            self.polled = None;
             return self.handle.fire_next_timer();
         }
         let chosen = self.handle.shared.random.borrow_mut().index(count);
@@ -183,6 +192,7 @@ impl SimExecutor {
         drop(paused);
         self.ready.remove(place);
         let task = &mut self.tasks[place];
+        self.polled = Some(task.group);
         let waker = Waker::from(Arc::clone(&task.ready));
         let outcome = task.future.as_mut().poll(&mut Context::from_waker(&waker));
         if outcome.is_ready() {

@@ -1,18 +1,21 @@
-//! What must be true of the brokers at every moment. Each invariant is a function of its own.
+//! What must be true of the brokers after every step. Each invariant is a function of its own.
+//!
+//! A step polls one task, so what it can have changed is the replicas of one broker, what that
+//! broker knows of the metadata, or what a client was told: only these are looked at.
 
 use super::history::History;
 use super::producer::Place;
 use super::rot::Harm;
 use highwater::controller::image::MetadataImage;
 use highwater::controller::metadata_log;
-use highwater::model::ids::{BrokerId, Offset, PartitionId, TopicId, TopicPartition};
+use highwater::model::ids::{BrokerId, Offset, TopicId, TopicPartition};
 use highwater::shard::partition::Partition;
 use highwater::shard::replicas::Role;
 use highwater::shard::shard::Shard;
 use highwater::sim::cluster::{NodeId, SimCluster};
 use highwater::sim::disk::SimDisk;
 use highwater::sim::executor::Group;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One replica as its process has it.
@@ -27,6 +30,21 @@ struct Sight {
     high_watermark: Offset,
     /// Epoch that it leads in, and who is in sync then.
     leads: Option<(i32, Vec<BrokerId>)>,
+}
+
+impl Sight {
+    /// Whether a replica is as it was.
+    fn is_of(&self, partition: &Partition<SimDisk>) -> bool {
+        let leads = match &partition.role {
+            Role::Leader(leader) => Some((leader.epoch().0, leader.isr())),
+            Role::Follower(_) | Role::Leaderless => None,
+        };
+        self.leads.as_ref().map(|(epoch, isr)| (*epoch, isr.as_slice())) == leads
+            && self.epoch == partition.leader_epoch.0
+            && self.log_start == partition.log.log_start()
+            && self.safe_end == partition.safe_end()
+            && self.high_watermark == partition.high_watermark()
+    }
 }
 
 /// How far one replica was in one life of its process.
@@ -49,54 +67,102 @@ pub(crate) struct Watch {
     epochs: BTreeMap<(Group, TopicPartition), (i32, i32)>,
     marks: BTreeMap<(Group, TopicPartition), Mark>,
     newest: Option<Arc<MetadataImage>>,
-    pub(crate) looks: u64,
+    /// Every replica of the running brokers, as it is after the last step.
+    sights: BTreeMap<(TopicPartition, NodeId), Sight>,
+    /// Answers to producers that were looked at.
+    acks: usize,
 }
 
 impl Watch {
-    pub(crate) fn look(
+    /// Looks at all brokers: what happened to them from outside is not in any step.
+    pub(crate) fn look(&mut self, cluster: &SimCluster, told: (&History, &Harm), place: Place) {
+        self.sights.clear();
+        for id in cluster.ids().into_iter().filter(|id| cluster.is_running(*id)) {
+            self.refresh(cluster, id);
+        }
+        let all: BTreeSet<TopicPartition> = self.sights.keys().map(|(id, _)| *id).collect();
+        for id in all {
+            self.judge(cluster, told, place, id);
+        }
+        self.acks = told.0.acks;
+    }
+
+    /// Looks at what one step, in which `life` ran, may have changed.
+    pub(crate) fn step(
+        &mut self,
+        cluster: &SimCluster,
+        told: (&History, &Harm),
+        place: Place,
+        life: Group,
+    ) {
+        let known_end = self.newest.as_ref().map(|image| image.end());
+        let changed = match cluster.broker_of(life) {
+            Some(id) => self.refresh(cluster, id),
+            None => Vec::new(),
+        };
+        // Whom the metadata counts on has changed, or what clients were told.
+        let is_all =
+            self.newest.as_ref().map(|image| image.end()) != known_end || told.0.acks != self.acks;
+        if is_all {
+            self.look(cluster, told, place);
+            return;
+        }
+        for id in changed {
+            self.judge(cluster, told, place, id);
+        }
+    }
+
+    /// Takes in how a broker's replicas are now; gives those that have changed.
+    fn refresh(&mut self, cluster: &SimCluster, id: NodeId) -> Vec<TopicPartition> {
+        let life = cluster.life(id);
+        let first = cluster.core(id, 0);
+        let (cores, image) = {
+            let shard = first.borrow();
+            if shard.quorum.is_active() {
+                let term = shard.quorum.view().role.term;
+                self.one_controller_per_term(term, life);
+            }
+            (shard.cores, Arc::clone(&shard.image))
+        };
+        self.take_image(life, &image);
+        let mut changed = Vec::new();
+        for core in 0..cores {
+            let shard = cluster.core(id, usize::from(core));
+            let shard = shard.borrow();
+            for (_, partition) in &shard.partitions {
+                let known = self.sights.get(&(partition.id, id));
+                if known.is_some_and(|known| known.life == life && known.is_of(partition)) {
+                    continue;
+                }
+                let sight = sight_of(id, life, partition);
+                self.one_leader_per_epoch(&sight);
+                changed.push(sight.id);
+                self.sights.insert((sight.id, id), sight);
+            }
+        }
+        changed
+    }
+
+    /// What must be true of one partition's replicas, all of which have been looked at.
+    fn judge(
         &mut self,
         cluster: &SimCluster,
         (history, harm): (&History, &Harm),
         place: Place,
+        id: TopicPartition,
     ) {
-        self.looks += 1;
-        let mut sights: BTreeMap<(TopicPartition, NodeId), Sight> = BTreeMap::new();
-        for id in cluster.ids().into_iter().filter(|id| cluster.is_running(*id)) {
-            let life = cluster.life(id);
-            let first = cluster.core(id, 0);
-            let (cores, image) = {
-                let shard = first.borrow();
-                if shard.quorum.is_active() {
-                    let term = shard.quorum.view().role.term;
-                    self.one_controller_per_term(term, life);
-                }
-                (shard.cores, Arc::clone(&shard.image))
-            };
-            self.take_image(life, &image);
-            for core in 0..cores {
-                let shard = cluster.core(id, usize::from(core));
-                let shard = shard.borrow();
-                for (_, partition) in &shard.partitions {
-                    let sight = sight_of(id, life, partition);
-                    self.one_leader_per_epoch(&sight);
-                    sights.insert((sight.id, id), sight);
-                }
-            }
-        }
-        for sight in sights.values() {
-            let is_anew = self.is_given_up(harm, sight.id, BrokerId(sight.node));
+        let own = self.sights.range((id, NodeId::MIN)..=(id, NodeId::MAX));
+        let own: Vec<Sight> = own.map(|(_, sight)| sight.clone()).collect();
+        for sight in &own {
+            let is_anew = self.is_given_up(harm, id, BrokerId(sight.node));
             self.epochs_and_high_watermarks_only_grow(sight, is_anew);
-            let is_given_up = |member| self.is_given_up(harm, sight.id, member);
-            let counts = |member: &BrokerId| !is_given_up(*member);
-            high_watermark_is_safe_on_every_in_sync_replica(cluster, sight, &sights, counts);
+            let counts = |member: &BrokerId| !self.is_given_up(harm, id, *member);
+            high_watermark_is_safe_on_every_in_sync_replica(cluster, sight, &own, counts);
         }
-        if let Some(image) = &self.newest {
-            let topic = TopicId(place.topic);
-            for partition in (0..place.partitions).map(PartitionId) {
-                let id = TopicPartition { topic, partition };
-                let end = history.acked_end(partition.0);
-                what_is_acknowledged_is_on_every_in_sync_replica(cluster, image, id, end, &sights);
-            }
+        let is_told_of = id.topic == TopicId(place.topic) && id.partition.0 < place.partitions;
+        if let Some(image) = self.newest.as_ref().filter(|_| is_told_of) {
+            let end = history.acked_end(id.partition.0);
+            what_is_acknowledged_is_on_every_in_sync_replica(cluster, image, id, end, &own);
         }
     }
 
@@ -226,14 +292,14 @@ fn has_its_directory(
 fn high_watermark_is_safe_on_every_in_sync_replica(
     cluster: &SimCluster,
     leader: &Sight,
-    sights: &BTreeMap<(TopicPartition, NodeId), Sight>,
+    sights: &[Sight],
     counts: impl Fn(&BrokerId) -> bool,
 ) {
     let Some((_, isr)) = &leader.leads else { return };
     let shard = cluster.core(leader.node, 0);
     let image = Arc::clone(&shard.borrow().image);
     for member in isr.iter().filter(|member| counts(member)) {
-        let Some(sight) = sights.get(&(leader.id, member.0)) else { continue };
+        let Some(sight) = sights.iter().find(|sight| sight.node == member.0) else { continue };
         if has_its_directory(cluster, &image, &leader.id, *member) {
             assert!(
                 sight.safe_end >= leader.high_watermark,
@@ -248,11 +314,11 @@ fn what_is_acknowledged_is_on_every_in_sync_replica(
     image: &MetadataImage,
     id: TopicPartition,
     acked_end: i64,
-    sights: &BTreeMap<(TopicPartition, NodeId), Sight>,
+    sights: &[Sight],
 ) {
     let Some(known) = image.partition(&id) else { return };
     for member in known.state.isr.iter().chain(&known.state.elr) {
-        let Some(sight) = sights.get(&(id, member.0)) else { continue };
+        let Some(sight) = sights.iter().find(|sight| sight.node == member.0) else { continue };
         if has_its_directory(cluster, image, &id, *member) {
             assert!(
                 sight.safe_end.to_wire() >= acked_end,

@@ -23,8 +23,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Steps between two looks at the invariants.
-const STEPS_PER_LOOK: u32 = 200;
 /// Steps without any time passing after which tasks merely keep each other busy.
 const IDLE_STEPS_MAX: u32 = 200_000;
 /// What a new cluster may take to be there, in simulated microseconds.
@@ -176,23 +174,21 @@ impl World {
         self.net.handle.now().monotonic_us
     }
 
-    /// Lets time pass, and looks at the invariants all the while.
+    /// Lets time pass, and looks at the invariants after every step.
     pub(crate) fn run_us(&mut self, us: u64) {
         let end_us = self.now_us() + us;
         let (mut idle, mut last_us) = (0, self.now_us());
-        let mut until_look = STEPS_PER_LOOK;
+        self.look();
         while self.now_us() < end_us && self.cluster.executor.step() {
             self.steps += 1;
             idle = if self.now_us() == last_us { idle + 1 } else { 0 };
             last_us = self.now_us();
             assert!(idle < IDLE_STEPS_MAX, "time does not pass any more");
-            until_look -= 1;
-            if until_look == 0 {
-                until_look = STEPS_PER_LOOK;
-                self.look();
+            if let Some(life) = self.cluster.executor.polled() {
+                let told = (&*self.history.borrow(), &*self.harm.borrow());
+                self.watch.step(&self.cluster, told, self.place, life);
             }
         }
-        self.look();
     }
 
     fn look(&mut self) {
