@@ -37,8 +37,18 @@ pub enum MetadataLogError {
     },
 }
 
+/// A decision of more bytes than one frame of the log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a decision of {bytes} bytes; one frame of the metadata has {METADATA_FRAME_BYTES_MAX}")]
+pub struct DecisionTooLarge {
+    pub bytes: usize,
+}
+
 /// The bytes of one frame.
-pub fn encode_frame(records: &[MetadataRecord]) -> Bytes {
+///
+/// # Errors
+/// The records are more than a frame has room for: nothing of them may be written.
+pub fn encode_frame(records: &[MetadataRecord]) -> Result<Bytes, DecisionTooLarge> {
     assert!(!records.is_empty(), "a decision without records is not logged");
     let mut frame = vec![0; HEADER_BYTES];
     let count = u32::try_from(records.len()).expect("a decision's records are bounded");
@@ -47,14 +57,16 @@ pub fn encode_frame(records: &[MetadataRecord]) -> Bytes {
         record.encode(&mut frame);
     }
     let payload_len = frame.len() - HEADER_BYTES;
-    assert!(payload_len <= METADATA_FRAME_BYTES_MAX, "decisions are bounded by limits.rs");
+    if payload_len > METADATA_FRAME_BYTES_MAX {
+        return Err(DecisionTooLarge { bytes: payload_len });
+    }
     let length = u32::try_from(payload_len).expect("bounded above").to_be_bytes();
     frame[..4].copy_from_slice(&MAGIC);
     frame[4..8].copy_from_slice(&length);
     let crc = checksum(length, &frame[HEADER_BYTES..]);
     frame[8..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
     assert!(frame.len() == HEADER_BYTES + payload_len);
-    Bytes::from(frame)
+    Ok(Bytes::from(frame))
 }
 
 /// Every frame of a log's bytes, and how many bytes they fill; what follows is a torn tail.
@@ -120,12 +132,14 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::records::ConfigResource;
     use crate::controller::records::tests::record;
     use crate::model::ids::ProducerId;
+    use crate::model::limits::CONFIG_VALUE_BYTES_MAX;
     use proptest::prelude::*;
 
     fn frame(next: i64) -> Bytes {
-        encode_frame(&[MetadataRecord::ProducerIds { next: ProducerId(next) }])
+        encode_frame(&[MetadataRecord::ProducerIds { next: ProducerId(next) }]).unwrap()
     }
 
     fn log(frames: &[Bytes]) -> Vec<u8> {
@@ -137,7 +151,7 @@ mod tests {
         fn frames_read_back_in_order(
             frames in prop::collection::vec(prop::collection::vec(record(), 1..4), 0..4),
         ) {
-            let bytes: Vec<u8> = frames.iter().flat_map(|f| encode_frame(f).to_vec()).collect();
+            let bytes: Vec<u8> = frames.iter().flat_map(|f| encode_frame(f).unwrap().to_vec()).collect();
             let len = bytes.len();
             prop_assert_eq!(decode_frames(&bytes), Ok((frames, len)));
         }
@@ -147,6 +161,20 @@ mod tests {
             let decoded = decode_frames(&bytes);
             prop_assert!(matches!(decoded, Ok((ref frames, 0)) if frames.is_empty()));
         }
+    }
+
+    #[test]
+    fn a_decision_beyond_a_frame_is_refused_whole() {
+        let record = MetadataRecord::Config {
+            resource: ConfigResource::AllBrokers,
+            key: "k".to_owned(),
+            value: Some("v".repeat(CONFIG_VALUE_BYTES_MAX)),
+        };
+        let mut records = vec![record; METADATA_FRAME_BYTES_MAX / CONFIG_VALUE_BYTES_MAX - 1];
+        assert!(encode_frame(&records).is_ok());
+        records.push(records[0].clone());
+        let bytes = encode_frame(&records).unwrap_err().bytes;
+        assert!(bytes > METADATA_FRAME_BYTES_MAX);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub use broker::{BROKER_KEYS, FOREIGN_FAMILIES, RACK_SELECTOR};
 pub use group::GROUP_KEYS;
 pub use topic::TOPIC_KEYS;
 
+use crate::model::limits::CONFIG_VALUE_BYTES_MAX;
 use crate::model::share_config::OffsetReset;
 
 /// What a value must look like. The bounds are inclusive.
@@ -121,6 +122,9 @@ pub enum ConfigError {
     Conflict { low: &'static str, low_value: i64, high: &'static str, high_value: i64 },
 }
 
+/// How much is shown of a value that is too long.
+const SHOWN_CHARS_OF_TOO_LONG: usize = 32;
+
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Fault {
@@ -128,6 +132,8 @@ pub enum Fault {
         "Invalid value `{0}` for configuration share.auto.offset.reset. The value must be either 'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'."
     )]
     NotAnOffsetReset(String),
+    #[error("It is {bytes} bytes long, at most {CONFIG_VALUE_BYTES_MAX} are taken")]
+    TooLong { bytes: usize },
     #[error("Not a number of type {0}")]
     NotANumber(&'static str),
     #[error("Value must be at least {0}")]
@@ -168,6 +174,11 @@ impl ConfigKey {
 
     /// As `parse`, and refuses what this broker could not honour.
     pub fn accept<'a>(&self, text: &'a str) -> Result<ConfigValue<'a>, ConfigError> {
+        if text.len() > CONFIG_VALUE_BYTES_MAX {
+            let value: String = text.chars().take(SHOWN_CHARS_OF_TOO_LONG).collect();
+            let fault = Fault::TooLong { bytes: text.len() };
+            return Err(ConfigError::Invalid { key: self.name, value, fault });
+        }
         let value = self.parse(text)?;
         if let Effect::Refused(reason) = self.effect
             && self.default.map(|default| self.parse(default)) != Some(Ok(value))
@@ -475,6 +486,17 @@ mod tests {
             level.parse("0").unwrap_err().to_string(),
             "Invalid value 0 for configuration compression.gzip.level: Value must be between 1 and 9 or equal to -1"
         );
+    }
+
+    #[test]
+    fn a_value_has_a_longest_length() {
+        let key = topic_key("leader.replication.throttled.replicas").unwrap();
+        let pairs = "0:1,".repeat(CONFIG_VALUE_BYTES_MAX / 4);
+        assert!(key.accept(&pairs[..pairs.len() - 1]).is_ok());
+        let longer = format!("{pairs}0:1");
+        let error = key.accept(&longer).unwrap_err().to_string();
+        assert!(error.ends_with("It is 1048579 bytes long, at most 1048576 are taken"), "{error}");
+        assert!(error.len() < 200, "a value of that length is not shown whole");
     }
 
     #[test]

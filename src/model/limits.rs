@@ -85,6 +85,10 @@ pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
 /// Largest frame of the metadata log in bytes: one decision's records.
 pub const METADATA_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Longest value of a configuration key in bytes: a list of the throttled replicas of a topic of
+/// 40,000 partitions, each with three.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Largest snapshot of the metadata in bytes; it travels as one message.
 pub const METADATA_SNAPSHOT_BYTES_MAX: usize = 80 * 1024 * 1024;
 const _: () = assert!(METADATA_SNAPSHOT_BYTES_MAX < FRAME_BYTES_MAX);

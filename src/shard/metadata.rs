@@ -85,7 +85,13 @@ pub async fn change_here<D: Disk>(shard: &ShardRef<D>, change: Change) -> Change
     if decision.records.is_empty() {
         return decision.reply;
     }
-    let frame = metadata_log::encode_frame(&decision.records);
+    let frame = match metadata_log::encode_frame(&decision.records) {
+        Ok(frame) => frame,
+        Err(error) => {
+            tracing::warn!("a change of the metadata is refused: {error}; ask for less at a time");
+            return decision.reply.failed(KafkaCode::PolicyViolation);
+        }
+    };
     let Ok(fate) = shard.borrow_mut().propose(frame) else {
         return decision.reply.failed(KafkaCode::NotController);
     };

@@ -59,8 +59,8 @@ fn old_disk(executor: &mut SimExecutor) -> SimDisk {
         create_dir_durably(&made, Path::new(DIR)).await.expect("the disk has no faults");
     });
     let frames = [
-        encode_frame(&[MetadataRecord::ClusterId(Uuid::from_u128(2))]),
-        encode_frame(&[MetadataRecord::ProducerIds { next: ProducerId(5000) }]),
+        encode_frame(&[MetadataRecord::ClusterId(Uuid::from_u128(2))]).unwrap(),
+        encode_frame(&[MetadataRecord::ProducerIds { next: ProducerId(5000) }]).unwrap(),
     ];
     disk.put(Path::new(OLD_LOG), frames.concat());
     disk

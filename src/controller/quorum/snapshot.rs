@@ -116,7 +116,20 @@ pub fn image_bytes(image: &MetadataImage) -> Bytes {
     let records: Vec<MetadataRecord> = image.to_records();
     let mut out = Vec::new();
     for some in records.chunks(SNAPSHOT_FRAME_RECORDS) {
-        out.extend_from_slice(&metadata_log::encode_frame(some));
+        add_frames(some, &mut out);
     }
     Bytes::from(out)
+}
+
+/// As one frame, or as several where one has no room for all.
+fn add_frames(records: &[MetadataRecord], out: &mut Vec<u8>) {
+    match metadata_log::encode_frame(records) {
+        Ok(frame) => out.extend_from_slice(&frame),
+        Err(_) => {
+            assert!(records.len() > 1, "one record was a decision's, and had room");
+            let (first, second) = records.split_at(records.len() / 2);
+            add_frames(first, out);
+            add_frames(second, out);
+        }
+    }
 }

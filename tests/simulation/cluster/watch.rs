@@ -205,7 +205,7 @@ impl Watch {
     }
 
     fn committed_metadata_agrees(&mut self, image: &MetadataImage) {
-        let bytes = metadata_log::encode_frame(&image.to_records()).to_vec();
+        let bytes = metadata_log::encode_frame(&image.to_records()).unwrap().to_vec();
         let known = self.metadata.entry(image.end()).or_insert_with(|| bytes.clone());
         assert!(*known == bytes, "two brokers differ about the metadata up to {}", image.end());
     }
