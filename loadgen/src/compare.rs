@@ -68,6 +68,8 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
 #[derive(Debug)]
 pub(crate) struct Comparison {
     pub(crate) text: String,
+    /// What differs beside the broker's code: the figures may come of that.
+    pub(crate) notes: Vec<String>,
     /// Limits that were crossed, and why runs cannot be compared.
     pub(crate) faults: Vec<String>,
 }
@@ -104,7 +106,40 @@ pub(crate) fn compare(before: &Value, after: &Value, limits: Option<&Limits>) ->
             }
         }
     }
-    Comparison { text, faults }
+    Comparison { text, notes: differences(before, after), faults }
+}
+
+/// Kernel and durability, where both runs tell of them: older summaries may not.
+fn differences(before: &Value, after: &Value) -> Vec<String> {
+    let kernel = |run: &Value| run["environment"]["kernel"].as_str().map(str::to_owned);
+    let topic = |run: &Value| shown(&run["environment"]["topic"]["durability"]);
+    let brokers = |run: &Value| {
+        let brokers = run["environment"]["brokers"].as_array()?;
+        let mut kinds: Vec<String> =
+            brokers.iter().map(|broker| shown(&broker["durability"])).collect::<Option<_>>()?;
+        kinds.sort_unstable();
+        kinds.dedup();
+        Some(kinds.join("; "))
+    };
+    let pairs = [
+        ("kernel", kernel(before), kernel(after)),
+        ("the topic's durability", topic(before), topic(after)),
+        ("the brokers' durability", brokers(before), brokers(after)),
+    ];
+    let differing = pairs.into_iter().filter_map(|(name, before, after)| {
+        let (before, after) = (before?, after?);
+        (before != after).then(|| format!("{name} differs: {before} before, {after} after"))
+    });
+    differing.collect()
+}
+
+/// Keys and values in the order of the keys.
+fn shown(config: &Value) -> Option<String> {
+    let entries = config.as_object()?.iter();
+    let entries = entries.map(|(key, value)| {
+        value.as_str().map_or_else(|| format!("{key}={value}"), |text| format!("{key}={text}"))
+    });
+    Some(entries.collect::<Vec<String>>().join(" "))
 }
 
 fn change_percent(old: f64, new: f64) -> f64 {
@@ -164,6 +199,31 @@ mod tests {
             faults(&run(1.0, 1), &run(1.0, 1), "e2e_p99>+10%"),
             ["e2e_p99 is not in both runs"]
         );
+    }
+
+    #[test]
+    fn another_kernel_or_durability_is_noted_and_is_no_fault() {
+        let on = |kernel: &str, durability: &str| {
+            let mut run = run(1.0, 1);
+            let config = json!({ "highwater.durability": durability });
+            run["environment"] = json!({
+                "kernel": kernel,
+                "topic": { "durability": config },
+                "brokers": [{ "durability": config }, { "durability": config }],
+            });
+            run
+        };
+        let compared = |before: &Value, after: &Value| compare(before, after, None);
+        let same = compared(&on("6.18", "flush"), &on("6.18", "flush"));
+        assert_eq!((same.notes.len(), same.faults.len()), (0, 0));
+        let other = compared(&on("6.18", "flush"), &on("6.19", "kernel"));
+        assert_eq!((other.notes.len(), other.faults.len()), (3, 0));
+        assert_eq!(other.notes[0], "kernel differs: 6.18 before, 6.19 after");
+        let topic = "the topic's durability differs: highwater.durability=flush before, \
+                     highwater.durability=kernel after";
+        assert_eq!(other.notes[1], topic);
+        // A run of before these were told says nothing.
+        assert_eq!(compared(&run(1.0, 1), &on("6.19", "kernel")).notes, [""; 0]);
     }
 
     #[test]

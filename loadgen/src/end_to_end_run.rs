@@ -52,7 +52,7 @@ pub(crate) fn end_to_end(args: &EndToEndArgs) -> Result<RunOutcome, Failure> {
     let mut shares = deal(producers.collect(), producing_threads);
     shares.extend(consumers);
     let running = AtomicUsize::new(usize::from(producing_threads));
-    let outcome = run_shares(&load.run, shares, |thread, recorder, share| {
+    let mut outcome = run_shares(&load.run, shares, |thread, recorder, share| {
         let (mut producers, mut lanes) = (Vec::new(), Vec::new());
         for part in share {
             match part {
@@ -67,7 +67,9 @@ pub(crate) fn end_to_end(args: &EndToEndArgs) -> Result<RunOutcome, Failure> {
         }
         TailWorker { lanes, recorder, shape: &shape, mark, producers: &running }.run()
     })?;
-    Ok(RunOutcome { payload: Some(plan.pool.to_json()), ..outcome })
+    outcome.payload = Some(plan.pool.to_json());
+    outcome.facts.seed = Some(load.seed);
+    Ok(outcome)
 }
 
 /// Consumers that share the partitions; at least one connection to each broker, and no thread

@@ -56,6 +56,11 @@ impl RunArgs {
         self.threads.min(self.connections)
     }
 
+    /// Somebody may read of the run later, so it tells of what it ran on.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.json || self.out.is_some()
+    }
+
     /// What `--spin` asks for.
     pub(crate) fn waiting(&self) -> Waiting {
         if self.spin { Waiting::Spin } else { Waiting::Block }

@@ -7,6 +7,7 @@
 mod output;
 
 mod batch_headers;
+mod broker_facts;
 mod calibrate_run;
 mod cli;
 mod clock;
@@ -18,6 +19,7 @@ mod consume_worker;
 mod control;
 mod coordinators;
 mod end_to_end_run;
+mod environment;
 mod exchange;
 mod failover_args;
 mod failover_run;
@@ -27,6 +29,7 @@ mod feed_time;
 mod fetch_answer;
 mod first_produce;
 mod group_args;
+mod host_disk;
 mod html_report;
 mod idle_run;
 mod inbox;
@@ -70,6 +73,7 @@ mod topic;
 mod trace;
 mod transact_run;
 mod transaction;
+mod tuning_check;
 mod turns;
 mod units;
 mod variety;
@@ -81,14 +85,16 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::{Cli, Command, CompareArgs, NullBrokerArgs};
+use crate::environment::environment;
 use crate::failure::Failure;
 use crate::load_args::RunArgs;
 use crate::null_broker::NullBroker;
 use crate::run::RunOutcome;
 use crate::summary::{Loop, Summary};
+use crate::tuning_check::tuning_check;
 
 fn main() -> ExitCode {
     let outcome = run_command(Cli::parse().command);
@@ -182,7 +188,12 @@ fn report(
     outcome: RunOutcome,
     args: &RunArgs,
 ) -> Result<u8, Failure> {
-    let summary = Summary { mode, pacing, outcome, command: std::env::args().collect() };
+    let command: Vec<String> = std::env::args().collect();
+    let mut environment = environment(&command, &outcome.facts, args.out.as_deref());
+    if args.is_kept() {
+        environment["tuning_check"] = json!(tuning_check());
+    }
+    let summary = Summary { mode, pacing, outcome, command, environment };
     show(args.json, || summary.to_text(), || summary.to_json());
     let written = args.out.as_deref().map_or(Ok(()), |directory| summary.write_to(directory));
     let code = summary.exit_code();
@@ -202,6 +213,9 @@ fn compare_runs(args: &CompareArgs) -> Result<u8, Failure> {
     let (before, after) = (compare::read_run(&args.before)?, compare::read_run(&args.after)?);
     let comparison = compare::compare(&before, &after, args.fail_if.as_ref());
     print!("{}", comparison.text);
+    for note in &comparison.notes {
+        println!("NOTE         {note}");
+    }
     for fault in &comparison.faults {
         println!("FAIL         {fault}");
     }

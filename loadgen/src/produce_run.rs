@@ -32,10 +32,12 @@ const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 pub(crate) fn produce(args: &LoadArgs, rate: Option<f64>) -> Result<RunOutcome, Failure> {
     let plan = ProducePlan::prepare(args)?;
     let lanes = plan.connect(args, None)?;
-    let outcome = run_threads(&args.run, lanes, |thread, recorder, lanes| {
+    let mut outcome = run_threads(&args.run, lanes, |thread, recorder, lanes| {
         plan.run(args, rate, (thread, recorder), lanes)
     })?;
-    Ok(RunOutcome { payload: Some(plan.pool.to_json()), ..outcome })
+    outcome.payload = Some(plan.pool.to_json());
+    outcome.facts.seed = Some(args.seed);
+    Ok(outcome)
 }
 
 /// What is known before the first connection of the load.

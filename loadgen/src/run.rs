@@ -7,7 +7,9 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::broker_facts::describe_cluster;
 use crate::clock::{SECOND_NS, now_ns, wall_offset_ms};
+use crate::environment::{CoreTime, RunFacts};
 use crate::failure::Failure;
 use crate::interval::Interval;
 use crate::load_args::RunArgs;
@@ -32,6 +34,8 @@ pub(crate) struct RunOutcome {
     pub(crate) server: Option<(ServerUse, ServerUse)>,
     /// What the records that were sent were like, as the summary says it.
     pub(crate) payload: Option<Value>,
+    /// What the figures depend on beside the broker's code, as far as only the run can tell.
+    pub(crate) facts: RunFacts,
     /// By how much the wall clock was set while the run went on, in milliseconds.
     pub(crate) wall_step_ms: i64,
     /// What ended the run early, or what its files lack; the figures are of what was seen until
@@ -48,6 +52,7 @@ impl RunOutcome {
             halves: [Interval::new(0), Interval::new(0)],
             server: None,
             payload: None,
+            facts: RunFacts::default(),
             wall_step_ms: 0,
             failure: None,
         }
@@ -110,7 +115,11 @@ pub(crate) fn run_shares<L: Send>(
     let cores = allowed_cores(&args.core)?;
     let threads = shares.len();
     let mut files = args.out.as_deref().map(SecondFiles::create).transpose()?;
-    let wall_offset_at_start_ms = wall_offset_ms();
+    let mut facts = RunFacts::default();
+    if args.is_kept() {
+        facts.cluster = describe_cluster(&args.bootstrap, &args.topic);
+    }
+    let (wall_offset_at_start_ms, cores_at_start) = (wall_offset_ms(), CoreTime::read());
     let window = Window::new(now_ns() + LEAD_NS, args.warmup, args.duration);
     let (finished, reports) = channel();
     thread::scope(|scope| {
@@ -140,6 +149,9 @@ pub(crate) fn run_shares<L: Send>(
             outcome.failure = outcome.failure.take().or(end.err());
         }
         outcome.failure = outcome.failure.take().or(files.and_then(SecondFiles::into_failure));
+        let core_time = cores_at_start.zip(CoreTime::read());
+        facts.steal_percent = core_time.and_then(|(start, end)| start.steal_percent(end));
+        outcome.facts = facts;
         outcome.wall_step_ms = wall_offset_ms().saturating_sub(wall_offset_at_start_ms);
         Ok(outcome)
     })

@@ -53,6 +53,8 @@ pub(crate) struct Summary {
     pub(crate) pacing: Loop,
     pub(crate) outcome: RunOutcome,
     pub(crate) command: Vec<String>,
+    /// See `environment`.
+    pub(crate) environment: Value,
 }
 
 impl Summary {
@@ -217,7 +219,7 @@ impl Summary {
             "server": self.server_json(),
             "payload": self.outcome.payload,
             "seconds": self.outcome.seconds.iter().map(second_json).collect::<Vec<Value>>(),
-            "environment": environment(&self.command),
+            "environment": self.environment,
         })
     }
 
@@ -373,29 +375,6 @@ fn second_json(second: &Second) -> Value {
     })
 }
 
-/// What the figures depend on beside the broker.
-fn environment(command: &[String]) -> Value {
-    let system = rustix::system::uname();
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned());
-    json!({
-        "command": command,
-        "version": env!("CARGO_PKG_VERSION"),
-        "kernel": system.release().to_string_lossy(),
-        "cpu": model,
-        "governor": read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "cgroup_cpu_max": read_line("/sys/fs/cgroup/cpu.max"),
-        "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-    })
-}
-
-fn read_line(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,7 +389,8 @@ mod tests {
         (0..1000).for_each(|_| total.response.record_ns(1_000_000));
         change(&mut total);
         let outcome = RunOutcome { total, ..RunOutcome::new() };
-        Summary { mode: "produce", pacing, outcome, command: Vec::new() }
+        let environment = json!({ "seed": 7 });
+        Summary { mode: "produce", pacing, outcome, command: Vec::new(), environment }
     }
 
     #[test]
@@ -422,6 +402,7 @@ mod tests {
         assert!(!open.to_text().contains("CLOSED"));
         assert_eq!(open.to_json()["loop"], "open");
         assert_eq!(open.exit_code(), 0);
+        assert_eq!(open.to_json()["environment"]["seed"], 7);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli::SweepArgs;
+use crate::environment::environment;
 use crate::failure::Failure;
 use crate::objective::rate_text;
 use crate::produce_run::produce;
@@ -113,8 +114,10 @@ fn try_step(
     let percentiles = [50.0, 99.0, 99.9];
     let response_us = percentiles.map(|percentile| total.response.percentile_us(percentile));
     let achieved = total.record_rate();
-    let summary =
-        Summary { mode: "produce", pacing: Loop::Open { rate }, outcome, command: Vec::new() };
+    let command: Vec<String> = std::env::args().collect();
+    let environment = environment(&command, &outcome.facts, load.run.out.as_deref());
+    let pacing = Loop::Open { rate };
+    let summary = Summary { mode: "produce", pacing, outcome, command, environment };
     if let Some(directory) = &load.run.out {
         summary.write_to(directory)?;
     }

@@ -163,3 +163,28 @@ fn what_is_produced_arrives_and_every_latency_has_its_histogram() {
     let saved = std::fs::read(directory.path().join("summary.json")).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&saved).unwrap(), run);
 }
+
+#[test]
+fn a_run_tells_how_the_broker_and_the_topic_keep_records() {
+    let broker = Broker::start(&broker_binary(), &["num.partitions=3"]);
+    let directory = tempfile::tempdir().unwrap();
+    let line = format!(
+        "produce --topic e --config highwater.durability=kernel --rate 100 --seed 9 \
+         --duration 1s --warmup 0s --out {}",
+        directory.path().display()
+    );
+    let run = json(&spawn(&line, &broker).wait_with_output().unwrap());
+    let told = &run["environment"];
+    println!("{told:#}");
+    assert_eq!(told["seed"], 9);
+    assert!(told["steal_percent"].is_number() && told["kernel"].is_string(), "{told:#}");
+    assert!(told["output_disk"]["file_system"].is_string(), "{told:#}");
+    let own = &told["brokers"][0];
+    assert_eq!(own["address"], broker.bootstrap());
+    assert_eq!(own["config"]["num.partitions"], "3", "{told:#}");
+    assert!(own["config"].get("num.io.threads").is_none(), "{told:#}");
+    assert_eq!(own["durability"]["highwater.durability"], "flush", "{told:#}");
+    assert!(own["log_dirs"][0]["free_bytes"].as_u64().unwrap() > 0, "{told:#}");
+    assert_eq!(told["topic"]["config"]["highwater.durability"], "kernel", "{told:#}");
+    assert_eq!(told["topic"]["durability"]["min.insync.replicas"], "1", "{told:#}");
+}

@@ -43,7 +43,7 @@ fn root(path: &str) -> Option<Reach> {
         let is_for_tests = folder.starts_with("tests/");
         return Some(if is_for_tests { Reach::Tests } else { Reach::Shipped });
     }
-    if path == "build.rs" {
+    if name == "build.rs" && ["", "loadgen"].contains(&folder) {
         return Some(Reach::Tests);
     }
     let targets = ["tests", "benches", "loadgen/tests", "tuning/tests"];
