@@ -182,6 +182,14 @@ pub(crate) struct SweepArgs {
     /// Highest rate to try, or auto.
     #[arg(long, default_value = "auto", value_parser = parse_ceiling)]
     pub(crate) to: Ceiling,
+    /// A rate that is wanted, in records per second: the plan says how many cores it takes (needs
+    /// --server-pid).
+    #[arg(long, value_parser = parse_rate)]
+    pub(crate) target: Option<f64>,
+    /// How long records are to be kept, as in 7d: the plan says whether the broker's disk has room
+    /// for the rate found.
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) retention: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,8 @@ mod output;
 mod batch_headers;
 mod broker_facts;
 mod calibrate_run;
+mod capacity;
+mod capacity_plan;
 mod cli;
 mod clock;
 mod commit_run;

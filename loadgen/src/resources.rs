@@ -26,6 +26,8 @@ pub(crate) struct Resources {
 pub(crate) struct Used {
     /// The broker's busiest thread; `None` when its process was not named.
     pub(crate) broker_core: Option<f64>,
+    /// Cores' worth of time of all its threads, 1.0 for one at work all the time.
+    pub(crate) broker_cores: Option<f64>,
     pub(crate) disk: f64,
     pub(crate) client: f64,
 }
@@ -48,12 +50,14 @@ impl Resources {
             let start = self.threads.get(thread).copied().unwrap_or(0.0);
             100.0 * (end - start) / seconds
         });
+        let all = thread.clone().reduce(|sum, one| sum + one);
         let disk = after.disks.iter().map(|(disk, end)| {
             let start = self.disks.get(disk).copied().unwrap_or(*end);
             to_f64(end.saturating_sub(start)) / 10.0 / seconds
         });
         Used {
             broker_core: thread.reduce(f64::max),
+            broker_cores: all.map(|percent| percent / 100.0),
             disk: disk.fold(0.0, f64::max),
             client: total.busy_percent(),
         }
@@ -96,14 +100,17 @@ mod tests {
     fn the_busiest_thread_and_disk_decide() {
         let reading = |seconds: u64, thread: f64, disk: u64| Resources {
             at_ns: seconds * SECOND_NS,
-            threads: BTreeMap::from([(1, 1.0), (2, thread)]),
+            threads: BTreeMap::from([(1, thread / 10.0), (2, thread)]),
             disks: BTreeMap::from([("a".to_owned(), disk), ("b".to_owned(), 5)]),
         };
         let used = reading(0, 1.0, 0).used_until(&reading(10, 10.0, 3_000), &Interval::new(0));
-        assert_eq!(used, Used { broker_core: Some(90.0), disk: 30.0, client: 0.0 });
+        let expected =
+            Used { broker_core: Some(90.0), broker_cores: Some(0.99), disk: 30.0, client: 0.0 };
+        assert_eq!(used, expected);
         assert_eq!(used.limit(), "broker core");
         assert_eq!(Used { client: 99.0, ..used }.limit(), "client");
-        assert_eq!(Used { broker_core: Some(1.0), disk: 97.0, client: 0.0 }.limit(), "disk");
+        let on_disk = Used { broker_core: Some(1.0), disk: 97.0, ..used };
+        assert_eq!(on_disk.limit(), "disk");
     }
 
     #[test]

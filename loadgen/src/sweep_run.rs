@@ -10,25 +10,24 @@
 //! - A step holds only when both halves of its measured time hold: a queue that grows is caught.
 //! - A step whose generator lagged does not hold, and says so.
 
-use std::fmt::Write;
-use std::fs;
-use std::path::Path;
+use std::env;
 
 use serde_json::{Value, json};
 
+use crate::broker_facts::describe_cluster;
+use crate::capacity::{Capacity, REPEATS, Step, step_line};
 use crate::cli::SweepArgs;
-use crate::environment::environment;
+use crate::environment::{CoreTime, RunFacts, environment};
 use crate::failure::Failure;
-use crate::objective::rate_text;
+use crate::interval::to_f64;
+use crate::load_args::{LoadArgs, RunArgs};
 use crate::produce_run::produce;
-use crate::progress::duration;
-use crate::resources::{Resources, Used};
-use crate::summary::{Loop, Summary, pretty, write_whole};
+use crate::resources::Resources;
+use crate::summary::{Loop, Summary};
+use crate::tuning_check::tuning_check;
 
-const SCHEMA: &str = "highwater-loadgen-capacity/1";
 const RAMP: f64 = 1.5;
 const PRECISION: f64 = 1.03;
-const REPEATS: usize = 3;
 
 /// Nothing holds when not even the rate to begin with, divided by this, does.
 const GIVE_UP: f64 = 16.0;
@@ -36,35 +35,12 @@ const GIVE_UP: f64 = 16.0;
 /// Steps of a search; a bound against brokers that behave differently each time.
 const STEPS_MAX: usize = 60;
 
-/// One rate, tried once.
-#[derive(Debug)]
-struct Step {
-    offered: f64,
-    achieved: f64,
-    /// p50, p99 and p99.9 of the response, in microseconds.
-    response_us: [u64; 3],
-    /// What did not hold; empty for a step that held.
-    broken: Vec<String>,
-    used: Used,
-}
-
-/// A finished sweep.
-#[derive(Debug)]
-pub(crate) struct Capacity {
-    objective: String,
-    steps: Vec<Step>,
-    /// Records per second; `None` when no rate held.
-    pub(crate) max_rate: Option<f64>,
-    limit: &'static str,
-    /// What ended the sweep early.
-    pub(crate) failure: Option<Failure>,
-}
-
 /// Runs it; every step is a produce run.
 ///
 /// # Errors
 /// As a produce run, when it is the first; later ones end the sweep, which keeps what was found.
 pub(crate) fn sweep(args: &SweepArgs) -> Result<Capacity, Failure> {
+    let cores_at_start = CoreTime::read();
     let mut steps = Vec::new();
     let mut load = args.load.clone();
     let out = load.run.out.take();
@@ -87,9 +63,24 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<Capacity, Failure> {
         Err(failure) if steps.is_empty() => return Err(failure),
         Err(failure) => (None, Some(failure)),
     };
-    let limit = limiting(&steps);
-    let mut capacity =
-        Capacity { objective: args.slo.to_string(), steps, max_rate, limit, failure };
+    // Behind the last step: what the sweep itself has filled is no longer free.
+    let cluster = describe_cluster(&args.load.run.bootstrap, &args.load.run.topic);
+    let core_time = cores_at_start.zip(CoreTime::read());
+    let facts = RunFacts {
+        seed: Some(args.load.seed),
+        steal_percent: core_time.and_then(|(start, end)| start.steal_percent(end)),
+        cluster: cluster.clone(),
+    };
+    let mut capacity = Capacity {
+        objective: args.slo.to_string(),
+        steps,
+        max_rate,
+        target: args.target,
+        retention_seconds: args.retention.map(|ns| to_f64(ns) / 1e9),
+        cluster,
+        environment: sweep_environment(&args.load.run, &facts),
+        failure,
+    };
     if let Some(directory) = out {
         let written = capacity.write_to(&directory);
         capacity.failure = capacity.failure.take().or(written.err());
@@ -97,11 +88,16 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<Capacity, Failure> {
     Ok(capacity)
 }
 
-fn try_step(
-    args: &SweepArgs,
-    load: &crate::load_args::LoadArgs,
-    rate: f64,
-) -> Result<Step, Failure> {
+fn sweep_environment(run: &RunArgs, facts: &RunFacts) -> Value {
+    let command: Vec<String> = env::args().collect();
+    let mut environment = environment(&command, facts, run.out.as_deref());
+    if run.is_kept() {
+        environment["tuning_check"] = json!(tuning_check());
+    }
+    environment
+}
+
+fn try_step(args: &SweepArgs, load: &LoadArgs, rate: f64) -> Result<Step, Failure> {
     let before = Resources::read(&load.run.server_pid);
     let outcome = produce(load, Some(rate))?.whole()?;
     let used = before.used_until(&Resources::read(&load.run.server_pid), &outcome.total);
@@ -114,15 +110,18 @@ fn try_step(
     let percentiles = [50.0, 99.0, 99.9];
     let response_us = percentiles.map(|percentile| total.response.percentile_us(percentile));
     let achieved = total.record_rate();
-    let command: Vec<String> = std::env::args().collect();
+    let bytes_per_second = total.megabyte_rate() * 1e6;
+    let command: Vec<String> = env::args().collect();
     let environment = environment(&command, &outcome.facts, load.run.out.as_deref());
     let pacing = Loop::Open { rate };
     let summary = Summary { mode: "produce", pacing, outcome, command, environment };
     if let Some(directory) = &load.run.out {
         summary.write_to(directory)?;
     }
-    broken.extend(summary.invalid_reasons().into_iter().map(|reason| format!("INVALID: {reason}")));
-    Ok(Step { offered: rate, achieved, response_us, broken, used })
+    let invalid = summary.invalid_reasons();
+    let is_invalid = !invalid.is_empty();
+    broken.extend(invalid.into_iter().map(|reason| format!("INVALID: {reason}")));
+    Ok(Step { offered: rate, achieved, bytes_per_second, response_us, broken, is_invalid, used })
 }
 
 /// The highest rate that `holds`, to 3 %; below `from` when that does not hold itself.
@@ -174,108 +173,6 @@ fn repeat(
         rate /= PRECISION;
     }
     Ok(None)
-}
-
-/// What the lowest rate that broke was short of.
-fn limiting(steps: &[Step]) -> &'static str {
-    let broken = steps.iter().filter(|step| !step.broken.is_empty());
-    let lowest = broken.min_by(|left, right| left.offered.total_cmp(&right.offered));
-    match lowest {
-        Some(step) if step.broken.iter().all(|fault| fault.starts_with("INVALID")) => "client",
-        Some(step) => step.used.limit(),
-        None => "none: the objective held at the highest rate that was tried",
-    }
-}
-
-fn step_line(step: &Step) -> String {
-    let [p50, p99, p99_9] = step.response_us;
-    let core = step.used.broker_core.map_or("-".to_owned(), |percent| format!("{percent:.0}"));
-    format!(
-        "{:>11} {:>11} {:>9} {:>9} {:>9} {:>5} {:>5.0} {:>6.0}  {}",
-        rate_text(step.offered),
-        rate_text(step.achieved),
-        duration(p50),
-        duration(p99),
-        duration(p99_9),
-        core,
-        step.used.disk,
-        step.used.client,
-        if step.broken.is_empty() { "holds".to_owned() } else { step.broken.join("; ") }
-    )
-}
-
-impl Capacity {
-    /// `capacity.json`, and the steps as a table in `capacity.csv`.
-    fn write_to(&self, directory: &Path) -> Result<(), Failure> {
-        fs::create_dir_all(directory)
-            .map_err(|source| Failure::Output { path: directory.to_owned(), source })?;
-        let mut csv = String::from(
-            "offered_records_per_second,records_per_second,p50_us,p99_us,p99_9_us,holds\n",
-        );
-        for step in &self.steps {
-            let [p50, p99, p99_9] = step.response_us;
-            let (offered, achieved, holds) = (step.offered, step.achieved, step.broken.is_empty());
-            writeln!(csv, "{offered:.1},{achieved:.1},{p50},{p99},{p99_9},{holds}")
-                .expect("writing to a string");
-        }
-        let json = write_whole(&directory.join("capacity.json"), &pretty(&self.to_json()));
-        json.and(write_whole(&directory.join("capacity.csv"), &csv))
-    }
-
-    /// The table of all steps and the plan.
-    pub(crate) fn to_text(&self) -> String {
-        let mut text = format!(
-            "{:>11} {:>11} {:>9} {:>9} {:>9} {:>5} {:>5} {:>6}\n",
-            "offered", "achieved", "p50", "p99", "p99.9", "core%", "disk%", "client%"
-        );
-        for step in &self.steps {
-            writeln!(text, "{}", step_line(step)).expect("writing to a string");
-        }
-        let plan = match self.max_rate {
-            None if self.failure.is_some() => "PARTIAL: the sweep ended early".to_owned(),
-            None => format!("no rate held {}", self.objective),
-            Some(rate) => format!(
-                "{} holds {} (lowest of {REPEATS}); plan with {} at 50 %, {} at 70 %, {} at 90 %",
-                rate_text(rate),
-                self.objective,
-                rate_text(rate * 0.5),
-                rate_text(rate * 0.7),
-                rate_text(rate * 0.9)
-            ),
-        };
-        writeln!(text, "{plan}\nlimited by: {}", self.limit).expect("writing to a string");
-        text
-    }
-
-    /// The versioned JSON.
-    pub(crate) fn to_json(&self) -> Value {
-        let steps = self.steps.iter().map(|step| {
-            let [p50, p99, p99_9] = step.response_us;
-            json!({
-                "offered_records_per_second": step.offered,
-                "records_per_second": step.achieved,
-                "p50_us": p50,
-                "p99_us": p99,
-                "p99_9_us": p99_9,
-                "holds": step.broken.is_empty(),
-                "broken": step.broken,
-                "broker_core_percent": step.used.broker_core,
-                "disk_percent": step.used.disk,
-                "client_percent": step.used.client,
-            })
-        });
-        json!({
-            "schema": SCHEMA,
-            "mode": "sweep",
-            "loop": "open",
-            "objective": self.objective,
-            "max_records_per_second": self.max_rate,
-            "limited_by": self.limit,
-            "failure": self.failure.as_ref().map(ToString::to_string),
-            "repeats": REPEATS,
-            "steps": steps.collect::<Vec<Value>>(),
-        })
-    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     number.checked_mul(factor).ok_or_else(refusal)
 }
 
-/// A duration in nanoseconds: a number with `ms`, `s`, `m` or `h`; without a unit, seconds.
+/// A duration in nanoseconds: a number with `ms`, `s`, `m`, `h` or `d`; without a unit, seconds.
 ///
 /// # Errors
 /// Names the text and shows an example.
@@ -55,6 +55,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<u64, String> {
         (number, 60e3)
     } else if let Some(number) = text.strip_suffix('h') {
         (number, 3600e3)
+    } else if let Some(number) = text.strip_suffix('d') {
+        (number, 86_400e3)
     } else {
         (text, 1e3)
     };
@@ -124,6 +126,7 @@ mod tests {
         assert_eq!(parse_duration("30"), Ok(30_000_000_000));
         assert_eq!(parse_duration("500ms"), Ok(500_000_000));
         assert_eq!(parse_duration("2m"), Ok(120_000_000_000));
+        assert_eq!(parse_duration("7d"), Ok(604_800_000_000_000));
         assert!(parse_duration("-1s").is_err());
         assert!(parse_duration("soon").is_err());
     }

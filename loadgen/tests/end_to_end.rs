@@ -183,14 +183,19 @@ fn a_sweep_finds_a_rate_and_writes_its_plan() {
     let directory = tempfile::tempdir().unwrap();
     let line = format!(
         "sweep --topic a --partitions 2 --connections 2 --slo p50<10s --from 100 --to 150 \
-         --duration 500ms --warmup 0s --json --out {}",
+         --duration 500ms --warmup 0s --target 1k --retention 7d --json --out {}",
         directory.path().display()
     );
     let output = broker.run(&line);
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(plan["schema"], "highwater-loadgen-capacity/1");
+    assert_eq!(plan["schema"], "highwater-loadgen-capacity/2");
     assert!(!plan["steps"].as_array().unwrap().is_empty());
     assert!(plan["limited_by"].is_string());
+    // Two rates are too few for a knee, and a broker that tells nothing has no disk to plan with.
+    assert!(plan["knee"].is_null() && plan["knee_absent"].is_string(), "{plan:#}");
+    assert!(plan["disk"].is_null() && plan["disk_absent"].is_string(), "{plan:#}");
+    assert!(plan["suggested_cores"].is_null(), "{plan:#}");
+    assert!(plan["environment"]["command"].is_array() && plan["environment"]["seed"] == 1);
     let saved = std::fs::read(directory.path().join("capacity.json")).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&saved).unwrap(), plan);
     // A busy machine may make the generator lag at every rate: then there is no plan.

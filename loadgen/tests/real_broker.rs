@@ -175,7 +175,6 @@ fn a_run_tells_how_the_broker_and_the_topic_keep_records() {
     );
     let run = json(&spawn(&line, &broker).wait_with_output().unwrap());
     let told = &run["environment"];
-    println!("{told:#}");
     assert_eq!(told["seed"], 9);
     assert!(told["steal_percent"].is_number() && told["kernel"].is_string(), "{told:#}");
     assert!(told["output_disk"]["file_system"].is_string(), "{told:#}");
@@ -184,7 +183,10 @@ fn a_run_tells_how_the_broker_and_the_topic_keep_records() {
     assert_eq!(own["config"]["num.partitions"], "3", "{told:#}");
     assert!(own["config"].get("num.io.threads").is_none(), "{told:#}");
     assert_eq!(own["durability"]["highwater.durability"], "flush", "{told:#}");
-    assert!(own["log_dirs"][0]["free_bytes"].as_u64().unwrap() > 0, "{told:#}");
+    let log_dir = &own["log_dirs"][0];
+    assert!(log_dir["free_bytes"].as_u64().unwrap() > 0, "{told:#}");
+    assert_eq!(log_dir["is_local"], true, "{told:#}");
+    assert!(log_dir["disk"]["file_system"].is_string(), "{told:#}");
     assert_eq!(told["topic"]["config"]["highwater.durability"], "kernel", "{told:#}");
     assert_eq!(told["topic"]["durability"]["min.insync.replicas"], "1", "{told:#}");
 }
