@@ -29,6 +29,8 @@ Examples:
     loadgen failover --topic f --bootstrap a:9092,b:9092,c:9092 --leader a:9092 --kill 4711
   A file of market data, ten times as fast as it was recorded:
     loadgen replay feed.csv --topic ticks --time-column ts --key-column symbol --speed 10x
+  The UDP datagrams of a packet capture, at its own times:
+    loadgen replay feed.pcapng --topic ticks --key-column destination
   Several jobs at once or in turn, with the flags in a file:
     loadgen run jobs.toml --out results
   Offset commits and transactions per second, and how long a group takes to rebalance:

@@ -1,4 +1,5 @@
-//! Records from a file, line by line: CSV with a line of names, or one JSON object in each line.
+//! Records from a file: CSV with a line of names, one JSON object in each line, or the packets of a
+//! capture (see `capture_feed`).
 //!
 //! Invariants
 //! - One line is in memory at a time, and a line has at most `LINE_BYTES_MAX`.
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::capture_feed::CaptureFeed;
 use crate::failure::Failure;
 use crate::feed_time::TimeUnit;
 
@@ -22,6 +24,9 @@ pub(crate) enum FeedFormat {
     Csv,
     #[value(alias = "jsonl")]
     Ndjson,
+    /// pcapng or pcap: the payload of UDP datagrams.
+    #[value(alias = "pcap")]
+    Pcapng,
 }
 
 impl FeedFormat {
@@ -30,6 +35,7 @@ impl FeedFormat {
         match path.extension()?.to_str()? {
             "csv" => Some(FeedFormat::Csv),
             "ndjson" | "jsonl" | "json" => Some(FeedFormat::Ndjson),
+            "pcapng" | "pcap" | "cap" => Some(FeedFormat::Pcapng),
             _ => None,
         }
     }
@@ -40,7 +46,8 @@ impl FeedFormat {
 pub(crate) struct FeedShape {
     pub(crate) format: FeedFormat,
     pub(crate) delimiter: char,
-    /// None when times do not matter.
+    /// Times matter. A capture has them; other files need the column.
+    pub(crate) is_timed: bool,
     pub(crate) time_column: Option<String>,
     pub(crate) unit: TimeUnit,
     pub(crate) key_column: Option<String>,
@@ -51,6 +58,7 @@ pub(crate) struct FeedShape {
 /// One record of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FeedRecord {
+    /// Of a capture, the block.
     pub(crate) line: u64,
     /// Nanoseconds of the feed's own clock; 0 without a time column.
     pub(crate) time_ns: i64,
@@ -58,7 +66,7 @@ pub(crate) struct FeedRecord {
     pub(crate) value: Vec<u8>,
 }
 
-/// A line that is no record.
+/// A line, or a block of a capture, that is no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BadLine {
     pub(crate) line: u64,
@@ -75,7 +83,44 @@ struct Columns {
 }
 
 /// A file that is read from its start to its end.
-pub(crate) struct Feed {
+pub(crate) enum Feed {
+    Lines(Box<LineFeed>),
+    Packets(Box<CaptureFeed>),
+}
+
+impl Feed {
+    /// Opens `path`, and reads what stands before its records.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not as `shape` says.
+    pub(crate) fn open(path: &Path, shape: &FeedShape) -> Result<Feed, Failure> {
+        Ok(match shape.format {
+            FeedFormat::Csv | FeedFormat::Ndjson => {
+                Feed::Lines(Box::new(LineFeed::open(path, shape)?))
+            }
+            FeedFormat::Pcapng => Feed::Packets(Box::new(CaptureFeed::open(path, shape)?)),
+        })
+    }
+
+    /// The next record; `None` at the end of the file. After a bad line the next one can be read.
+    pub(crate) fn next(&mut self) -> Option<Result<FeedRecord, BadLine>> {
+        match self {
+            Feed::Lines(feed) => feed.next(),
+            Feed::Packets(feed) => feed.next(),
+        }
+    }
+
+    /// Packets of a capture that carry no record, as those of TCP.
+    pub(crate) fn left_out(&self) -> u64 {
+        match self {
+            Feed::Lines(_) => 0,
+            Feed::Packets(feed) => feed.left_out,
+        }
+    }
+}
+
+/// A file of lines.
+pub(crate) struct LineFeed {
     reader: BufReader<File>,
     shape: FeedShape,
     columns: Columns,
@@ -83,16 +128,16 @@ pub(crate) struct Feed {
     bytes: Vec<u8>,
 }
 
-impl Feed {
+impl LineFeed {
     /// Opens `path`, and reads the line of names when it is CSV.
     ///
     /// # Errors
     /// It cannot be read, or has not the columns that are asked for.
-    pub(crate) fn open(path: &Path, shape: &FeedShape) -> Result<Feed, Failure> {
+    fn open(path: &Path, shape: &FeedShape) -> Result<LineFeed, Failure> {
         let unreadable =
             |error: io::Error| Failure::BadRun { path: path.to_owned(), reason: error.to_string() };
         let file = File::open(path).map_err(unreadable)?;
-        let mut feed = Feed {
+        let mut feed = LineFeed {
             reader: BufReader::with_capacity(256 * 1024, file),
             shape: shape.clone(),
             columns: Columns::default(),
@@ -136,8 +181,7 @@ impl Feed {
         Ok(())
     }
 
-    /// The next record; `None` at the end of the file. After a bad line the next one can be read.
-    pub(crate) fn next(&mut self) -> Option<Result<FeedRecord, BadLine>> {
+    fn next(&mut self) -> Option<Result<FeedRecord, BadLine>> {
         loop {
             match self.read_line() {
                 Ok(false) => return None,
@@ -147,8 +191,8 @@ impl Feed {
             }
         }
         Some(match self.shape.format {
-            FeedFormat::Csv => self.csv_record(),
             FeedFormat::Ndjson => self.json_record(),
+            _ => self.csv_record(),
         })
     }
 
@@ -297,6 +341,7 @@ mod tests {
         FeedShape {
             format,
             delimiter: ',',
+            is_timed: true,
             time_column: Some("ts".to_owned()),
             unit: TimeUnit::Auto,
             key_column: Some("symbol".to_owned()),

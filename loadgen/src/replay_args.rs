@@ -35,7 +35,8 @@ pub(crate) fn parse_speed(text: &str) -> Result<Speed, String> {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReplayArgs {
-    /// CSV with a line of names, or NDJSON; read as a stream, whatever its size.
+    /// CSV with a line of names, NDJSON, or a capture (pcapng, pcap) whose UDP payloads are the
+    /// records; read as a stream, whatever its size.
     pub(crate) file: PathBuf,
     /// Any broker of the cluster, host:port.
     #[arg(long, default_value = "127.0.0.1:9092")]
@@ -60,14 +61,14 @@ pub(crate) struct ReplayArgs {
     /// Between the columns of CSV.
     #[arg(long, default_value_t = ',')]
     pub(crate) delimiter: char,
-    /// Column or field with the time of a record; not needed at max.
+    /// Column or field with the time of a record; not needed at max, nor by a capture.
     #[arg(long)]
     pub(crate) time_column: Option<String>,
     /// What times are in.
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) time_unit: TimeUnit,
     /// Column or field with the key; records of one key stay in order, in the partition that
-    /// Kafka's own producers choose for it.
+    /// Kafka's own producers choose for it. Of a capture, source or destination: address:port.
     #[arg(long)]
     pub(crate) key_column: Option<String>,
     /// Column or field that becomes the value; by default the whole line.
@@ -158,6 +159,7 @@ impl ReplayArgs {
         Some(FeedShape {
             format: self.format.or_else(|| FeedFormat::of(&self.file))?,
             delimiter: self.delimiter,
+            is_timed: self.speed != Speed::Max || self.keep_times,
             time_column: self.time_column.clone(),
             unit: self.time_unit,
             key_column: self.key_column.clone(),

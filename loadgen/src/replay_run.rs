@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::clock::wall_ms;
 use crate::control::Control;
 use crate::failure::Failure;
-use crate::feed::Feed;
+use crate::feed::{Feed, FeedFormat};
 use crate::interval::to_f64;
 use crate::load_args::Acks;
 use crate::placement::place;
@@ -60,10 +60,11 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<(RunOutcome, Loop), Failure> {
 
 fn plan(args: &ReplayArgs) -> Result<ReplayPlan<'_>, Failure> {
     let refusal = |reason: &str| Failure::BadRun { path: args.file.clone(), reason: reason.into() };
-    let shape = args
-        .shape()
-        .ok_or_else(|| refusal("its name ends in none of .csv and .ndjson: --format says which"))?;
-    if args.speed != Speed::Max && shape.time_column.is_none() {
+    let shape = args.shape().ok_or_else(|| {
+        refusal("its name ends in none of .csv, .ndjson and .pcapng: --format says which")
+    })?;
+    let has_times = shape.time_column.is_some() || shape.format == FeedFormat::Pcapng;
+    if args.speed != Speed::Max && !has_times {
         return Err(refusal("--time-column must name the column with the times, or --speed max"));
     }
     // What is wrong with the file is said before anything happens to the topic.
@@ -116,6 +117,7 @@ fn finish(args: &ReplayArgs, mut outcome: RunOutcome, report: FeedReport) -> (Ru
         "rounds": report.rounds,
         "bad_lines": report.bad_lines,
         "disordered": report.disordered,
+        "packets_left_out": report.left_out,
         "played_seconds": seconds,
     }));
     outcome.failure = outcome.failure.take().or(report.failure);

@@ -49,6 +49,8 @@ pub(crate) struct FeedReport {
     pub(crate) rounds: u64,
     pub(crate) bad_lines: u64,
     pub(crate) disordered: u64,
+    /// Packets of a capture that are no UDP datagrams.
+    pub(crate) left_out: u64,
     /// From the first to the last record, as played.
     pub(crate) span_ns: u64,
     /// Why reading ended before the end of the file.
@@ -160,12 +162,15 @@ impl<'a> ReplaySource<'a> {
             let path = &self.plan.args.file;
             let mut feed = Feed::open(path, &self.plan.shape).map_err(Stop::Failed)?;
             self.player.begin_round();
+            let left_out = self.report.left_out;
             while let Some(line) = feed.next() {
+                self.report.left_out = left_out + feed.left_out();
                 match line.and_then(|record| self.due(&record).map(|due_ns| (record, due_ns))) {
                     Ok((record, due_ns)) => self.add(&record, due_ns)?,
                     Err(bad) => self.refuse(bad)?,
                 }
             }
+            self.report.left_out = left_out + feed.left_out();
             self.report.rounds += 1;
         }
         Ok(())
@@ -201,7 +206,7 @@ impl<'a> ReplaySource<'a> {
                 return Err(BadLine {
                     line: record.line,
                     reason: format!(
-                        "a time not before that of the line before is expected, this is {back_ms} \
+                        "a time not before that of the record before is expected, this is {back_ms} \
                          ms earlier; --allow-disorder sends such records at once"
                     ),
                 });

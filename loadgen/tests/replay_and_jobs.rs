@@ -7,6 +7,7 @@ mod null;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use etherparse::PacketBuilder;
 use null::{NullBroker, error_text, loadgen};
 use serde_json::Value;
 
@@ -99,6 +100,60 @@ fn a_bad_line_of_a_feed_ends_the_replay_and_what_was_sent_is_kept() {
     assert_eq!(skipping["records"], 15);
     assert_eq!(skipping["payload"]["bad_lines"], 1);
     assert_eq!(skipping["payload"]["disordered"], 5);
+}
+
+/// A block of a pcapng file, which `body` fills in fours.
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(12 + body.len()).unwrap().to_le_bytes();
+    [&kind.to_le_bytes()[..], &size, body, &size].concat()
+}
+
+/// Datagrams of 4 bytes from two sources, one each 2 ms, and behind each a packet of TCP.
+fn capture(datagrams: u32) -> Vec<u8> {
+    let section = [0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255];
+    // Raw IP, microseconds.
+    let mut file = [block(0x0a0d_0d0a, &section), block(1, &[101, 0, 0, 0, 0, 0, 0, 0])].concat();
+    for number in 0..datagrams {
+        let source = [10, 0, 0, u8::from(number % 2 == 0)];
+        let ip = || PacketBuilder::ipv4(source, [239, 1, 1, 1], 4);
+        let (mut datagram, mut segment) = (Vec::new(), Vec::new());
+        ip().udp(4000, 5000).write(&mut datagram, &number.to_be_bytes()).unwrap();
+        ip().tcp(1, 2, 3, 4).write(&mut segment, &[]).unwrap();
+        for packet in [datagram, segment] {
+            let size = u32::try_from(packet.len()).unwrap();
+            let header = [0, 0, number * 2000, size, size].map(u32::to_le_bytes).concat();
+            file.extend(block(6, &[header, packet].concat()));
+        }
+    }
+    file
+}
+
+#[test]
+fn a_capture_is_played_at_its_own_times_up_to_where_it_is_cut() {
+    let broker = NullBroker::start("");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("feed.pcapng");
+    let line = format!("replay {} --topic a --partitions 4", path.display());
+    let whole = capture(500);
+    std::fs::write(&path, &whole).unwrap();
+    let run = broker.json(&format!("{line} --key-column source"));
+    assert_eq!((run["records"].as_u64(), &run["loop"]), (Some(500), &"open".into()));
+    assert_eq!(run["payload"]["packets_left_out"], 500, "{run:#}");
+    assert_eq!(run["payload"]["played_seconds"], 0.998, "{run:#}");
+    // Two blocks stand before the packets, and the last of them is cut.
+    std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+    let output = broker.run(&format!("{line} --speed 10x --json"));
+    assert_eq!(output.status.code(), Some(65), "{output:?}");
+    let said = error_text(&output);
+    assert!(
+        said.contains("feed.pcapng:1002: block at byte ") && said.contains("it is cut"),
+        "{said}"
+    );
+    let run: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(run["records"], 500, "{run:#}");
+    let refused = broker.run(&format!("{line} --time-column ts"));
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    assert!(error_text(&refused).contains("packets have their own times"), "{refused:?}");
 }
 
 #[test]
