@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Invariants
-//! - One block is in memory at a time, of at most `BLOCK_BYTES_MAX`; nothing is reserved for a length
-//!   that the file does not hold.
+//! - One block is in memory at a time, of at most `BLOCK_BYTES_MAX`; nothing is reserved for a
+//!   length that the file does not hold.
 //! - Whatever the bytes are, a block is read or is refused by its number and its place in the file.
 //!   Behind a block whose end is not known nothing is read.
 

@@ -165,6 +165,14 @@ mod tests {
         refused(127, &ip, "link type 127 is not known; Ethernet (1), raw IP");
         refused(101, &ip[..ip.len() - 2], "a datagram of 13 bytes is expected, here are 11");
         refused(101, &ip[..24], "a UDP header of 8 bytes is expected, here are 4");
+        // The packet is whole, and its UDP header says otherwise.
+        for (length, expected) in
+            [(255, "of 255 bytes is expected, here are 13"), (3, "of 3 bytes")]
+        {
+            let mut contrary = ip.clone();
+            contrary[25] = length;
+            refused(101, &contrary, expected);
+        }
         let mut fragment = ip;
         fragment[6] = 0x20;
         refused(101, &fragment, "this is a fragment");

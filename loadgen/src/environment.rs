@@ -1,8 +1,8 @@
 //! What the figures of a run depend on beside the broker's code: the build, the machine, the
 //! brokers' configuration, the seed.
 //!
-//! Invariant: nothing is guessed. What cannot be read is absent (JSON's null), with the reason where
-//! somebody was asked and did not tell.
+//! Invariant: nothing is guessed. What cannot be read is absent (JSON's null), with the reason
+//! where somebody was asked and did not tell.
 
 use std::fs;
 use std::path::Path;
