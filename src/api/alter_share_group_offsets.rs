@@ -20,6 +20,10 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: AlterShareGroupOffsetsRequest,
 ) -> AlterShareGroupOffsetsResponse {
+    if !context.shard.borrow().image.has_share_groups() {
+        let code = KafkaCode::UnsupportedVersion;
+        return refused(code, code.message().to_owned());
+    }
     if request.group_id.is_empty() {
         let code = KafkaCode::InvalidGroupId;
         return refused(code, code.message().to_owned());

@@ -1,32 +1,24 @@
 //! ApiVersions: what we serve, from the one table in dispatch.rs.
 //!
 //! A version above ours is answered in v0 with UNSUPPORTED_VERSION and our own range, so that the
-//! client can ask again (KIP-35; franz-go opens with v5). Features are finalised only where they
-//! work.
+//! client can ask again (KIP-35; franz-go opens with v5). Features in force are told with the
+//! position in the metadata where one was changed last, so that a client sees which of two answers is
+//! the newer.
 
 use crate::api::context::RequestContext;
 use crate::api::controllers;
 use crate::api::dispatch::{SERVED, encode};
+use crate::controller::image::{FeatureState, MetadataImage};
 use crate::model::errors::KafkaCode;
+use crate::model::features::{FEATURES, Feature};
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use crate::protocol::part::Part;
 use crate::storage::disk::Disk;
+use std::sync::Arc;
 
-/// Features by name, with the lowest level that is known and the highest, which is in force.
-pub(super) const FEATURES: [(&str, i16, i16); 4] = [
-    // Which group protocols are served: 1 is the consumer protocol (KIP-848), as in Kafka 4.1.
-    ("group.version", 0, 1),
-    // Which metadata records and RPCs a cluster may use: 3.3-IV3 to 4.1-IV1, as Kafka 4.1 has them.
-    ("metadata.version", 7, 27),
-    // Whether share groups are served (KIP-932): 1 where they are.
-    ("share.version", 0, 1),
-    // Which transaction protocol is served: 2 gives each transaction an epoch of its own (KIP-890,
-    // second part). Kafka 4.1 finalises it.
-    ("transaction.version", 0, 2),
-];
 /// First version that may tell a feature whose minimum is 0 (KIP-1022).
 const FEATURES_FROM_0_SINCE: i16 = 4;
 /// What the software of our own clients is called. They alone are told of the APIs that Kafka does
@@ -58,31 +50,34 @@ pub async fn handle<D: Disk>(
     });
     let mut api_keys: Vec<ApiVersion> = served.collect();
     api_keys.sort_by_key(|api| api.api_key);
+    let image = Arc::clone(&context.shard.borrow().image);
     ApiVersionsResponse {
         api_keys,
         supported_features: supported_features(context.version),
-        finalized_features_epoch: 0,
-        finalized_features: FEATURES.into_iter().map(finalized).collect(),
+        finalized_features_epoch: image.features_epoch(),
+        finalized_features: finalized_features(&image),
         ..ApiVersionsResponse::default()
     }
 }
 
 fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
-    let may_tell = |(_, min, _): &(&str, i16, i16)| *min > 0 || version >= FEATURES_FROM_0_SINCE;
-    let supported = |(name, min_version, max_version): (&str, i16, i16)| SupportedFeatureKey {
-        name: name.to_owned(),
-        min_version,
-        max_version,
+    let may_tell = |known: &Feature| known.min > 0 || version >= FEATURES_FROM_0_SINCE;
+    let supported = |known: Feature| SupportedFeatureKey {
+        name: known.name.to_owned(),
+        min_version: known.min,
+        max_version: known.max,
     };
     FEATURES.into_iter().filter(may_tell).map(supported).collect()
 }
 
-fn finalized((name, _, level): (&str, i16, i16)) -> FinalizedFeatureKey {
-    FinalizedFeatureKey {
+/// What is in force; a feature that is off is not told of.
+fn finalized_features(image: &MetadataImage) -> Vec<FinalizedFeatureKey> {
+    let finalized = |(name, state): (&str, FeatureState)| FinalizedFeatureKey {
         name: name.to_owned(),
-        max_version_level: level,
-        min_version_level: level,
-    }
+        max_version_level: state.level,
+        min_version_level: state.level,
+    };
+    image.features().filter(|(_, state)| state.level > 0).map(finalized).collect()
 }
 
 /// The answer to a version that we do not know.
@@ -111,7 +106,30 @@ fn is_software_text(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_software_text;
+    use super::*;
+    use crate::controller::records::MetadataRecord;
+    use crate::model::ids::BrokerId;
+
+    #[test]
+    fn what_is_in_force_is_told_with_where_it_changed() {
+        let mut image = MetadataImage::new(BrokerId(1), Arc::default());
+        let told = |image: &MetadataImage| {
+            let features = finalized_features(image).into_iter();
+            let features: Vec<String> =
+                features.map(|one| format!("{} {}", one.name, one.max_version_level)).collect();
+            (features.join(", "), image.features_epoch())
+        };
+        let old = "group.version 1, metadata.version 27, share.version 1, transaction.version 2";
+        assert_eq!(told(&image), (old.to_owned(), 0));
+        for (name, level, epoch) in [("share.version", 0, 7), ("transaction.version", 1, 8)] {
+            let name = name.to_owned();
+            image.apply(&MetadataRecord::Feature { name, level, epoch }).unwrap();
+        }
+        let new = "group.version 1, metadata.version 27, transaction.version 1";
+        assert_eq!(told(&image), (new.to_owned(), 8));
+        assert_eq!(supported_features(3).len(), 1, "only one begins above 0");
+        assert_eq!(supported_features(4).len(), FEATURES.len());
+    }
 
     #[test]
     fn software_names_follow_kip_511() {

@@ -37,7 +37,8 @@ async fn register<D: Disk>(
     context: &RequestContext<D>,
     request: BrokerRegistrationRequest,
 ) -> Result<BrokerEpoch, KafkaCode> {
-    context.check_peer(request.broker_id)?;
+    let id = request.broker_id;
+    context.check_peer(id)?;
     let cluster = context.shard.borrow().image.cluster_id();
     if cluster.is_some_and(|cluster| encode_uuid(cluster) != request.cluster_id) {
         return Err(KafkaCode::InconsistentClusterId);
@@ -46,7 +47,8 @@ async fn register<D: Disk>(
     let change = Change::RegisterBroker { broker, has_session: false };
     match metadata::change(&context.shard, change).await {
         ChangeReply::Registered(result) => result.map_err(|refusal| {
-            tracing::warn!(code = refusal.code.name(), "{}", refusal.message);
+            let message = format!("broker {id} is not registered: {}", refusal.message);
+            context.shard.borrow_mut().complain_of(id, refusal.code, &message);
             refusal.code
         }),
         other => unreachable!("a registration is answered by an epoch, not by {other:?}"),

@@ -42,6 +42,10 @@ async fn describe<D: Disk>(
     group_id: String,
     operations: i32,
 ) -> ConsumerGroupDescribed {
+    if !context.shard.borrow().image.has_consumer_groups() {
+        let error_code = KafkaCode::UnsupportedVersion.number();
+        return ConsumerGroupDescribed { error_code, group_id, ..Default::default() };
+    }
     let request = GroupRequest::DescribeConsumer(vec![group_id.clone()]);
     let (code, message) = match ask_group(&context.shard, &group_id, request).await {
         GroupAnswer::DescribeConsumer(mut groups) => {

@@ -22,6 +22,10 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
+    if !context.shard.borrow().image.has_consumer_groups() {
+        let error_code = KafkaCode::UnsupportedVersion.number();
+        return ConsumerGroupHeartbeatResponse { error_code, ..Default::default() };
+    }
     let group = request.group_id.clone();
     let beat = GroupRequest::ConsumerHeartbeat(Box::new(beat_of(&context, request)));
     let beaten = match ask_group(&context.shard, &group, beat).await {

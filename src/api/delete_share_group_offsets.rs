@@ -19,6 +19,10 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: DeleteShareGroupOffsetsRequest,
 ) -> DeleteShareGroupOffsetsResponse {
+    if !context.shard.borrow().image.has_share_groups() {
+        let code = KafkaCode::UnsupportedVersion;
+        return refused(code, code.message().to_owned());
+    }
     if request.topics.is_empty() {
         return DeleteShareGroupOffsetsResponse::default();
     }

@@ -34,6 +34,14 @@ async fn describe<D: Disk>(
     asked: DescribeShareGroupOffsetsRequestGroup,
 ) -> DescribeShareGroupOffsetsResponseGroup {
     let group_id = asked.group_id;
+    if !context.shard.borrow().image.has_share_groups() {
+        let error_code = KafkaCode::UnsupportedVersion.number();
+        return DescribeShareGroupOffsetsResponseGroup {
+            error_code,
+            group_id,
+            ..Default::default()
+        };
+    }
     let (known, mut topics) = match asked.topics {
         Some(wanted) => by_name(context, wanted.into_iter().map(|t| (t.topic_name, t.partitions))),
         None => {

@@ -21,7 +21,8 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: ShareAcknowledgeRequest,
 ) -> ShareAcknowledgeResponse {
-    let of = share_requests::member(&request.group_id, &request.member_id);
+    let of = share_requests::check_served(&context)
+        .and_then(|()| share_requests::member(&request.group_id, &request.member_id));
     let of = match of.and_then(|of| turn(&context, &of, &request).map(|ended| (of, ended))) {
         Ok(of) => of,
         Err(code) => {

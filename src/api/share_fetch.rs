@@ -29,7 +29,9 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: ShareFetchRequest,
 ) -> ShareFetchResponse {
-    let of = match share_requests::member(&request.group_id, &request.member_id) {
+    let of = share_requests::check_served(&context)
+        .and_then(|()| share_requests::member(&request.group_id, &request.member_id));
+    let of = match of {
         Ok(of) => of,
         Err(code) => return refused(code),
     };

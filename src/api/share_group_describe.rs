@@ -38,6 +38,10 @@ async fn describe<D: Disk>(
     group_id: String,
     operations: i32,
 ) -> ShareGroupDescribed {
+    if !context.shard.borrow().image.has_share_groups() {
+        let error_code = KafkaCode::UnsupportedVersion.number();
+        return ShareGroupDescribed { error_code, group_id, ..Default::default() };
+    }
     if group_id.is_empty() {
         return refused(group_id, KafkaCode::InvalidGroupId, None);
     }

@@ -19,6 +19,10 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: ShareGroupHeartbeatRequest,
 ) -> ShareGroupHeartbeatResponse {
+    if !context.shard.borrow().image.has_share_groups() {
+        let error_code = KafkaCode::UnsupportedVersion.number();
+        return ShareGroupHeartbeatResponse { error_code, ..Default::default() };
+    }
     let group = request.group_id.clone();
     let beat = ShareBeat {
         group: request.group_id,

@@ -28,6 +28,15 @@ pub fn member(group: &Option<String>, member: &Option<String>) -> Result<ShareMe
     Ok(ShareMember { group: name(group)?, member: name(member)? })
 }
 
+/// # Errors
+/// UNSUPPORTED_VERSION where share groups are off.
+pub fn check_served<D: Disk>(context: &RequestContext<D>) -> Result<(), KafkaCode> {
+    match context.shard.borrow().image.has_share_groups() {
+        true => Ok(()),
+        false => Err(KafkaCode::UnsupportedVersion),
+    }
+}
+
 /// What a request names.
 #[derive(Debug, Default)]
 pub struct Parsed {

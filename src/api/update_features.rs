@@ -1,20 +1,19 @@
-//! UpdateFeatures: levels of features are put in force (KIP-584, KIP-1022).
-//!
-//! This program runs each feature at its highest level and knows no way down: a request is checked
-//! as Kafka checks it, one for the level in force succeeds, and one for a lower level is refused.
+//! UpdateFeatures: levels of features are put in force, all that are named or none (KIP-584,
+//! KIP-1022).
 
-use crate::api::api_versions::FEATURES;
 use crate::api::context::RequestContext;
-use crate::controller::decide::Refusal;
+use crate::controller::decide::{Change, ChangeReply, FeatureUpdate, Mode, Refusal, UpdateKind};
 use crate::model::errors::KafkaCode;
+use crate::protocol::messages::update_features as wire;
 use crate::protocol::messages::update_features::{
-    FeatureResult, FeatureUpdate, UpdateFeaturesRequest, UpdateFeaturesResponse,
+    FeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
+use crate::shard::metadata;
 use crate::storage::disk::Disk;
+use std::collections::BTreeSet;
 
-const UPGRADE: i8 = 1;
-const SAFE_DOWNGRADE: i8 = 2;
-const UNSAFE_DOWNGRADE: i8 = 3;
+/// First version that tells the kind of an update, and whether it is only to be checked.
+const FIRST_WITH_KIND: i16 = 1;
 /// First version without an outcome for each feature.
 const FIRST_WITH_ONE_OUTCOME: i16 = 2;
 
@@ -23,61 +22,76 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: UpdateFeaturesRequest,
 ) -> UpdateFeaturesResponse {
-    let (local, version) = (context.shard.borrow().config.node_id.0, context.version);
-    let checked = request.feature_updates.iter().try_for_each(|update| {
-        let kind = match (version, update.allow_downgrade) {
-            (0, true) => SAFE_DOWNGRADE,
-            (0, false) => UPGRADE,
-            _ => update.upgrade_type,
-        };
-        check(local, update, kind)
-    });
-    if let Err(refusal) = checked {
-        let text = "The update failed for all features since the following feature had an error";
-        return UpdateFeaturesResponse {
-            error_code: refusal.code.number(),
-            error_message: Some(format!("{text}: {}", refusal.message)),
-            ..UpdateFeaturesResponse::default()
-        };
-    }
-    let result = |update: FeatureUpdate| FeatureResult {
-        feature: update.feature,
-        ..FeatureResult::default()
+    let version = context.version;
+    let mode = match version >= FIRST_WITH_KIND && request.validate_only {
+        true => Mode::ValidateOnly,
+        false => Mode::Apply,
     };
+    let updates = updates(version, request.feature_updates);
+    let names: Vec<String> = updates.iter().map(|update| update.name.clone()).collect();
+    if let Err(refusal) = update(&context, updates, mode).await {
+        return refused(refusal);
+    }
+    let result = |feature| FeatureResult { feature, ..FeatureResult::default() };
     let results = match version < FIRST_WITH_ONE_OUTCOME {
-        true => request.feature_updates.into_iter().map(result).collect(),
+        true => names.into_iter().map(result).collect(),
         false => Vec::new(),
     };
     UpdateFeaturesResponse { results, ..UpdateFeaturesResponse::default() }
 }
 
-/// In the order and the words of Kafka's controller.
-fn check(local: i32, update: &FeatureUpdate, kind: i8) -> Result<(), Refusal> {
-    let (name, level) = (&update.feature, update.max_version_level);
-    let refuse = |reason: String| {
-        let text = format!("Invalid update version {level} for feature {name}. {reason}");
-        Err(Refusal::new(KafkaCode::InvalidUpdateVersion, text))
+async fn update<D: Disk>(
+    context: &RequestContext<D>,
+    updates: Vec<FeatureUpdate>,
+    mode: Mode,
+) -> Result<(), Refusal> {
+    let levels: Vec<String> =
+        updates.iter().map(|update| format!("{}={}", update.name, update.level)).collect();
+    // The controller's core names the voters.
+    let change = Change::UpdateFeatures { updates, mode, voters: BTreeSet::new() };
+    let result = match metadata::change(&context.shard, change).await {
+        ChangeReply::Done(result) => result,
+        other => unreachable!("nothing is told of features, not {other:?}"),
     };
-    if !(UPGRADE..=UNSAFE_DOWNGRADE).contains(&kind) {
-        return refuse("The controller does not support the given upgrade type.".to_owned());
+    if result.is_ok() && mode == Mode::Apply {
+        tracing::info!(?levels, "features are in force at the levels asked for");
     }
-    if level < 0 {
-        return refuse("A feature version cannot be less than 0.".to_owned());
+    result
+}
+
+/// A feature that is named twice counts as it is named last.
+fn updates(version: i16, named: Vec<wire::FeatureUpdate>) -> Vec<FeatureUpdate> {
+    let mut updates: Vec<FeatureUpdate> = Vec::with_capacity(named.len());
+    let mut seen = BTreeSet::new();
+    for one in named.into_iter().rev() {
+        if !seen.insert(one.feature.clone()) {
+            continue;
+        }
+        let kind = match (version < FIRST_WITH_KIND, one.allow_downgrade, one.upgrade_type) {
+            (true, false, _) | (false, _, 1) => Some(UpdateKind::Upgrade),
+            (true, true, _) | (false, _, 2) => Some(UpdateKind::SafeDowngrade),
+            (false, _, 3) => Some(UpdateKind::UnsafeDowngrade),
+            (false, ..) => None,
+        };
+        updates.push(FeatureUpdate { name: one.feature, level: one.max_version_level, kind });
     }
-    let Some((_, min, max)) = FEATURES.iter().find(|(known, ..)| known == name).copied() else {
-        return refuse(format!("Local controller {local} does not support this feature."));
+    updates.reverse();
+    updates
+}
+
+fn refused(refusal: Refusal) -> UpdateFeaturesResponse {
+    let message = match refusal.code {
+        KafkaCode::InvalidUpdateVersion => {
+            let text =
+                "The update failed for all features since the following feature had an error";
+            format!("{text}: {}", refusal.message)
+        }
+        _ => refusal.message,
     };
-    if !(min..=max).contains(&level) {
-        return refuse(format!("Local controller {local} only supports versions {min}-{max}"));
-    }
-    match kind {
-        _ if level == max => Ok(()),
-        UPGRADE => refuse(
-            "Can't downgrade the version of this feature without setting the upgrade type to \
-             either safe or unsafe downgrade."
-                .to_owned(),
-        ),
-        _ => refuse(format!("This feature has no level below {max} here.")),
+    UpdateFeaturesResponse {
+        error_code: refusal.code.number(),
+        error_message: Some(message),
+        ..UpdateFeaturesResponse::default()
     }
 }
 
@@ -85,29 +99,26 @@ fn check(local: i32, update: &FeatureUpdate, kind: i8) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    fn outcome(feature: &str, level: i16, kind: i8) -> String {
-        let update = FeatureUpdate {
-            feature: feature.to_owned(),
-            max_version_level: level,
-            ..FeatureUpdate::default()
-        };
-        check(3, &update, kind).err().map_or_else(String::new, |refusal| refusal.message)
-    }
-
     #[test]
-    fn the_level_in_force_is_taken_and_everything_else_is_refused_in_kafkas_words() {
-        for (feature, min, max) in FEATURES {
-            assert_eq!(outcome(feature, max, UPGRADE), "");
-            assert!(outcome(feature, max + 1, UPGRADE).contains("only supports versions"));
-            assert!(outcome(feature, min, UPGRADE).contains("Can't downgrade the version"));
-            assert!(outcome(feature, min, SAFE_DOWNGRADE).contains("no level below"));
-            assert!(outcome(feature, max, 9).contains("the given upgrade type"));
+    fn each_version_says_its_own_way_what_the_asker_is_prepared_for() {
+        let kind = |version, allow_downgrade, upgrade_type| {
+            let feature = "group.version".to_owned();
+            let named = wire::FeatureUpdate {
+                feature,
+                allow_downgrade,
+                upgrade_type,
+                ..Default::default()
+            };
+            updates(version, vec![named.clone(), named]).pop().unwrap().kind
+        };
+        assert_eq!(kind(0, false, 1), Some(UpdateKind::Upgrade));
+        assert_eq!(kind(0, true, 1), Some(UpdateKind::SafeDowngrade));
+        for version in [1, 2] {
+            assert_eq!(kind(version, false, 1), Some(UpdateKind::Upgrade));
+            assert_eq!(kind(version, false, 2), Some(UpdateKind::SafeDowngrade));
+            assert_eq!(kind(version, false, 3), Some(UpdateKind::UnsafeDowngrade));
+            assert_eq!(kind(version, false, 0), None);
+            assert_eq!(kind(version, false, 9), None);
         }
-        assert_eq!(
-            outcome("no.such.feature", 1, UPGRADE),
-            "Invalid update version 1 for feature no.such.feature. Local controller 3 does not \
-             support this feature."
-        );
-        assert!(outcome("group.version", -1, UPGRADE).contains("cannot be less than 0"));
     }
 }

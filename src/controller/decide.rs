@@ -10,6 +10,7 @@ mod brokers;
 mod configs;
 mod draft;
 mod elections;
+mod features;
 mod isr;
 mod placement;
 mod reassignments;
@@ -20,6 +21,7 @@ mod transition;
 pub use brokers::{BrokerStanding, Heartbeat, NewBroker};
 pub use configs::{AlterResource, ConfigChange, ConfigOp, ResourceName};
 pub use elections::{ElectionKind, NamedPartitions, PartitionOutcomes};
+pub use features::{FeatureUpdate, UpdateKind};
 pub use isr::IsrChange;
 pub use reassignments::{FactorChange, NamedMoves};
 pub use topic_name::fault as topic_name_fault;
@@ -31,6 +33,7 @@ use crate::model::broker_config::BrokerConfig;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{BrokerEpoch, BrokerId, ProducerId, TopicId, TopicPartition};
 use crate::model::limits::PRODUCER_ID_BLOCK;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// What clients and the broker itself may ask of the controller.
@@ -106,6 +109,12 @@ pub enum Change {
     AlterReassignments {
         topics: NamedMoves,
         factor: FactorChange,
+    },
+    UpdateFeatures {
+        updates: Vec<FeatureUpdate>,
+        mode: Mode,
+        /// Of the metadata, as the active controller's quorum has them.
+        voters: BTreeSet<BrokerId>,
     },
 }
 
@@ -236,15 +245,19 @@ pub fn decide(image: &MetadataImage, request: Change, context: &Context<'_>) -> 
         Change::AlterReassignments { topics, factor } => {
             reassignments::alter(image, topics, factor)
         }
+        Change::UpdateFeatures { updates, mode, voters } => {
+            features::update(image, updates, &voters).in_mode(mode)
+        }
     }
 }
 
 fn found_cluster(image: &MetadataImage, id: Uuid) -> Decision {
-    let records = match image.cluster_id() {
-        None => vec![MetadataRecord::ClusterId(id)],
-        Some(_) => Vec::new(),
-    };
-    Decision { records, reply: ChangeReply::Done(Ok(())) }
+    let mut draft = draft::Draft::new(image);
+    if image.cluster_id().is_none() {
+        draft.push(MetadataRecord::ClusterId(id));
+        features::found(&mut draft);
+    }
+    Decision { records: draft.records, reply: ChangeReply::Done(Ok(())) }
 }
 
 fn allocate_producer_ids(image: &MetadataImage) -> Decision {

@@ -9,8 +9,10 @@
 //! - A topic's `config` is its overrides resolved against the current broker defaults.
 
 mod brokers;
+mod features;
 
 pub use brokers::BrokerImage;
+pub use features::FeatureState;
 
 use crate::controller::records::{ConfigResource, MetadataRecord, PartitionState};
 use crate::model::config_keys::{ConfigValue, broker_key};
@@ -51,8 +53,8 @@ pub struct MetadataImage {
     defaults: Arc<TopicDefaults>,
     /// Brokers and controllers.
     nodes: Arc<BTreeMap<BrokerId, Arc<BrokerImage>>>,
-    /// Levels of features in force, by name.
-    features: Arc<BTreeMap<String, i16>>,
+    /// By name.
+    features: Arc<BTreeMap<String, FeatureState>>,
     next_producer_id: ProducerId,
     load: Arc<BTreeMap<(BrokerId, CoreId), usize>>,
     partition_count: usize,
@@ -105,6 +107,8 @@ pub enum ApplyError {
     NoBroker { id: BrokerId, epoch: BrokerEpoch },
     #[error("the position in the metadata goes back from {now} to {next}")]
     EndBack { now: u64, next: u64 },
+    #[error("the level of {name} at position {next} comes after that of position {now}")]
+    FeatureEpochBack { name: String, now: i64, next: i64 },
 }
 
 impl MetadataImage {
@@ -120,7 +124,7 @@ impl MetadataImage {
             configs: Arc::default(),
             defaults: Arc::default(),
             nodes: Arc::default(),
-            features: Arc::default(),
+            features: features::without_records(),
             next_producer_id: ProducerId(0),
             load: Arc::default(),
             partition_count: 0,
@@ -285,7 +289,9 @@ impl MetadataImage {
                 self.set_availability(*id, *epoch, *availability)?;
             }
             MetadataRecord::UnregisterBroker { id, epoch } => self.unregister(*id, *epoch)?,
-            MetadataRecord::Feature { name, level } => self.set_feature(name, *level),
+            MetadataRecord::Feature { name, level, epoch } => {
+                self.set_feature(name, *level, *epoch)?;
+            }
             MetadataRecord::SnapshotEnd { end } => return self.move_end(*end),
         }
         self.end += 1;
@@ -298,6 +304,7 @@ impl MetadataImage {
         let mut records: Vec<MetadataRecord> =
             self.cluster_id.map(MetadataRecord::ClusterId).into_iter().collect();
         self.push_brokers(&mut records);
+        self.push_features(&mut records);
         for (resource, values) in self.configs.iter() {
             push_configs(&mut records, resource, values);
         }

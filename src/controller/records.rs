@@ -73,6 +73,8 @@ pub enum MetadataRecord {
     Feature {
         name: String,
         level: i16,
+        /// Position of this record in the metadata, which a snapshot keeps.
+        epoch: i64,
     },
     /// The last record of a snapshot: how many records it stands for.
     SnapshotEnd {
@@ -165,6 +167,9 @@ const RESOURCE_ALL_BROKERS: u8 = 2;
 const RESOURCE_GROUP: u8 = 3;
 
 const VERSION: u8 = 0;
+/// Of features. Version 0 had no epoch, and nobody wrote it: who knows no other must not go on as if
+/// it knew what is in force.
+const FEATURE_VERSION: u8 = 1;
 const HEADER_BYTES: usize = 6;
 const REPLICA_BYTES: usize = 4 + 2 + 16;
 
@@ -173,7 +178,7 @@ impl MetadataRecord {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.put_u8(self.kind());
-        out.put_u8(VERSION);
+        out.put_u8(version_of(self.kind()));
         out.put_u32(0);
         self.encode_body(out);
         let body_len = out.len() - start - HEADER_BYTES;
@@ -244,17 +249,23 @@ impl MetadataRecord {
                 out.put_i32(id.0);
                 out.put_i64(epoch.0);
             }
-            MetadataRecord::Feature { name, level } => {
+            MetadataRecord::Feature { name, level, epoch } => {
                 put_text(out, name);
                 out.put_i16(*level);
+                out.put_i64(*epoch);
             }
             MetadataRecord::SnapshotEnd { end } => out.put_u64(*end),
         }
     }
 }
 
+/// The one version of a kind's body that is written and read.
+fn version_of(kind: u8) -> u8 {
+    if kind == KIND_FEATURE { FEATURE_VERSION } else { VERSION }
+}
+
 fn decode_body(kind: u8, version: u8, body: &mut &[u8]) -> Result<MetadataRecord, RecordError> {
-    if version != VERSION {
+    if version != version_of(kind) {
         return Err(RecordError::UnknownKind { kind, version });
     }
     Ok(match kind {
@@ -291,7 +302,11 @@ fn decode_body(kind: u8, version: u8, body: &mut &[u8]) -> Result<MetadataRecord
             id: BrokerId(read_not_negative(body, "broker")?),
             epoch: BrokerEpoch(read_i64(body)?),
         },
-        KIND_FEATURE => MetadataRecord::Feature { name: read_text(body)?, level: read_i16(body)? },
+        KIND_FEATURE => MetadataRecord::Feature {
+            name: read_text(body)?,
+            level: read_i16(body)?,
+            epoch: read_i64(body)?,
+        },
         KIND_SNAPSHOT_END => {
             let end = read_i64(body)?;
             let field = "position in the metadata";

@@ -8,6 +8,7 @@ pub mod cluster_config;
 pub mod config_keys;
 pub mod config_view;
 pub mod errors;
+pub mod features;
 pub mod group_bounds;
 pub mod group_config;
 pub mod histogram;

@@ -8,6 +8,7 @@ use crate::controller::decide::{Change, ChangeReply, NewBroker, Refusal};
 use crate::controller::records::{Availability, BrokerEndpoint, FeatureRange};
 use crate::controller::sessions::Sessions;
 use crate::model::errors::KafkaCode;
+use crate::model::features::FEATURES;
 use crate::model::ids::{BrokerEpoch, BrokerId};
 use crate::model::listeners::{Endpoint, Listener};
 use crate::protocol::peer::{PEER_VERSION_MAX, PEER_VERSION_MIN};
@@ -85,7 +86,7 @@ impl Membership {
 }
 
 impl<D: Disk> Shard<D> {
-    /// The change with what sessions have to say to it; a heartbeat is heard here.
+    /// The change with what sessions and the quorum have to say to it; a heartbeat is heard here.
     pub(super) fn with_sessions(&mut self, change: Change) -> Change {
         self.tick_sessions();
         let now = self.now;
@@ -110,6 +111,10 @@ impl<D: Disk> Shard<D> {
                 }
                 beat.is_shutdown_known = sessions.is_shutdown_known(&self.image, beat.id);
                 Change::Heartbeat(beat)
+            }
+            Change::UpdateFeatures { updates, mode, .. } => {
+                let voters = self.quorum.view().role.members.voters;
+                Change::UpdateFeatures { updates, mode, voters }
             }
             other => other,
         }
@@ -205,12 +210,14 @@ impl<D: Disk> Shard<D> {
     fn features(&self) -> Vec<FeatureRange> {
         let feature = |name: &str, min, max| FeatureRange { name: name.to_owned(), min, max };
         let cores = i16::try_from(self.cores).expect("at most 1024 cores");
-        vec![
+        let own = [
             feature(PEER_FEATURE, PEER_VERSION_MIN, PEER_VERSION_MAX),
             feature(CORES_FEATURE, 1, cores),
             feature(BROKER_FEATURE, 0, i16::from(self.config.cluster.roles.broker)),
             feature(CONTROLLER_FEATURE, 0, i16::from(self.config.cluster.roles.controller)),
-        ]
+        ];
+        let levels = FEATURES.iter().map(|known| feature(known.name, known.min, known.max));
+        own.into_iter().chain(levels).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! than a registration (KIP-919).
 
 use crate::controller::decide::draft::Draft;
+use crate::controller::decide::features;
 use crate::controller::decide::placement::core_moves;
 use crate::controller::decide::{ChangeReply, Decision, Refusal};
 use crate::controller::image::MetadataImage;
@@ -68,8 +69,12 @@ pub(super) fn register(image: &MetadataImage, broker: NewBroker, has_session: bo
 /// what it led it leads.
 pub(super) fn open_alone(image: &MetadataImage, cluster: Uuid, broker: NewBroker) -> Decision {
     let mut draft = Draft::new(image);
+    if let Err(refusal) = features::check_supported(image, &broker) {
+        return Decision { records: Vec::new(), reply: ChangeReply::Registered(Err(refusal)) };
+    }
     if image.cluster_id().is_none() {
         draft.push(MetadataRecord::ClusterId(cluster));
+        features::found(&mut draft);
     }
     let (id, directory, cores) = (broker.id, broker.directory, broker.cores);
     let registration = registration(&draft, broker);
@@ -128,7 +133,7 @@ fn try_register(
         check_holds_nothing(&draft.image, id)?;
     }
     check_directory(&draft.image, &broker)?;
-    check_features(&draft.image, &broker)?;
+    features::check_supported(&draft.image, &broker)?;
     let registration = registration(draft, broker);
     let (epoch, cores, was_clean) =
         (registration.epoch, registration.cores, registration.was_clean);
@@ -219,22 +224,6 @@ fn check_directory(image: &MetadataImage, broker: &NewBroker) -> Result<(), Refu
             Err(Refusal::new(KafkaCode::DuplicateBrokerRegistration, message))
         }
     }
-}
-
-/// A broker that cannot do what is in force already would misread what others write.
-fn check_features(image: &MetadataImage, broker: &NewBroker) -> Result<(), Refusal> {
-    for (name, level) in image.features() {
-        let range = broker.features.iter().find(|range| range.name == name);
-        if range.is_some_and(|range| (range.min..=range.max).contains(&level)) {
-            continue;
-        }
-        let message = format!(
-            "Unable to register because the broker does not support finalized version {level} of \
-             {name}."
-        );
-        return Err(Refusal::new(KafkaCode::UnsupportedVersion, message));
-    }
-    Ok(())
 }
 
 pub(super) fn heartbeat(image: &MetadataImage, beat: &Heartbeat) -> Decision {

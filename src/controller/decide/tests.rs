@@ -3,6 +3,7 @@ use crate::controller::image::{OFFSETS_TOPIC, SHARE_STATE_TOPIC};
 use crate::controller::records::BrokerEndpoint;
 use crate::model::cluster_config::Roles;
 use crate::model::config_keys::TOPIC_KEYS;
+use crate::model::features::FEATURES;
 use crate::model::ids::{CoreId, PartitionId};
 use crate::model::listeners::Endpoint;
 use proptest::prelude::*;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 mod cluster;
 mod configs;
 mod controllers;
+mod features;
 
 /// A controller with its image: decides, applies, and hands out the answer.
 struct Controller {
@@ -514,7 +516,8 @@ fn replicas_of_cores_that_are_gone_move_to_those_that_stay() {
         broker: Box::new(process(1, cores, incarnation)),
     };
     let mut controller = Controller::empty();
-    assert_eq!(controller.ask(open(4, 1)).records.len(), 3, "cluster, registration, in use");
+    let founded = controller.ask(open(4, 1)).records.len();
+    assert_eq!(founded, 3 + FEATURES.len(), "cluster, levels, registration, in use");
     controller.create(sized("a", 8, 1));
     assert_eq!(controller.ask(open(3, 2)).records.len(), 4);
     let load = |core| controller.image.load(BrokerId(1), CoreId(core));

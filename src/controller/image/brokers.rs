@@ -1,4 +1,4 @@
-//! Brokers, controllers and features as the metadata has them.
+//! Brokers and controllers as the metadata has them.
 //!
 //! A process that is nothing but a controller registers as brokers do, so that others know where it
 //! is and what its data directory is; but it is no broker: it is never put to use, and whoever asks
@@ -96,16 +96,6 @@ impl MetadataImage {
         self.broker(id).is_some_and(|broker| !broker.is_fenced())
     }
 
-    /// Level of a feature in force; 0 where it is off.
-    pub fn feature(&self, name: &str) -> i16 {
-        self.features.get(name).copied().unwrap_or(0)
-    }
-
-    /// Features in force with their levels, sorted by name.
-    pub fn features(&self) -> impl Iterator<Item = (&str, i16)> {
-        self.features.iter().map(|(name, level)| (name.as_str(), *level))
-    }
-
     pub(super) fn register(
         &mut self,
         registration: &Arc<BrokerRegistration>,
@@ -148,14 +138,6 @@ impl MetadataImage {
         Ok(())
     }
 
-    pub(super) fn set_feature(&mut self, name: &str, level: i16) {
-        let features = Arc::make_mut(&mut self.features);
-        match level {
-            0 => features.remove(name),
-            level => features.insert(name.to_owned(), level),
-        };
-    }
-
     /// What a snapshot does not count one by one.
     pub(super) fn move_end(&mut self, end: u64) -> Result<(), ApplyError> {
         if end < self.end {
@@ -173,10 +155,6 @@ impl MetadataImage {
                 records.push(MetadataRecord::BrokerState { id, epoch, availability });
             }
         }
-        records.extend(self.features().map(|(name, level)| {
-            let name = name.to_owned();
-            MetadataRecord::Feature { name, level }
-        }));
     }
 
     fn check_registered(&self, id: BrokerId, epoch: BrokerEpoch) -> Result<(), ApplyError> {

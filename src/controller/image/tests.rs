@@ -148,10 +148,36 @@ fn a_snapshot_keeps_brokers_features_and_the_position() {
         registered(3, 2),
         state(2, 1, Availability::ControlledShutdown),
         gone,
-        MetadataRecord::Feature { name: "transaction.version".into(), level: 2 },
+        feature("transaction.version", 2, 6),
+        feature("share.version", 0, 7),
+        feature("share.version", 0, 8),
     ]);
-    assert_eq!(first.end(), 6);
+    assert_eq!(first.end(), 8);
     let again = image(&first.to_records());
     assert_eq!(format!("{first:?}"), format!("{again:?}"));
-    assert_eq!(again.feature("transaction.version"), 2);
+    assert_eq!((again.feature("transaction.version"), again.features_epoch()), (2, 8));
+    assert!(!again.has_share_groups(), "a snapshot keeps what is off");
+}
+
+fn feature(name: &str, level: i16, epoch: i64) -> MetadataRecord {
+    MetadataRecord::Feature { name: name.to_owned(), level, epoch }
+}
+
+#[test]
+fn a_log_without_levels_has_those_of_the_last_version_that_kept_none() {
+    let mut image = image(&[MetadataRecord::ClusterId(Uuid::from_u128(9))]);
+    let levels = |image: &MetadataImage| {
+        let levels = image.features().map(|(name, state)| format!("{name}={}", state.level));
+        (levels.collect::<Vec<String>>().join(" "), image.features_epoch())
+    };
+    let old = "group.version=1 metadata.version=27 share.version=1 transaction.version=2";
+    assert_eq!(levels(&image), (old.to_owned(), 0));
+    assert!(image.has_consumer_groups() && image.has_share_groups());
+    let kept = |record: &MetadataRecord| matches!(record, MetadataRecord::Feature { .. });
+    assert!(!image.to_records().iter().any(kept), "nor does its snapshot");
+    image.apply(&feature("group.version", 0, 1)).unwrap();
+    assert!(!image.has_consumer_groups() && image.has_share_groups());
+    assert_eq!(image.features_epoch(), 1);
+    let back = ApplyError::FeatureEpochBack { name: "group.version".into(), now: 1, next: 1 };
+    assert_eq!(image.apply(&feature("group.version", 1, 1)), Err(back));
 }

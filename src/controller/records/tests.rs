@@ -83,7 +83,8 @@ fn broker_record() -> impl Strategy<Value = MetadataRecord> {
             MetadataRecord::BrokerState { id, epoch, availability }
         }),
         (id(), epoch()).prop_map(|(id, epoch)| MetadataRecord::UnregisterBroker { id, epoch }),
-        (".{0,9}", any::<i16>()).prop_map(|(name, level)| MetadataRecord::Feature { name, level }),
+        (".{0,9}", any::<i16>(), any::<i64>())
+            .prop_map(|(name, level, epoch)| MetadataRecord::Feature { name, level, epoch }),
         (0..u64::MAX / 2).prop_map(|end| MetadataRecord::SnapshotEnd { end }),
     ]
 }
