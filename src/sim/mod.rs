@@ -21,6 +21,8 @@ mod deletion_tests;
 #[cfg(test)]
 mod failover_tests;
 #[cfg(test)]
+mod feature_tests;
+#[cfg(test)]
 mod follower_read_tests;
 #[cfg(test)]
 mod group_tests;

@@ -1,9 +1,9 @@
 use super::*;
 use crate::controller::image::{OFFSETS_TOPIC, SHARE_STATE_TOPIC};
-use crate::controller::records::BrokerEndpoint;
+use crate::controller::records::{BrokerEndpoint, FeatureRange};
 use crate::model::cluster_config::Roles;
 use crate::model::config_keys::TOPIC_KEYS;
-use crate::model::features::FEATURES;
+use crate::model::features::{FEATURES, Feature};
 use crate::model::ids::{CoreId, PartitionId};
 use crate::model::listeners::Endpoint;
 use proptest::prelude::*;
@@ -35,9 +35,13 @@ fn process(id: i32, cores: u16, incarnation: u128) -> NewBroker {
         rack: None,
         cores,
         roles: Roles { broker: true, controller: true },
-        features: Vec::new(),
+        features: FEATURES.map(range).to_vec(),
         previous_epoch: None,
     }
+}
+
+fn range(known: Feature) -> FeatureRange {
+    FeatureRange { name: known.name.to_owned(), min: known.min, max: known.max }
 }
 
 impl Controller {

@@ -1,24 +1,18 @@
 //! Levels of features: of a new cluster, and how they change.
 
 use super::*;
-use crate::controller::records::FeatureRange;
 use std::collections::BTreeSet;
 
 use UpdateKind::{SafeDowngrade, UnsafeDowngrade, Upgrade};
 
-/// A process of this version.
-fn current(id: i32) -> NewBroker {
-    let range = FEATURES.map(|known| FeatureRange {
-        name: known.name.into(),
-        min: known.min,
-        max: known.max,
-    });
-    NewBroker { features: range.to_vec(), ..process(id, 1, 1) }
+/// A process of a version that keeps no levels.
+fn ancient(id: i32) -> NewBroker {
+    NewBroker { features: Vec::new(), ..process(id, 1, 1) }
 }
 
 /// A process that works at one feature's levels up to `max` only.
 fn older(id: i32, name: &str, max: i16) -> NewBroker {
-    let mut broker = current(id);
+    let mut broker = process(id, 1, 1);
     broker.features.iter_mut().find(|range| range.name == name).unwrap().max = max;
     broker
 }
@@ -28,7 +22,7 @@ fn cluster(voters: &[i32]) -> Controller {
     let mut controller = Controller::empty();
     controller.ask(Change::FoundCluster { id: Uuid::from_u128(9) });
     for id in voters {
-        controller.register(current(*id)).unwrap();
+        controller.register(process(*id, 1, 1)).unwrap();
     }
     controller
 }
@@ -67,7 +61,7 @@ impl Controller {
 fn a_new_cluster_keeps_each_feature_at_its_highest_level() {
     let highest = FEATURES.map(|known| format!("{}={}", known.name, known.max)).join(" ");
     let cluster = Uuid::from_u128(9);
-    let alone = Change::OpenAlone { cluster, broker: Box::new(current(1)) };
+    let alone = Change::OpenAlone { cluster, broker: Box::new(process(1, 1, 1)) };
     for founding in [Change::FoundCluster { id: cluster }, alone] {
         let mut controller = Controller::empty();
         let records = controller.ask(founding.clone()).records;
@@ -86,7 +80,7 @@ fn what_a_version_without_levels_founded_gets_no_records_by_itself() {
     let id = Uuid::from_u128(9);
     controller.image.apply(&MetadataRecord::ClusterId(id)).unwrap();
     assert!(controller.ask(Change::FoundCluster { id }).records.is_empty());
-    controller.register(process(1, 1, 1)).unwrap();
+    controller.register(ancient(1)).unwrap();
     assert_eq!(controller.image.features_epoch(), 0);
     assert_eq!(
         controller.update("group.version", 0, SafeDowngrade),
@@ -94,8 +88,7 @@ fn what_a_version_without_levels_founded_gets_no_records_by_itself() {
          not support this feature.",
         "it could not read the record"
     );
-    let broker = NewBroker { incarnation: Uuid::from_u128(2), ..current(1) };
-    controller.register(broker).unwrap();
+    controller.register(process(1, 1, 2)).unwrap();
     assert_eq!(controller.update("group.version", 0, SafeDowngrade), "");
     assert!(!controller.image.has_consumer_groups());
 }
@@ -236,7 +229,7 @@ fn a_process_that_cannot_work_at_a_level_in_force_is_not_registered() {
         )
     );
     assert_eq!(
-        message(&mut controller, process(2, 1, 1)),
+        message(&mut controller, ancient(2)),
         format!(
             "{prefix} 1 of group.version. The broker's own version keeps no levels of features."
         )
