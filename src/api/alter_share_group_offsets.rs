@@ -1,6 +1,7 @@
 //! AlterShareGroupOffsets: an empty share group is to read from other offsets (KIP-932).
 
 use crate::api::context::RequestContext;
+use crate::api::share_requests;
 use crate::coordinator::group::share::calls::{
     AlterOffsets, AlteredOffsets, AlteredPartition, AlteredTopic, ShareGroupAnswer,
     ShareGroupRequest,
@@ -20,9 +21,8 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: AlterShareGroupOffsetsRequest,
 ) -> AlterShareGroupOffsetsResponse {
-    if !context.shard.borrow().image.has_share_groups() {
-        let code = KafkaCode::UnsupportedVersion;
-        return refused(code, code.message().to_owned());
+    if let Err(code) = share_requests::check_served(&context) {
+        return refused(code, share_requests::NOT_SERVED.to_owned());
     }
     if request.group_id.is_empty() {
         let code = KafkaCode::InvalidGroupId;

@@ -1,6 +1,7 @@
 //! DeleteShareGroupOffsets: an empty share group forgets topics (KIP-932).
 
 use crate::api::context::RequestContext;
+use crate::api::share_requests;
 use crate::coordinator::group::consumer::calls::DescribedTopic;
 use crate::coordinator::group::share::calls::{
     BeginForget, EndForget, Forgetting, ShareGroupAnswer, ShareGroupRequest,
@@ -19,9 +20,8 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: DeleteShareGroupOffsetsRequest,
 ) -> DeleteShareGroupOffsetsResponse {
-    if !context.shard.borrow().image.has_share_groups() {
-        let code = KafkaCode::UnsupportedVersion;
-        return refused(code, code.message().to_owned());
+    if let Err(code) = share_requests::check_served(&context) {
+        return refused(code, share_requests::NOT_SERVED.to_owned());
     }
     if request.topics.is_empty() {
         return DeleteShareGroupOffsetsResponse::default();

@@ -28,8 +28,13 @@ pub fn member(group: &Option<String>, member: &Option<String>) -> Result<ShareMe
     Ok(ShareMember { group: name(group)?, member: name(member)? })
 }
 
+/// What Kafka says where share groups are off, in answers that have room for it.
+pub const NOT_SERVED: &str = "The version of API is not supported.";
+
+/// Whether share groups are on.
+///
 /// # Errors
-/// UNSUPPORTED_VERSION where share groups are off.
+/// UNSUPPORTED_VERSION where they are off.
 pub fn check_served<D: Disk>(context: &RequestContext<D>) -> Result<(), KafkaCode> {
     match context.shard.borrow().image.has_share_groups() {
         true => Ok(()),

@@ -69,7 +69,11 @@ const NOTES: &[(ApiKey, &str)] = &[
     (ApiKey::CreateAcls, NO_AUTHORIZER),
     (ApiKey::DeleteAcls, NO_AUTHORIZER),
     (ApiKey::AlterReplicaLogDirs, "a broker has one log directory"),
-    (ApiKey::UpdateFeatures, "each feature stays at its highest level"),
+    (
+        ApiKey::UpdateFeatures,
+        "nothing depends on the level of `metadata.version`; a process that tells no range of a \
+        feature supports no level of it",
+    ),
     (ApiKey::AddRaftVoter, "a voter is reached as it registered; other listeners are refused"),
 ];
 

@@ -15,6 +15,7 @@ const EVERYWHERE: &[(&str, &str)] = &[
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "TIME"),
     (r"\b1[789]\d{11}\b", "TIME"),
     (r"[A-Za-z0-9_+/-]{22} /127", "UUID /127"),
+    (r"Member [A-Za-z0-9_-]{22} with", "Member UUID with"),
     (r"\bperf 1 \d+", "perf 1 N"),
     (r" 60000 TIME \d+", " 60000 TIME N"),
     // A batch's size hangs on how many milliseconds lie between its records.

@@ -47,6 +47,8 @@ const TOOLS: &[Tool] = &[
     tool("kafka-leader-election.sh", "org.apache.kafka.tools.LeaderElectionCommand", First),
     tool("kafka-reassign-partitions.sh", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand", First),
     tool("kafka-transactions.sh", "org.apache.kafka.tools.TransactionsCommand", First),
+    tool("kafka-share-groups.sh", "org.apache.kafka.tools.consumer.group.ShareGroupCommand", First),
+    tool("kafka-console-share-consumer.sh", "org.apache.kafka.tools.consumer.ConsoleShareConsumer", First),
     tool("kafka-cluster.sh", "org.apache.kafka.tools.ClusterTool", Last),
     tool("kafka-metadata-quorum.sh", "org.apache.kafka.tools.MetadataQuorumCommand", First),
     tool("kafka-features.sh", "org.apache.kafka.tools.FeatureCommand", First),
