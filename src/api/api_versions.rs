@@ -2,8 +2,8 @@
 //!
 //! A version above ours is answered in v0 with UNSUPPORTED_VERSION and our own range, so that the
 //! client can ask again (KIP-35; franz-go opens with v5). Features in force are told with the
-//! position in the metadata where one was changed last, so that a client sees which of two answers is
-//! the newer.
+//! position in the metadata where one was changed last, so that a client sees which of two answers
+//! is the newer.
 
 use crate::api::context::RequestContext;
 use crate::api::controllers;

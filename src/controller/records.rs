@@ -167,8 +167,8 @@ const RESOURCE_ALL_BROKERS: u8 = 2;
 const RESOURCE_GROUP: u8 = 3;
 
 const VERSION: u8 = 0;
-/// Of features. Version 0 had no epoch, and nobody wrote it: who knows no other must not go on as if
-/// it knew what is in force.
+/// Of features. Version 0 had no epoch, and nobody wrote it: who knows no other must not go on as
+/// if it knew what is in force.
 const FEATURE_VERSION: u8 = 1;
 const HEADER_BYTES: usize = 6;
 const REPLICA_BYTES: usize = 4 + 2 + 16;

@@ -1,5 +1,5 @@
-//! Features whose level a cluster agrees on (KIP-584, KIP-1022): which there are, and which levels of
-//! them this version can work at.
+//! Features whose level a cluster agrees on (KIP-584, KIP-1022): which there are, and which levels
+//! of them this version can work at.
 //!
 //! A level is a promise to every broker that reads the same metadata: nobody does what a broker of
 //! the cluster might not understand. So it is raised by a command once all brokers have the new

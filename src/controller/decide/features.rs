@@ -14,8 +14,8 @@ use crate::model::features::{FEATURES, METADATA_VERSION, feature};
 use crate::model::ids::BrokerId;
 use std::collections::BTreeSet;
 
-/// Levels of `metadata.version` that brought fields which Kafka does not take back: 3.4-IV0, 3.5-IV2,
-/// 3.6-IV1, 3.6-IV2, 3.7-IV0, 3.7-IV2 and 4.0-IV1. A downgrade does not go below one.
+/// Levels of `metadata.version` that brought fields which Kafka does not take back: 3.4-IV0,
+/// 3.5-IV2, 3.6-IV1, 3.6-IV2, 3.7-IV0, 3.7-IV2 and 4.0-IV1. A downgrade does not go below one.
 const NO_WAY_BELOW: [i16; 7] = [8, 11, 13, 14, 15, 17, 23];
 
 /// One feature that is to be in force at another level.
@@ -61,12 +61,14 @@ pub(super) fn update(
             }
         }
     }
+    assert!(result.is_ok() || draft.records.is_empty(), "all or none");
     Decision { records: draft.records, reply: ChangeReply::Done(result) }
 }
 
 fn set(draft: &mut Draft, name: &str, level: i16) {
     let epoch = i64::try_from(draft.image.end()).expect("fewer than 2^63 records");
     draft.push(MetadataRecord::Feature { name: name.to_owned(), level, epoch });
+    assert!(draft.image.feature(name) == level);
     assert!(draft.image.features_epoch() == epoch);
 }
 
@@ -105,9 +107,9 @@ fn check(
     }
 }
 
-/// Nothing here depends on this feature, so that a lower level would do no harm. What Kafka refuses is
-/// refused all the same: who is told that a downgrade succeeded may believe that an older Kafka reads
-/// the metadata now.
+/// Nothing here depends on this feature, so that a lower level would do no harm. What Kafka refuses
+/// is refused all the same: who is told that a downgrade succeeded may believe that an older Kafka
+/// reads the metadata now.
 fn check_metadata_version(now: i16, level: i16, kind: UpdateKind) -> Result<(), Refusal> {
     if !NO_WAY_BELOW.iter().any(|least| (level + 1..=now).contains(least)) {
         return Ok(());
@@ -127,8 +129,8 @@ fn check_metadata_version(now: i16, level: i16, kind: UpdateKind) -> Result<(), 
 
 /// Who cannot work at a level; `None` where everybody can.
 ///
-/// A process that told no range is one of a version that could not read the record. Kafka takes level
-/// 0 for supported by it; here nothing is.
+/// A process that told no range is one of a version that could not read the record. Kafka takes
+/// level 0 for supported by it; here nothing is.
 fn not_supported(
     image: &MetadataImage,
     update: &FeatureUpdate,

@@ -1,7 +1,7 @@
 //! Levels of features as the metadata has them (KIP-584).
 //!
-//! Where no record tells, a level is that of `LEVELS_WITHOUT_RECORD`: so it is in a log that a version
-//! before these records began, and every broker that reads it comes to the same.
+//! Where no record tells, a level is that of `LEVELS_WITHOUT_RECORD`: so it is in a log that a
+//! version before these records began, and every broker that reads it comes to the same.
 //!
 //! Invariant: a feature's epoch only grows.
 
