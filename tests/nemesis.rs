@@ -4,8 +4,8 @@
 //! restart, a disk is full. Meanwhile `loadgen verify` writes and reads, and transactions are
 //! written and read; at the end both histories are judged.
 //!
-//! Faults come for three quarters of a minute; `HIGHWATER_NEMESIS_SECONDS` says for how long
-//! instead (3600 is an hour). `HIGHWATER_SEED` repeats a run's faults, though not the
+//! Faults come for three minutes; `HIGHWATER_NEMESIS_SECONDS` says for how long instead (3600 is
+//! an hour). `HIGHWATER_SEED` repeats a run's faults, though not the
 //! machine's timing. Needs root and `ip` of iproute2, and Python for the transactions. A run
 //! that fails prints its seed and every fault with its time.
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
@@ -35,7 +35,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
 const TOPICS: [&str; 4] = [VERIFY, TRANSACTIONS, "__consumer_offsets", "__transaction_state"];
 
 /// For how long there are faults, unless the environment says so.
-const DURATION: Duration = Duration::from_secs(45);
+const DURATION: Duration = Duration::from_secs(180);
 
 fn duration() -> Duration {
     let Ok(given) = env::var("HIGHWATER_NEMESIS_SECONDS") else { return DURATION };

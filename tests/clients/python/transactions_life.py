@@ -84,6 +84,7 @@ class Writer:
         group, _ = source(number)
         self.member = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
         self.producer = None
+        self.is_any_given_up = False
 
     def run(self):
         while not closing.is_set():
@@ -122,8 +123,11 @@ class Writer:
         def told(error, message):
             if error is None:
                 places.append((message.partition(), message.offset()))
+            else:
+                self.is_any_given_up = True
 
         is_deciding = False
+        self.is_any_given_up = False
         try:
             if self.producer is None:
                 self.begin_anew()
@@ -143,7 +147,7 @@ class Writer:
                 )
             )
             if self.serial % ABORT_ONE_IN == ABORT_ONE_IN - 1:
-                self.patiently(lambda: self.producer.abort_transaction(CALL_PATIENCE_S))
+                self.abort()
                 return "ABORTED", []
             is_deciding = True
             self.patiently(lambda: self.producer.commit_transaction(CALL_PATIENCE_S))
@@ -155,6 +159,19 @@ class Writer:
             return "ABORTED", []
         except KafkaException as error:
             return self.give_up(error.args[0], is_deciding)
+
+    def abort(self):
+        """Aborts, and begins anew where a record was given up by it.
+
+        librdkafka takes what waits to be sent again for never sent, and gives its sequence to the next
+        transaction's record (rd_kafka_toppar_purge_queues, as of 2.16). Where the first was written
+        and its answer lost, the second passes for its repetition and is dropped, by any broker: that
+        transaction would be committed without it. A new producer has a new epoch.
+        """
+        self.patiently(lambda: self.producer.abort_transaction(CALL_PATIENCE_S))
+        if self.is_any_given_up:
+            say(f"NOTE {self.number} begins anew after an abort")
+            self.producer = None
 
     def patiently(self, act):
         deadline = time.time() + END_PATIENCE_S
@@ -169,7 +186,7 @@ class Writer:
         say(f"NOTE {self.number} {error.name()} {error.str()}")
         if error.txn_requires_abort():
             try:
-                self.patiently(lambda: self.producer.abort_transaction(CALL_PATIENCE_S))
+                self.abort()
                 return "ABORTED", []
             except KafkaException as second:
                 say(f"NOTE {self.number} {second.args[0].name()} in the abort")
