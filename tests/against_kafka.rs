@@ -10,6 +10,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock, threads and files")]
 #![allow(clippy::print_stdout, reason = "the differences belong into a failure's output")]
 
+#[path = "against_kafka/aborted.rs"]
+mod aborted;
 #[path = "against_kafka/administration.rs"]
 mod administration;
 #[path = "against_kafka/configs.rs"]
@@ -48,11 +50,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Fewer would mean that a list of cases was lost.
 const CASES_MIN: usize = 750;
 /// What both are started with beside the harness's own.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 9] = [
     "node.id=1",
     "offsets.topic.num.partitions=1",
     "offsets.topic.replication.factor=1",
     "group.initial.rebalance.delay.ms=0",
+    "transaction.state.log.num.partitions=1",
+    "transaction.state.log.replication.factor=1",
     "share.coordinator.state.topic.num.partitions=1",
     "share.coordinator.state.topic.replication.factor=1",
     "share.coordinator.state.topic.min.isr=1",
@@ -198,6 +202,7 @@ fn compare() -> Option<Pair> {
     groups::run(&mut pair);
     consumers::run(&mut pair);
     administration::run(&mut pair);
+    aborted::run(&mut pair);
     shares::run(&mut pair);
     Some(pair)
 }
