@@ -14,6 +14,7 @@ mod features;
 mod isr;
 mod placement;
 mod reassignments;
+mod room;
 mod topic_name;
 mod topics;
 mod transition;
@@ -209,6 +210,11 @@ pub struct Decision {
 
 /// Decides one request. Never fails as a whole: each item is answered.
 pub fn decide(image: &MetadataImage, request: Change, context: &Context<'_>) -> Decision {
+    room::within(image, decide_alone(image, request, context))
+}
+
+/// As if there were room for everything.
+fn decide_alone(image: &MetadataImage, request: Change, context: &Context<'_>) -> Decision {
     match request {
         Change::CreateTopics { topics, mode } => {
             topics::create(image, topics, context).in_mode(mode)
@@ -288,8 +294,9 @@ impl Decision {
 impl ChangeReply {
     /// The answer when the decision was not logged, as far as is known here.
     #[must_use]
-    pub fn failed(mut self, code: KafkaCode) -> ChangeReply {
-        let refusal = || Refusal::from(code);
+    pub fn failed(mut self, why: impl Into<Refusal>) -> ChangeReply {
+        let why = why.into();
+        let refusal = || why.clone();
         match &mut self {
             ChangeReply::Topics(answers) => {
                 for answer in answers.iter_mut().filter(|answer| answer.result.is_ok()) {

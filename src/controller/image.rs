@@ -25,6 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// What a record of a configuration has beside key, value and the name of a group, in bytes.
+const CONFIG_RECORD_BYTES: usize = 40;
+
 /// The topics whose records are the broker's own.
 pub const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, TRANSACTIONS_TOPIC, SHARE_STATE_TOPIC];
 /// Committed offsets and group state.
@@ -56,6 +59,8 @@ pub struct MetadataImage {
     /// By name.
     features: Arc<BTreeMap<String, FeatureState>>,
     next_producer_id: ProducerId,
+    /// What all configurations take, by `config_bytes`.
+    config_bytes: usize,
     load: Arc<BTreeMap<(BrokerId, CoreId), usize>>,
     partition_count: usize,
     /// Records applied so far: the end of the log that this is the image of.
@@ -126,6 +131,7 @@ impl MetadataImage {
             nodes: Arc::default(),
             features: features::without_records(),
             next_producer_id: ProducerId(0),
+            config_bytes: 0,
             load: Arc::default(),
             partition_count: 0,
             end: 0,
@@ -250,6 +256,11 @@ impl MetadataImage {
     /// What topics without an override get.
     pub fn defaults(&self) -> &TopicDefaults {
         &self.defaults
+    }
+
+    /// What the configurations of all topics, brokers and groups take, in bytes of a snapshot.
+    pub fn config_bytes(&self) -> usize {
+        self.config_bytes
     }
 
     /// The first producer id that nobody has.
@@ -399,6 +410,9 @@ impl MetadataImage {
                 collisions.remove(&unified);
             }
         }
+        let own = ConfigResource::Topic(id);
+        let configs = topic.overrides.iter().map(|(key, value)| config_bytes(&own, key, value));
+        self.config_bytes -= configs.sum::<usize>();
         for partition in &topic.partitions {
             self.count(&partition.state, Count::Less);
         }
@@ -419,16 +433,18 @@ impl MetadataImage {
                     return Err(ApplyError::NoTopic { id: *id });
                 };
                 let topic = Arc::make_mut(topic);
-                set(&mut topic.overrides, key, value);
+                let (less, more) = set(&mut topic.overrides, resource, (key, value));
                 topic.config = Arc::new(TopicConfig::resolve(&topic.overrides, &self.defaults).0);
+                self.config_bytes = self.config_bytes - less + more;
             }
             ConfigResource::Broker(_) | ConfigResource::AllBrokers | ConfigResource::Group(_) => {
                 let configs = Arc::make_mut(&mut self.configs);
                 let values = configs.entry(resource.clone()).or_default();
-                set(values, key, value);
+                let (less, more) = set(values, resource, (key, value));
                 if values.is_empty() {
                     configs.remove(resource);
                 }
+                self.config_bytes = self.config_bytes - less + more;
                 self.resolve_defaults();
             }
         }
@@ -505,11 +521,27 @@ impl TopicImage {
     }
 }
 
-fn set(values: &mut ConfigMap, key: &str, value: Option<&str>) {
-    match value {
+/// What one configured value takes in a snapshot at most, in bytes.
+pub fn config_bytes(resource: &ConfigResource, key: &str, value: &str) -> usize {
+    let name = match resource {
+        ConfigResource::Group(name) => name.len(),
+        ConfigResource::Topic(_) | ConfigResource::Broker(_) | ConfigResource::AllBrokers => 0,
+    };
+    name + key.len() + value.len() + CONFIG_RECORD_BYTES
+}
+
+/// Gives what the old value and the new one take.
+fn set(
+    values: &mut ConfigMap,
+    resource: &ConfigResource,
+    (key, value): (&str, Option<&str>),
+) -> (usize, usize) {
+    let more = value.map_or(0, |value| config_bytes(resource, key, value));
+    let before = match value {
         Some(value) => values.insert(key.to_owned(), value.to_owned()),
         None => values.remove(key),
     };
+    (before.map_or(0, |before| config_bytes(resource, key, &before)), more)
 }
 
 fn push_configs(records: &mut Vec<MetadataRecord>, resource: &ConfigResource, values: &ConfigMap) {

@@ -151,7 +151,8 @@ mod tests {
         fn frames_read_back_in_order(
             frames in prop::collection::vec(prop::collection::vec(record(), 1..4), 0..4),
         ) {
-            let bytes: Vec<u8> = frames.iter().flat_map(|f| encode_frame(f).unwrap().to_vec()).collect();
+            let encoded = frames.iter().map(|frame| encode_frame(frame).unwrap());
+            let bytes: Vec<u8> = encoded.flatten().collect();
             let len = bytes.len();
             prop_assert_eq!(decode_frames(&bytes), Ok((frames, len)));
         }

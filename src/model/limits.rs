@@ -89,6 +89,11 @@ pub const METADATA_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// 40,000 partitions, each with three.
 pub const CONFIG_VALUE_BYTES_MAX: usize = 1024 * 1024;
 
+/// What all configurations of a cluster take together in bytes of a snapshot, which has room for
+/// those of `PARTITIONS_MAX` partitions beside them.
+pub const CONFIG_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () = assert!(2 * CONFIG_BYTES_MAX < METADATA_SNAPSHOT_BYTES_MAX);
+
 /// Largest snapshot of the metadata in bytes; it travels as one message.
 pub const METADATA_SNAPSHOT_BYTES_MAX: usize = 80 * 1024 * 1024;
 const _: () = assert!(METADATA_SNAPSHOT_BYTES_MAX < FRAME_BYTES_MAX);

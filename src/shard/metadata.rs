@@ -8,7 +8,7 @@
 //! - One change at a time: each is decided upon the image that the one before it left.
 //! - Nothing is decided before this controller has applied an entry of its own term.
 
-use crate::controller::decide::{self, Change, ChangeReply, Context};
+use crate::controller::decide::{self, Change, ChangeReply, Context, Refusal};
 use crate::controller::image::MetadataImage;
 use crate::controller::metadata_log;
 use crate::model::errors::KafkaCode;
@@ -88,8 +88,10 @@ pub async fn change_here<D: Disk>(shard: &ShardRef<D>, change: Change) -> Change
     let frame = match metadata_log::encode_frame(&decision.records) {
         Ok(frame) => frame,
         Err(error) => {
-            tracing::warn!("a change of the metadata is refused: {error}; ask for less at a time");
-            return decision.reply.failed(KafkaCode::PolicyViolation);
+            let refusal = format!("{error}; ask for less at a time");
+            tracing::warn!("a change of the metadata is refused: {refusal}");
+            let refusal = Refusal::new(KafkaCode::PolicyViolation, refusal);
+            return decision.reply.failed(refusal);
         }
     };
     let Ok(fate) = shard.borrow_mut().propose(frame) else {

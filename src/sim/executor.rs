@@ -140,7 +140,7 @@ impl SimExecutor {
         }
     }
 
-    /// Whose task the last step polled: all else is as it was before. `None` where the clock moved.
+    /// Whose task the last step polled; `None` where the clock moved.
     pub fn polled(&self) -> Option<Group> {
         self.polled
     }

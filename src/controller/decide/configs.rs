@@ -299,11 +299,14 @@ fn apply_change(
 
 fn changed_list(current: &str, op: ConfigOp, value: &str) -> String {
     let mut items: Vec<&str> = list_items(current).collect();
-    for item in list_items(value) {
-        match op {
-            ConfigOp::Subtract => items.retain(|known| *known != item),
-            _ if items.contains(&item) => {}
-            _ => items.push(item),
+    match op {
+        ConfigOp::Subtract => {
+            let gone: BTreeSet<&str> = list_items(value).collect();
+            items.retain(|item| !gone.contains(item));
+        }
+        _ => {
+            let mut known: BTreeSet<&str> = items.iter().copied().collect();
+            items.extend(list_items(value).filter(|item| known.insert(item)));
         }
     }
     items.join(",")

@@ -10,6 +10,7 @@ use crate::controller::image::MetadataImage;
 use crate::controller::records::{PartitionState, Replica};
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{BrokerId, PartitionId, TopicPartition};
+use std::collections::BTreeSet;
 
 /// Where the partitions of one topic shall live; `None` ends a move that is under way.
 pub type NamedMoves = Vec<(String, Vec<(i32, Option<Vec<BrokerId>>)>)>;
@@ -23,11 +24,20 @@ pub enum FactorChange {
 
 pub(super) fn alter(image: &MetadataImage, topics: NamedMoves, factor: FactorChange) -> Decision {
     let mut draft = Draft::new(image);
+    let mut seen = BTreeSet::new();
     let mut outcomes = Vec::with_capacity(topics.len());
     for (name, moves) in topics {
         let mut results = Vec::with_capacity(moves.len());
         for (index, target) in moves {
-            results.push((index, alter_one(&mut draft, &name, index, target, factor)));
+            // A partition moves to one place: so a request has as much to decide as there is.
+            let result = match seen.insert((name.clone(), index)) {
+                true => alter_one(&mut draft, &name, index, target, factor),
+                false => {
+                    let text = format!("Partition {name}:{index} is named twice.");
+                    Err(Refusal::new(KafkaCode::InvalidRequest, text))
+                }
+            };
+            results.push((index, result));
         }
         outcomes.push((name, results));
     }

@@ -1,7 +1,9 @@
 //! What must be true of the brokers after every step. Each invariant is a function of its own.
 //!
 //! A step polls one task, so what it can have changed is the replicas of one broker, what that
-//! broker knows of the metadata, or what a client was told: only these are looked at.
+//! broker knows of the metadata, or what a client was told: only these are looked at. A client's
+//! task hands its bytes to a broker's door itself; what that appends moves nothing that is looked
+//! at before a task of the broker has run.
 
 use super::history::History;
 use super::producer::Place;

@@ -340,6 +340,13 @@ fn a_partition_moves_in_two_steps_and_back_when_it_is_cancelled() {
     assert_eq!(controller.outcome(refused), "INVALID_REPLICATION_FACTOR");
     assert_eq!(controller.reassign(Some(&[1])), "NONE");
     assert_eq!(controller.shown(), "1@5 [1]");
+    let twice = [1, 4].map(|id| (0, Some(vec![BrokerId(id)]))).to_vec();
+    let topics = vec![("a".to_owned(), twice)];
+    let reply =
+        controller.ask(Change::AlterReassignments { topics, factor: FactorChange::Allowed });
+    let ChangeReply::ByPartition(outcomes) = reply.reply else { panic!("{reply:?}") };
+    let text = outcomes[0].1[1].1.as_ref().unwrap_err().message.as_str();
+    assert_eq!(text, "Partition a:0 is named twice.");
 }
 
 #[test]

@@ -1,4 +1,6 @@
 use super::*;
+use crate::controller::quorum::snapshot::image_bytes;
+use crate::model::limits::{CONFIG_BYTES_MAX, CONFIG_VALUE_BYTES_MAX};
 
 #[test]
 fn keys_are_set_deleted_appended_and_subtracted() {
@@ -87,4 +89,35 @@ fn broker_keys_change_when_they_are_dynamic() {
         controller.set(ResourceName::Broker(BrokerId(2)), &[]),
         "INVALID_REQUEST: Unexpected broker id, expected 1, but received 2"
     );
+}
+
+#[test]
+fn all_configurations_together_have_a_bound_and_give_room_back() {
+    use ConfigOp::{Delete, Set};
+    let mut controller = Controller::new();
+    let long = "0:1,".repeat(CONFIG_VALUE_BYTES_MAX / 4 - 1) + "0:1";
+    let key = "leader.replication.throttled.replicas";
+    let fits = CONFIG_BYTES_MAX / CONFIG_VALUE_BYTES_MAX - 1;
+    let names: Vec<String> = (0..=fits).map(|number| format!("t{number}")).collect();
+    for name in &names {
+        controller.create(topic(name));
+    }
+    let refused: Vec<String> = names
+        .iter()
+        .map(|name| controller.set(topic_resource(name), &[(key, Set, &long)]))
+        .filter(|answer| answer != "ok")
+        .collect();
+    assert_eq!(refused.len(), 1, "one more than there is room for");
+    assert!(refused[0].starts_with("POLICY_VIOLATION: The configurations of all"), "{refused:?}");
+    let data = image_bytes(&controller.image).len();
+    let counted = controller.image.config_bytes();
+    let topics = 512 * names.len();
+    assert!((counted..counted + topics).contains(&data), "{counted} of {data}");
+    assert_eq!(controller.set(topic_resource("t0"), &[(key, Delete, "")]), "ok");
+    let last = topic_resource(&names[fits]);
+    assert_eq!(controller.set(last, &[(key, Set, &long)]), "ok");
+    let before = controller.image.config_bytes();
+    let gone = TopicRef { name: Some("t1".to_owned()), id: TopicId::default() };
+    assert_eq!(delete(&mut controller, vec![gone]), ["t1 gone"]);
+    assert_eq!(controller.image.config_bytes(), before - counted / fits);
 }
