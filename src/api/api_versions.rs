@@ -3,7 +3,7 @@
 //! A version above ours is answered in v0 with UNSUPPORTED_VERSION and our own range, so that the
 //! client can ask again (KIP-35; franz-go opens with v5). Features in force are told with the
 //! position in the metadata where one was changed last, so that a client sees which of two answers
-//! is the newer.
+//! is the newer. A broker that has not joined its cluster yet tells none.
 
 use crate::api::context::RequestContext;
 use crate::api::controllers;
@@ -17,10 +17,11 @@ use crate::protocol::messages::api_versions::{
 };
 use crate::protocol::part::Part;
 use crate::storage::disk::Disk;
-use std::sync::Arc;
 
 /// First version that may tell a feature whose minimum is 0 (KIP-1022).
 const FEATURES_FROM_0_SINCE: i16 = 4;
+/// Where nothing is known of what is in force.
+const UNKNOWN_EPOCH: i64 = -1;
 /// What the software of our own clients is called. They alone are told of the APIs that Kafka does
 /// not have: no other client has a use for them, and some might stumble.
 const OWN_SOFTWARE: &str = "highwater";
@@ -50,12 +51,12 @@ pub async fn handle<D: Disk>(
     });
     let mut api_keys: Vec<ApiVersion> = served.collect();
     api_keys.sort_by_key(|api| api.api_key);
-    let image = Arc::clone(&context.shard.borrow().image);
+    let (finalized_features_epoch, finalized_features) = finalized(&context.shard.borrow().image);
     ApiVersionsResponse {
         api_keys,
         supported_features: supported_features(context.version),
-        finalized_features_epoch: image.features_epoch(),
-        finalized_features: finalized_features(&image),
+        finalized_features_epoch,
+        finalized_features,
         ..ApiVersionsResponse::default()
     }
 }
@@ -70,14 +71,21 @@ fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
     FEATURES.into_iter().filter(may_tell).map(supported).collect()
 }
 
-/// What is in force; a feature that is off is not told of.
-fn finalized_features(image: &MetadataImage) -> Vec<FinalizedFeatureKey> {
+/// What is in force, and since which position; a feature that is off is not told of.
+///
+/// An image without a cluster has the levels of a log without records, which may be others than
+/// those of the cluster that is about to be joined.
+fn finalized(image: &MetadataImage) -> (i64, Vec<FinalizedFeatureKey>) {
+    if image.cluster_id().is_none() {
+        return (UNKNOWN_EPOCH, Vec::new());
+    }
     let finalized = |(name, state): (&str, FeatureState)| FinalizedFeatureKey {
         name: name.to_owned(),
         max_version_level: state.level,
         min_version_level: state.level,
     };
-    image.features().filter(|(_, state)| state.level > 0).map(finalized).collect()
+    let on = image.features().filter(|(_, state)| state.level > 0);
+    (image.features_epoch(), on.map(finalized).collect())
 }
 
 /// The answer to a version that we do not know.
@@ -109,16 +117,22 @@ mod tests {
     use super::*;
     use crate::controller::records::MetadataRecord;
     use crate::model::ids::BrokerId;
+    use std::sync::Arc;
+    use uuid::Uuid;
 
     #[test]
     fn what_is_in_force_is_told_with_where_it_changed() {
         let mut image = MetadataImage::new(BrokerId(1), Arc::default());
         let told = |image: &MetadataImage| {
-            let features = finalized_features(image).into_iter();
-            let features: Vec<String> =
-                features.map(|one| format!("{} {}", one.name, one.max_version_level)).collect();
-            (features.join(", "), image.features_epoch())
+            let (epoch, features) = finalized(image);
+            let features: Vec<String> = features
+                .into_iter()
+                .map(|one| format!("{} {}", one.name, one.max_version_level))
+                .collect();
+            (features.join(", "), epoch)
         };
+        assert_eq!(told(&image), (String::new(), -1), "no cluster yet");
+        image.apply(&MetadataRecord::ClusterId(Uuid::from_u128(9))).unwrap();
         let old = "group.version 1, metadata.version 27, share.version 1, transaction.version 2";
         assert_eq!(told(&image), (old.to_owned(), 0));
         for (name, level, epoch) in [("share.version", 0, 7), ("transaction.version", 1, 8)] {

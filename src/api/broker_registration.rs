@@ -47,8 +47,7 @@ async fn register<D: Disk>(
     let change = Change::RegisterBroker { broker, has_session: false };
     match metadata::change(&context.shard, change).await {
         ChangeReply::Registered(result) => result.map_err(|refusal| {
-            let message = format!("broker {id} is not registered: {}", refusal.message);
-            context.shard.borrow_mut().complain_of(id, refusal.code, &message);
+            context.shard.borrow_mut().on_registration_refused(BrokerId(id), &refusal);
             refusal.code
         }),
         other => unreachable!("a registration is answered by an epoch, not by {other:?}"),

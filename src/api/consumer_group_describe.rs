@@ -2,6 +2,7 @@
 //! (KIP-848). A classic group is GROUP_ID_NOT_FOUND: clients fall back to DescribeGroups.
 
 use crate::api::answers::{ALL_GROUP_OPERATIONS, NO_OPERATIONS};
+use crate::api::consumer_group_heartbeat::check_served;
 use crate::api::context::RequestContext;
 use crate::coordinator::group::consumer::calls::{
     DescribedConsumer, DescribedConsumerGroup, DescribedTopic,
@@ -42,8 +43,8 @@ async fn describe<D: Disk>(
     group_id: String,
     operations: i32,
 ) -> ConsumerGroupDescribed {
-    if !context.shard.borrow().image.has_consumer_groups() {
-        let error_code = KafkaCode::UnsupportedVersion.number();
+    if let Err(code) = check_served(context) {
+        let error_code = code.number();
         return ConsumerGroupDescribed { error_code, group_id, ..Default::default() };
     }
     let request = GroupRequest::DescribeConsumer(vec![group_id.clone()]);

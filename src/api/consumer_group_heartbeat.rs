@@ -22,8 +22,8 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
-    if !context.shard.borrow().image.has_consumer_groups() {
-        let error_code = KafkaCode::UnsupportedVersion.number();
+    if let Err(code) = check_served(&context) {
+        let error_code = code.number();
         return ConsumerGroupHeartbeatResponse { error_code, ..Default::default() };
     }
     let group = request.group_id.clone();
@@ -44,6 +44,17 @@ pub async fn handle<D: Disk>(
         member_epoch: beaten.epoch,
         heartbeat_interval_ms: beaten.interval_ms,
         assignment: beaten.assignment.map(assignment_of),
+    }
+}
+
+/// Whether groups of the consumer protocol are on.
+///
+/// # Errors
+/// UNSUPPORTED_VERSION where they are off.
+pub fn check_served<D: Disk>(context: &RequestContext<D>) -> Result<(), KafkaCode> {
+    match context.shard.borrow().image.has_consumer_groups() {
+        true => Ok(()),
+        false => Err(KafkaCode::UnsupportedVersion),
     }
 }
 

@@ -2,6 +2,7 @@
 //! knows is offset -1, not an error, as in OffsetFetch.
 
 use crate::api::context::RequestContext;
+use crate::api::share_requests;
 use crate::coordinator::group::consumer::calls::DescribedTopic;
 use crate::coordinator::group::share::calls::{ShareGroupAnswer, ShareGroupRequest};
 use crate::coordinator::share::ShareSummary;
@@ -34,8 +35,8 @@ async fn describe<D: Disk>(
     asked: DescribeShareGroupOffsetsRequestGroup,
 ) -> DescribeShareGroupOffsetsResponseGroup {
     let group_id = asked.group_id;
-    if !context.shard.borrow().image.has_share_groups() {
-        let error_code = KafkaCode::UnsupportedVersion.number();
+    if let Err(code) = share_requests::check_served(context) {
+        let error_code = code.number();
         return DescribeShareGroupOffsetsResponseGroup {
             error_code,
             group_id,

@@ -3,6 +3,7 @@
 
 use crate::api::answers::{ALL_GROUP_OPERATIONS, NO_OPERATIONS};
 use crate::api::context::RequestContext;
+use crate::api::share_requests;
 use crate::coordinator::group::consumer::calls::DescribedTopic;
 use crate::coordinator::group::rebalances::Rebalance;
 use crate::coordinator::group::share::calls::{
@@ -38,8 +39,8 @@ async fn describe<D: Disk>(
     group_id: String,
     operations: i32,
 ) -> ShareGroupDescribed {
-    if !context.shard.borrow().image.has_share_groups() {
-        let error_code = KafkaCode::UnsupportedVersion.number();
+    if let Err(code) = share_requests::check_served(context) {
+        let error_code = code.number();
         return ShareGroupDescribed { error_code, group_id, ..Default::default() };
     }
     if group_id.is_empty() {

@@ -2,6 +2,7 @@
 //! group (KIP-932).
 
 use crate::api::context::RequestContext;
+use crate::api::share_requests;
 use crate::coordinator::group::assignor::Assignment;
 use crate::coordinator::group::consumer::calls::Refusal;
 use crate::coordinator::group::share::calls::{ShareBeat, ShareGroupAnswer, ShareGroupRequest};
@@ -19,8 +20,8 @@ pub async fn handle<D: Disk>(
     context: RequestContext<D>,
     request: ShareGroupHeartbeatRequest,
 ) -> ShareGroupHeartbeatResponse {
-    if !context.shard.borrow().image.has_share_groups() {
-        let error_code = KafkaCode::UnsupportedVersion.number();
+    if let Err(code) = share_requests::check_served(&context) {
+        let error_code = code.number();
         return ShareGroupHeartbeatResponse { error_code, ..Default::default() };
     }
     let group = request.group_id.clone();

@@ -10,11 +10,13 @@ use crate::controller::sessions::Sessions;
 use crate::model::errors::KafkaCode;
 use crate::model::features::FEATURES;
 use crate::model::ids::{BrokerEpoch, BrokerId};
+use crate::model::limits::PEER_REFUSALS_MAX;
 use crate::model::listeners::{Endpoint, Listener};
 use crate::protocol::peer::{PEER_VERSION_MAX, PEER_VERSION_MIN};
 use crate::shard::metadata;
 use crate::shard::shard::{Shard, ShardRef};
 use crate::storage::disk::Disk;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Versions of the protocol between brokers, among the features that a broker registers.
@@ -64,12 +66,47 @@ pub struct Membership {
     pub(super) previous_epoch: Option<BrokerEpoch>,
     /// What the log was told already, since the controller last took what this broker says.
     complaints: Vec<Refusal>,
+    unregistered: Unregistered,
     /// Term in which this broker became the active controller, while it is.
     active_term: Option<u64>,
     balance_due_us: u64,
 }
 
+/// Why brokers are not registered, as the log was told last, each with the epoch that the broker
+/// had then: another epoch means that it has registered since.
+#[derive(Debug, Default)]
+struct Unregistered(BTreeMap<BrokerId, (Option<BrokerEpoch>, String)>);
+
+impl Unregistered {
+    /// Whether the log has yet to be told. `epoch_of` says the current registrations.
+    fn is_news(
+        &mut self,
+        broker: BrokerId,
+        message: &str,
+        epoch_of: impl Fn(BrokerId) -> Option<BrokerEpoch>,
+    ) -> bool {
+        self.0.retain(|id, (epoch, _)| *epoch == epoch_of(*id));
+        if self.0.get(&broker).is_some_and(|(_, said)| said == message) {
+            return false;
+        }
+        self.0.remove(&broker);
+        // Rather told twice than not at all.
+        if self.0.len() >= PEER_REFUSALS_MAX {
+            self.0.pop_first();
+        }
+        self.0.insert(broker, (epoch_of(broker), message.to_owned()));
+        assert!(self.0.len() <= PEER_REFUSALS_MAX);
+        true
+    }
+}
+
 impl Membership {
+    /// What the log was told last of a broker that is not registered.
+    #[cfg(test)]
+    pub fn unregistered(&self, broker: BrokerId) -> Option<&str> {
+        self.unregistered.0.get(&broker).map(|(_, message)| message.as_str())
+    }
+
     /// Says in the log why the controller takes no part of this broker; once for each reason.
     pub(super) fn complain(&mut self, refusal: Refusal) {
         if self.complaints.len() < COMPLAINTS_MAX && !self.complaints.contains(&refusal) {
@@ -86,6 +123,21 @@ impl Membership {
 }
 
 impl<D: Disk> Shard<D> {
+    /// Says in the log why another broker is not registered, again only for another reason or after
+    /// it was. What passes by itself is not worth a line, and what another controller refused is in
+    /// that one's log.
+    pub fn on_registration_refused(&mut self, broker: BrokerId, refusal: &Refusal) {
+        let image = &self.image;
+        if refusal.code.is_retriable() || self.metadata.controller() != Some(image.local()) {
+            return;
+        }
+        let epoch_of = |id| image.node(id).map(|node| node.epoch());
+        if self.membership.unregistered.is_news(broker, &refusal.message, epoch_of) {
+            let (code, id) = (refusal.code.name(), broker.0);
+            tracing::error!(code, "broker {id} is not registered: {}", refusal.message);
+        }
+    }
+
     /// The change with what sessions and the quorum have to say to it; a heartbeat is heard here.
     pub(super) fn with_sessions(&mut self, change: Change) -> Change {
         self.tick_sessions();
@@ -233,5 +285,39 @@ fn endpoint(listener: &Listener) -> BrokerEndpoint {
     BrokerEndpoint {
         listener: listener.name.clone(),
         endpoint: listener.advertised.clone().unwrap_or_else(bound),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: fn(BrokerId) -> Option<BrokerEpoch> = |_| None;
+
+    #[test]
+    fn a_refused_registration_is_news_for_another_reason_and_after_one_that_was_not() {
+        let mut told = Unregistered::default();
+        let broker = BrokerId(3);
+        assert!(told.is_news(broker, "group.version", NEVER));
+        assert!(!told.is_news(broker, "group.version", NEVER), "said");
+        assert!(told.is_news(BrokerId(4), "group.version", NEVER), "of another broker");
+        assert!(told.is_news(broker, "share.version", NEVER), "the next reason");
+        assert!(told.is_news(broker, "group.version", NEVER), "the last one counts");
+        let registered = |id| (id == broker).then_some(BrokerEpoch(7));
+        assert!(told.is_news(broker, "group.version", registered), "it was registered since");
+        assert!(!told.is_news(broker, "group.version", registered));
+        assert!(!told.is_news(BrokerId(4), "group.version", registered), "that one was not");
+    }
+
+    #[test]
+    fn refusals_of_more_brokers_than_are_remembered_are_news_all_the_same() {
+        let mut told = Unregistered::default();
+        let count = i32::try_from(PEER_REFUSALS_MAX).unwrap();
+        for id in 0..=count {
+            assert!(told.is_news(BrokerId(id), "reason", NEVER));
+        }
+        assert_eq!(told.0.len(), PEER_REFUSALS_MAX);
+        assert!(!told.is_news(BrokerId(count), "reason", NEVER), "remembered");
+        assert!(told.is_news(BrokerId(0), "reason", NEVER), "forgotten for it");
     }
 }

@@ -1,6 +1,7 @@
 //! Levels of features in a cluster: changed by one command, agreed on by all brokers, obeyed, kept
 //! over a power cut, and the condition for belonging to the cluster.
 
+use crate::controller::decide::Refusal;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::BrokerId;
 use crate::protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -173,6 +174,31 @@ fn without_share_groups(_: &Shard<SimDisk>, frame: Bytes) -> Bytes {
     changed.into()
 }
 
+/// What the log of a core was told of a broker that is not registered.
+fn said_of(cluster: &SimCluster, (at, core): (NodeId, usize), broker: NodeId) -> Option<String> {
+    let shard = cluster.core(at, core);
+    let shard = shard.borrow();
+    shard.membership.unregistered(BrokerId(broker)).map(str::to_owned)
+}
+
+#[test]
+fn the_log_tells_of_refused_registrations_that_last_where_they_are_decided() {
+    let cluster = start(8);
+    let leader = active(&cluster).expect("waited for");
+    for at in cluster.ids() {
+        for core in 0..2 {
+            let refuse = |code: KafkaCode| {
+                let shard = cluster.core(at, core);
+                shard.borrow_mut().on_registration_refused(BrokerId(9), &Refusal::from(code));
+                said_of(&cluster, (at, core), 9)
+            };
+            assert_eq!(refuse(KafkaCode::NotController), None, "it passes by itself");
+            let said = refuse(KafkaCode::InvalidRegistration);
+            assert_eq!(said.is_some(), at == leader, "{at} {core}: {said:?}");
+        }
+    }
+}
+
 #[test]
 fn a_broker_of_a_version_that_cannot_do_what_is_in_force_waits_until_it_is_not() {
     let mut cluster = start(7);
@@ -182,9 +208,8 @@ fn a_broker_of_a_version_that_cannot_do_what_is_in_force_waits_until_it_is_not()
     cluster.set_tamper(without_share_groups);
     cluster.start(older);
     let is_refused = |cluster: &SimCluster| {
-        let refusal = (older, KafkaCode::UnsupportedVersion);
-        let core = |core| cluster.core(leader, core).borrow().peers.refused.contains(&refusal);
-        core(0) || core(1)
+        let said = (0..2).filter_map(|core| said_of(cluster, (leader, core), older));
+        said.into_iter().any(|message| message.contains("finalized version 1 of share.version"))
     };
     assert!(cluster.wait_us(PATIENCE_US, is_refused), "the log of the controller names it");
     let is_used =

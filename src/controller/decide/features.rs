@@ -129,8 +129,8 @@ fn check_metadata_version(now: i16, level: i16, kind: UpdateKind) -> Result<(), 
 
 /// Who cannot work at a level; `None` where everybody can.
 ///
-/// A process that told no range is one of a version that could not read the record. Kafka takes
-/// level 0 for supported by it; here nothing is.
+/// Of a process that could not read the record no level is supported. Kafka takes level 0 for
+/// supported by it.
 fn not_supported(
     image: &MetadataImage,
     update: &FeatureUpdate,
@@ -153,7 +153,7 @@ fn not_supported(
     let brokers = image.brokers().map(|node| ("Broker", node));
     let controllers = image.nodes().filter(|node| !node.is_broker() && node.id() != own);
     for (role, node) in brokers.chain(controllers.map(|node| ("Controller", node))) {
-        let told = range_of(&node.registration.features, name).map(|range| (range.min, range.max));
+        let told = range_of(&node.registration.features, name);
         if let Some(reason) = reason(format!("{role} {}", node.id().0), told) {
             return Some(reason);
         }
@@ -163,19 +163,25 @@ fn not_supported(
     Some(format!("controller {id} has not registered, and may not support this feature"))
 }
 
-fn range_of<'a>(ranges: &'a [FeatureRange], name: &str) -> Option<&'a FeatureRange> {
-    ranges.iter().find(|range| range.name == name)
+/// Levels of a feature that a process with these ranges can work at; `None` where it has a version
+/// that keeps no levels.
+///
+/// Who tells ranges of other features does not know this one, and works as if it were off: else a
+/// later version's feature, off or not, would keep this version out. Kafka takes it so as well.
+fn range_of(ranges: &[FeatureRange], name: &str) -> Option<(i16, i16)> {
+    let told = ranges.iter().find(|range| range.name == name).map(|range| (range.min, range.max));
+    let keeps_levels = || ranges.iter().any(|range| feature(&range.name).is_some());
+    told.or_else(|| keeps_levels().then_some((0, 0)))
 }
 
 /// A process that cannot work at what is in force would misread what others write.
 ///
-/// Who tells no range of a feature has a version that keeps no levels: it works at those without
-/// records, and cannot read records of them.
+/// A version that keeps no levels works at those without records, and cannot read records of them.
 pub(super) fn check_supported(image: &MetadataImage, broker: &NewBroker) -> Result<(), Refusal> {
     for (name, FeatureState { level, epoch }) in image.features() {
         let wants = match range_of(&broker.features, name) {
-            Some(range) if (range.min..=range.max).contains(&level) => continue,
-            Some(FeatureRange { min, max, .. }) => {
+            Some((min, max)) if (min..=max).contains(&level) => continue,
+            Some((min, max)) => {
                 format!("The broker wants a version between {min} and {max}, inclusive.")
             }
             None if epoch.is_none() => continue,

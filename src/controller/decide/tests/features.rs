@@ -17,6 +17,13 @@ fn older(id: i32, name: &str, max: i16) -> NewBroker {
     broker
 }
 
+/// A process of a version that keeps levels, but does not know one feature.
+fn without(id: i32, name: &str) -> NewBroker {
+    let mut broker = process(id, 1, 1);
+    broker.features.retain(|range| range.name != name);
+    broker
+}
+
 /// A cluster of this version with these voters, all registered.
 fn cluster(voters: &[i32]) -> Controller {
     let mut controller = Controller::empty();
@@ -210,6 +217,42 @@ fn a_level_waits_for_every_registered_process_and_every_voter() {
         format!("{prefix} controller 5 has not registered, and may not support this feature")
     );
     assert_eq!(controller.update_features(&up, Mode::Apply, &[1, 2]), "");
+}
+
+#[test]
+fn a_process_works_at_level_0_of_a_feature_that_it_does_not_know() {
+    let mut controller = cluster(&[1]);
+    let wants_0 = |controller: &mut Controller, broker, name: &str| {
+        let message = refused(&controller.register(broker).unwrap_err());
+        assert_eq!(
+            message,
+            format!(
+                "UNSUPPORTED_VERSION: Unable to register because the broker does not support \
+                 finalized version 1 of {name}. The broker wants a version between 0 and 0, \
+                 inclusive."
+            )
+        );
+    };
+    wants_0(&mut controller, without(2, "share.version"), "share.version");
+    controller.update("share.version", 0, SafeDowngrade);
+    controller.register(without(2, "share.version")).unwrap();
+    assert_eq!(controller.update("share.version", 0, SafeDowngrade), "", "it is there already");
+    assert_eq!(
+        controller.update("share.version", 1, Upgrade),
+        "INVALID_UPDATE_VERSION: Invalid update version 1 for feature share.version. Broker 2 only \
+         supports versions 0-0"
+    );
+    // As a later version leaves its own features before its levels are raised.
+    for (level, epoch) in [(0, 1_000), (1, 1_001)] {
+        let name = "later.version".to_owned();
+        controller.image.apply(&MetadataRecord::Feature { name, level, epoch }).unwrap();
+        if level == 0 {
+            controller.register(process(3, 1, 1)).unwrap();
+            let message = refused(&controller.register(ancient(4)).unwrap_err());
+            assert!(message.ends_with("own version keeps no levels of features."), "{message}");
+        }
+    }
+    wants_0(&mut controller, process(5, 1, 1), "later.version");
 }
 
 #[test]
