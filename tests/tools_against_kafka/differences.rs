@@ -126,6 +126,13 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         "features of several brokers are not listed; a new cluster has `share.version` 1, which Kafka \
         4.1 leaves to its administrator",
     ),
+    differ(
+        "`kafka-features.sh upgrade --release-version`",
+        &["kafka-features.sh upgrade --release-version"],
+        ALL,
+        "refused whole: it asks for `kraft.version` and `eligible.leader.replicas.version` too, which \
+        are not here; `--feature` names those that are",
+    ),
     Difference {
         what: "`kafka-broker-api-versions.sh`",
         commands: &["kafka-broker-api-versions.sh"],
