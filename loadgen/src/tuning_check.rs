@@ -12,6 +12,9 @@ use serde_json::Value;
 
 /// The check reads some files below /proc and /sys; one that takes longer hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// What is read of an answer: some dozens of rows of less than a KiB each; one that says more is
+/// another program.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// The rows of the check; `None` without the program, or when it does not answer in time or with
 /// something else than rows.
@@ -36,7 +39,7 @@ fn answer_of(mut program: Command, within: Duration) -> Option<Value> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    let mut output = child.stdout.take()?;
+    let mut output = child.stdout.take()?.take(ANSWER_BYTES_MAX);
     let (sender, answer) = channel();
     let read = move || {
         let mut bytes = Vec::new();
@@ -85,6 +88,11 @@ mod tests {
 
     #[test]
     fn one_that_does_not_answer_is_not_waited_for() {
-        assert_eq!(said("exec cat /dev/zero > /dev/null", Duration::ZERO), None);
+        assert_eq!(said("exec tail -f /dev/null", Duration::ZERO), None);
+    }
+
+    #[test]
+    fn one_that_never_ends_its_answer_is_not_read_to_the_end() {
+        assert_eq!(said("exec cat /dev/zero", Duration::from_secs(60)), None);
     }
 }
