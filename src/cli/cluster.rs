@@ -3,6 +3,7 @@
 //! `status`, `add`, `remove`, `decommission` and `unregister` talk to a broker as any client;
 //! `format` and `recover` work on the data directory of a broker that does not run.
 
+mod batches;
 mod decommission;
 mod inventory;
 mod offline;

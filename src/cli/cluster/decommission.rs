@@ -4,11 +4,15 @@
 //! in the metadata alone. So the command can be interrupted anywhere and started again, and new
 //! partitions may come to the broker while it runs; a further round finds those.
 //!
+//! A run can take hours, in which others move partitions, make and delete topics, and brokers end.
+//! So it looks and plans anew before each batch, and keeps nothing of a plan but its first moves.
+//!
 //! Invariants
-//! - Nothing is changed before every partition of a round has a place to go to.
-//! - At most [`MOVES_MAX`] moves are asked for at a time.
+//! - Nothing is changed before every partition that the broker holds has a place to go to.
+//! - At most [`MOVES_MAX`] moves are asked for at a time, each as the last look had it.
 
 use crate::cli::client::Client;
+use crate::cli::cluster::batches::{self, Key, MOVES_MAX, ROUNDS_MAX, Rounds};
 use crate::cli::cluster::inventory::{self, Broker, Moves, Partition};
 use crate::cli::cluster::replacements::{self, Move, Plan};
 use crate::cli::cluster::{DecommissionOptions, describe_quorum};
@@ -20,23 +24,19 @@ use crate::protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
 use serde_json::json;
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Moves of one request, and under way at a time: a broker that copies all it will ever hold at
-/// once has nothing in sync for long, and an interrupted run leaves no more than these.
-const MOVES_MAX: usize = 200;
 const _: () =
     assert!(MOVES_MAX * (TOPIC_NAME_LEN_MAX + REPLICAS_MAX * size_of::<i32>()) < FRAME_BYTES_MAX);
-/// Looks at what the broker holds; each but the first is for what came while the last one's moves
-/// were made.
-const ROUNDS_MAX: usize = 10;
-/// Pause between two looks at the moves under way.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// Pause between two questions for the moves under way.
+const WATCH_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// Pause before a look that follows at once on another one: it asks for all partitions.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Looks within which the asked broker has to know what the controller knows.
-const LOOKS_MAX: usize = 120;
+const LOOKS_MAX: usize = 30;
 /// Refusals in a row, all of a kind that passes, after which a run ends.
-const REFUSALS_MAX: usize = 120;
+const REFUSALS_MAX: usize = 30;
 /// Time without any change after which it is said what the run waits for.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// First version that can say that the number of replicas stays (KIP-860).
@@ -49,12 +49,19 @@ pub(super) fn run(options: &DecommissionOptions) -> Result<(), CliError> {
     // Nothing can be moved without a controller: this says so.
     let (_, quorum) = describe_quorum(&mut client)?;
     let is_voter = quorum.current_voters.iter().any(|voter| voter.replica_id == options.id);
-    let mut run = Run { client, options, told: None };
-    let mut count = 0;
-    for _ in 0..ROUNDS_MAX {
+    let mut run = Run { client, options, told: None, stall: Stall::new(), refusals: 0 };
+    let mut rounds = Rounds::default();
+    loop {
         let (brokers, partitions) = run.look()?;
-        count = replicas_of(options.id, &brokers)?;
-        let plan = replacements::plan(options.id, &brokers, &partitions)?;
+        let count = replicas_of(options.id, &brokers)?;
+        let plan = match replacements::plan(options.id, &brokers, &partitions) {
+            // A leader may be about to be elected, a broker about to come back.
+            Err(refused) if rounds.have_begun() => {
+                run.on_refusal(refused)?;
+                continue;
+            }
+            plan => plan?,
+        };
         if options.dry_run {
             show(&plan, options);
             return Ok(());
@@ -63,9 +70,13 @@ pub(super) fn run(options: &DecommissionOptions) -> Result<(), CliError> {
             tell_what_is_next(options, is_voter);
             return Ok(());
         }
-        run.carry_out(plan, &brokers)?;
+        if !rounds.on_look(plan.moves.len()) {
+            return Err(CliError::StillArriving { id: options.id, count, rounds: ROUNDS_MAX });
+        }
+        let (taken, waiting) = run.carry_on(plan, &partitions)?;
+        rounds.on_batch(taken, waiting.len());
+        run.watch(&brokers, &waiting)?;
     }
-    Err(CliError::StillArriving { id: options.id, count, rounds: ROUNDS_MAX })
 }
 
 /// How many replicas the controller says that the broker holds.
@@ -78,8 +89,8 @@ fn replicas_of(id: i32, brokers: &[Broker]) -> Result<usize, CliError> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a command waits on the wall clock")]
-fn pause() {
-    std::thread::sleep(LOOK_AGAIN_AFTER);
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// One run of the command.
@@ -88,6 +99,9 @@ struct Run<'a> {
     options: &'a DecommissionOptions,
     /// What was last said of the progress: partitions left, and those of them that move.
     told: Option<(usize, usize)>,
+    stall: Stall,
+    /// In a row.
+    refusals: usize,
 }
 
 impl Run<'_> {
@@ -109,45 +123,65 @@ impl Run<'_> {
             if replicas_of(id, &brokers)? == seen || look >= LOOKS_MAX {
                 return Ok((brokers, partitions));
             }
-            pause();
+            pause(LOOK_AGAIN_AFTER);
         }
         unreachable!("the loop ends by its bound");
     }
 
-    /// Sends a plan piece by piece, and waits until nothing of the broker moves any more.
-    fn carry_out(&mut self, plan: Plan, brokers: &[Broker]) -> Result<(), CliError> {
-        let mut waiting: VecDeque<Move> = plan.moves.into();
-        let mut refusals = 0;
-        let mut stall = Stall::new();
+    /// Asks for the first moves of a plan, as many as there is room for. Gives the number of those
+    /// taken, and the partitions that wait.
+    fn carry_on(
+        &mut self,
+        plan: Plan,
+        partitions: &[Partition],
+    ) -> Result<(usize, Vec<Key>), CliError> {
+        let leaves = |one: &&Partition| one.moving.removing.contains(&self.options.id);
+        let key = |one: &Partition| (one.topic.clone(), one.index);
+        let leaving: BTreeSet<Key> = partitions.iter().filter(leaves).map(key).collect();
+        self.tell(plan.moves.len() + plan.under_way.len(), leaving.len());
+        let (batch, mut waiting) = batches::next(plan.moves, &leaving);
+        let asked = batch.len();
+        if asked == 0 {
+            self.refusals = 0;
+            return Ok((0, waiting));
+        }
+        let (again, refused) = self.send(batch)?;
+        let taken = asked - again.len();
+        match refused {
+            Some(refused) if taken == 0 => self.on_refusal(refused)?,
+            _ => self.refusals = 0,
+        }
+        waiting.extend(again);
+        Ok((taken, waiting))
+    }
+
+    /// Something that passes was refused: it is tried again in a while, but not for ever.
+    fn on_refusal(&mut self, refused: CliError) -> Result<(), CliError> {
+        self.refusals += 1;
+        if self.refusals >= REFUSALS_MAX {
+            return Err(refused);
+        }
+        pause(LOOK_AGAIN_AFTER);
+        Ok(())
+    }
+
+    /// Follows the moves under way, until it is time for a look at everything.
+    fn watch(&mut self, brokers: &[Broker], waiting: &[Key]) -> Result<(), CliError> {
         loop {
-            let moves = inventory::moves(&mut self.client, brokers)?;
-            let leaves = |moves: &Moves| {
-                let all = moves.values();
-                all.filter(|moving| moving.removing.contains(&self.options.id)).count()
-            };
-            let under_way = leaves(&moves);
-            let left = waiting.len() + under_way;
-            self.tell(left, under_way, &mut stall, &moves);
-            if left == 0 {
+            pause(WATCH_AGAIN_AFTER);
+            let mut moves = inventory::moves(&mut self.client, brokers)?;
+            moves.retain(|_, moving| moving.removing.contains(&self.options.id));
+            let others = waiting.iter().filter(|key| !moves.contains_key(*key)).count();
+            self.tell(moves.len() + others, moves.len());
+            self.tell_of_a_stall(&moves);
+            if batches::is_time_to_look(moves.len(), waiting.len()) {
                 return Ok(());
             }
-            let room = MOVES_MAX.saturating_sub(under_way).min(waiting.len());
-            let batch: Vec<Move> = waiting.drain(..room).collect();
-            if !batch.is_empty() {
-                let (again, refused) = self.send(batch)?;
-                refusals = if again.is_empty() { 0 } else { refusals + 1 };
-                waiting.extend(again);
-                match refused {
-                    Some(refused) if refusals >= REFUSALS_MAX => return Err(refused),
-                    _ => {}
-                }
-            }
-            pause();
         }
     }
 
     /// Asks for some moves. Gives those back that were refused for now, with one refusal.
-    fn send(&mut self, batch: Vec<Move>) -> Result<(Vec<Move>, Option<CliError>), CliError> {
+    fn send(&mut self, batch: Vec<Move>) -> Result<(Vec<Key>, Option<CliError>), CliError> {
         let version = self.client.version_of::<AlterPartitionReassignmentsRequest>()?;
         let request = AlterPartitionReassignmentsRequest {
             timeout_ms: TIMEOUT_MS,
@@ -158,7 +192,8 @@ impl Run<'_> {
         let answer = self.client.call(&request)?;
         let whole = check("the moves", answer.error_code, answer.error_message.as_deref());
         if let Err(refused) = whole {
-            return if passes(&refused) { Ok((batch, Some(refused))) } else { Err(refused) };
+            let all = batch.into_iter().map(|one| (one.topic, one.index)).collect();
+            return if passes(&refused) { Ok((all, Some(refused))) } else { Err(refused) };
         }
         let (mut again, mut first) = (Vec::new(), None);
         for topic in answer.responses {
@@ -172,27 +207,30 @@ impl Run<'_> {
                 if !passes(&refused) {
                     return Err(refused);
                 }
-                let is_it =
-                    |one: &&Move| one.topic == topic.name && one.index == result.partition_index;
-                again.extend(batch.iter().find(is_it).cloned());
+                again.push((topic.name.clone(), result.partition_index));
                 first = first.or(Some(refused));
             }
         }
         Ok((again, first))
     }
 
-    /// One line at each change. On standard error, so that nobody who stops reading stops the run.
-    fn tell(&mut self, left: usize, under_way: usize, stall: &mut Stall, moves: &Moves) {
-        if self.told != Some((left, under_way)) {
-            self.told = Some((left, under_way));
-            stall.begin();
-            match self.options.json {
-                true => println!("{}", json!({ "left": left, "moving": under_way })),
-                false => eprintln!("{left} partitions left, {under_way} of them on the move"),
-            }
-        } else if stall.is_due() {
-            let mut own = moves.iter().filter(|(_, one)| one.removing.contains(&self.options.id));
-            let Some(((topic, index), moving)) = own.next() else { return };
+    /// One line at each change, heard or not: a reader who leaves does not end a run halfway.
+    fn tell(&mut self, left: usize, under_way: usize) {
+        if self.told == Some((left, under_way)) {
+            return;
+        }
+        self.told = Some((left, under_way));
+        self.stall.begin();
+        match self.options.json {
+            true => announce!("{}", json!({ "left": left, "moving": under_way })),
+            false => eprintln!("{left} partitions left, {under_way} of them on the move"),
+        }
+    }
+
+    /// What the run waits for, where nothing has changed for long.
+    fn tell_of_a_stall(&mut self, own: &Moves) {
+        let Some(((topic, index), moving)) = own.first_key_value() else { return };
+        if self.stall.is_due() {
             eprintln!(
                 "no partition has arrived for {} s; {topic}/{index} is copied to {:?}: if that \
                  broker does not run (`highwater cluster status`), start it, or start this command \
@@ -243,14 +281,17 @@ fn by_topic(batch: &[Move]) -> Vec<ReassignableTopic> {
     topics
 }
 
-/// A topic that was deleted meanwhile needs no move; one that is there is found by the next round.
+/// A topic that was deleted meanwhile needs no move; one that is there is found by the next look.
 fn is_deleted(error: &CliError) -> bool {
     matches!(error, CliError::Refused { code: KafkaCode::UnknownTopicOrPartition, .. })
 }
 
-/// The controller may be about to change.
+/// The controller may be about to change; and what a plan rests on has changed since the look
+/// where a broker is gone that was to take a replica, or the number of replicas is another.
 fn passes(error: &CliError) -> bool {
-    matches!(error, CliError::Refused { code, .. } if code.is_retriable())
+    let CliError::Refused { code, .. } = error else { return false };
+    let is_outdated = [KafkaCode::InvalidReplicaAssignment, KafkaCode::InvalidReplicationFactor];
+    code.is_retriable() || is_outdated.contains(code)
 }
 
 fn show(plan: &Plan, options: &DecommissionOptions) {

@@ -1,9 +1,12 @@
 //! What a cluster has, as one broker tells it: brokers, and who holds which partition.
 //!
-//! Brokers and moves are asked of the active controller, which whoever is asked passes them on to;
-//! partitions are told by the asked broker itself, which may be a moment behind.
+//! Brokers and moves are told by the active controller, which whoever is asked passes the question
+//! on to; one that knows of no controller tells what it last heard itself. So who goes by the answer
+//! makes sure first that there is one (`describe_quorum`). Partitions are told by the asked broker
+//! itself, which may be a moment behind.
 
 use crate::cli::client::Client;
+use crate::cli::cluster::describe_quorum;
 use crate::cli::error::{CliError, check};
 use crate::model::errors::KafkaCode;
 use crate::model::limits::CORE_ID_STRIDE;
@@ -148,6 +151,8 @@ pub(super) struct Held {
 
 /// What a broker holds. Kafka's brokers, which do not tell it, are asked for all partitions.
 pub(super) fn held_by(client: &mut Client, id: i32) -> Result<Held, CliError> {
+    // Without a controller the numbers would be those that the asked broker last heard of.
+    describe_quorum(client)?;
     let known = match brokers(client) {
         Err(CliError::NotServed { .. }) => None,
         known => Some(known?),
