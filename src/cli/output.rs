@@ -6,8 +6,8 @@
 //!
 //! Invariants
 //! - A command whose standard output is closed ends there, quietly and with success: nobody wants
-//!   the rest. What goes on whoever listens (a broker, a development cluster, a broker's replicas on
-//!   their way to others) uses `announce!`.
+//!   the rest. What goes on whoever listens (a broker, a development cluster, a decommission) uses
+//!   `announce!`.
 //! - A closed standard error stops nothing.
 
 use std::fmt::Arguments;

@@ -1,9 +1,9 @@
 //! What a cluster has, as one broker tells it: brokers, and who holds which partition.
 //!
 //! Brokers and moves are told by the active controller, which whoever is asked passes the question
-//! on to; one that knows of no controller tells what it last heard itself. So who goes by the answer
-//! makes sure first that there is one (`describe_quorum`). Partitions are told by the asked broker
-//! itself, which may be a moment behind.
+//! on to; a broker that knows of no controller tells what it last heard itself. So who goes by the
+//! answer makes sure first that there is a controller (`describe_quorum`). Partitions are told by
+//! the asked broker itself, which may be a moment behind.
 
 use crate::cli::client::Client;
 use crate::cli::cluster::describe_quorum;
