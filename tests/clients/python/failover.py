@@ -23,10 +23,13 @@ GAP_MS_MIN = 60
 START_PATIENCE_S = 60
 
 closing = threading.Event()
+# The line and its end are two writes.
+said = threading.Lock()
 
 
 def say(line):
-    print(line, flush=True)
+    with said:
+        print(line, flush=True)
 
 
 def wait_for_end_of_input():
