@@ -5,9 +5,11 @@
 //!  epoch per transaction      Abort              Commit
 //!                         retry   current    retry   current     retry: the epoch before
 //!  Empty                  fenced  ends       fenced  refused     ends: an empty transaction,
-//!  CompleteAbort          done    ends       refused refused           the epoch moves
+//!  CompleteAbort          done    ends       fenced  refused           the epoch moves
 //!  CompleteCommit         refused ends       done    refused     refused: INVALID_TXN_STATE
 //! ```
+//! Only the coordinator aborts what its producer wants to commit, when its time is up: the producer
+//! is fenced, which Streams recovers from, as Apache Kafka does since KAFKA-20785.
 
 use super::calls::{EndTransaction, TransactionAnswer};
 use super::coordinator::TransactionCoordinator;
@@ -107,7 +109,7 @@ fn judge_by_epoch(
     let is_retry = has_new_id || (is_same_id && follows);
     match Outcome::of(metadata.state) {
         Some(outcome) if is_retry && outcome == end.outcome => Ok(Verdict::Done),
-        Some(_) if is_retry => Err(KafkaCode::InvalidTxnState),
+        Some(Outcome::Commit) if is_retry => Err(KafkaCode::InvalidTxnState),
         _ => Err(KafkaCode::ProducerFenced),
     }
 }

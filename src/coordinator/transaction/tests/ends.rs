@@ -165,7 +165,7 @@ fn the_new_flow_moves_the_epoch_with_each_transaction() {
             abort 101,1 v2
               101,2
             commit 101,1 v2
-              INVALID_TXN_STATE
+              PRODUCER_FENCED
             commit 101,0 v2
               PRODUCER_FENCED
             commit 102,2 v2

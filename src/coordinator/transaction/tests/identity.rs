@@ -181,7 +181,7 @@ fn a_transaction_is_aborted_when_its_time_is_up() {
             commit 101,0
               PRODUCER_FENCED
             commit 101,0 v2
-              INVALID_TXN_STATE
+              PRODUCER_FENCED
             abort 101,0 v2
               101,1
             init 101,0
