@@ -60,10 +60,11 @@ pub(super) async fn write(
     let start = position + head as u64;
     let end = position + (len - tail) as u64;
     write_cached(cached, position, &rest.take(head))?;
-    let middle = rest.take(len - head - tail);
+    let last = rest.take_last(tail);
+    // The list itself goes along: thousands of small batches are not counted here once more.
     let written = glommio::executor()
         .spawn_blocking(move || {
-            let left = write_pages(&direct, start, middle);
+            let left = write_pages(&direct, start, rest);
             drop(direct);
             left
         })
@@ -71,35 +72,29 @@ pub(super) async fn write(
     // What a direct write left goes through the page cache, which names the cause.
     let left_from = end - written.iter().map(Bytes::len).sum::<usize>() as u64;
     write_cached(cached, left_from, &written)?;
-    write_cached(cached, end, &rest.take(tail))
+    write_cached(cached, end, &last)
 }
 
 /// Writes whole pages from this thread's buffer; returns what the kernel did not take.
-fn write_pages(direct: &OwnedFd, mut at: u64, parts: Vec<Bytes>) -> io::Result<Vec<Bytes>> {
-    let mut rest = Parts { parts, index: 0 };
+fn write_pages(direct: &OwnedFd, mut at: u64, mut rest: Parts) -> io::Result<Vec<Bytes>> {
     BUFFER.with_borrow_mut(|buffer| {
         if buffer.is_empty() {
             buffer.resize(BUFFER_PAGES, Page::new_zeroed());
         }
         let buffer = buffer.as_mut_slice().as_mut_bytes();
-        loop {
-            let size = rest.len().min(buffer.len());
-            if size == 0 {
-                return Ok(Vec::new());
-            }
-            let mut chunk = Parts { parts: rest.take(size), index: 0 };
-            let copy = chunk.parts.clone();
-            chunk.fill(&mut buffer[..size]);
+        let mut missing = rest.len();
+        while missing > 0 {
+            let size = missing.min(buffer.len());
+            rest.fill(&mut buffer[..size]);
+            missing -= size;
             let mut done = 0;
             while done < size {
                 match rustix::io::pwrite(direct, &buffer[done..size], at + done as u64) {
                     Ok(written) if written > 0 && written % PAGE_BYTES == 0 => done += written,
                     Err(Errno::INTR) => {}
                     Ok(_) | Err(Errno::INVAL) => {
-                        let mut left = Parts { parts: copy, index: 0 };
-                        left.take(done);
-                        let mut left = left.take(size - done);
-                        left.extend(rest.take(rest.len()));
+                        let mut left = vec![Bytes::copy_from_slice(&buffer[done..size])];
+                        left.extend(rest.take(missing));
                         return Ok(left);
                     }
                     Err(error) => return Err(error.into()),
@@ -107,6 +102,7 @@ fn write_pages(direct: &OwnedFd, mut at: u64, parts: Vec<Bytes>) -> io::Result<V
             }
             at += size as u64;
         }
+        Ok(Vec::new())
     })
 }
 
@@ -137,6 +133,23 @@ impl Parts {
         taken
     }
 
+    /// The last `len` bytes without copying them.
+    fn take_last(&mut self, len: usize) -> Vec<Bytes> {
+        let mut taken = Vec::new();
+        let mut missing = len;
+        while missing > 0 {
+            let part = self.parts.last_mut().expect("as many bytes as asked for");
+            let size = part.len().min(missing);
+            taken.push(part.split_off(part.len() - size));
+            missing -= size;
+            if part.is_empty() {
+                self.parts.pop();
+            }
+        }
+        taken.reverse();
+        taken
+    }
+
     /// Copies the next bytes to fill `target`.
     fn fill(&mut self, mut target: &mut [u8]) {
         while !target.is_empty() {
@@ -163,9 +176,25 @@ mod tests {
         let file = std::fs::File::create_new(folder.path().join("x")).unwrap();
         let direct = open(std::os::fd::AsFd::as_fd(&file)).expect("a temporary folder on a disk");
         let parts = vec![Bytes::from(vec![1; 5000]), Bytes::from(vec![2; 3192])];
-        let left = write_pages(&direct, 1, parts.clone()).unwrap();
+        let all = || Parts { parts: parts.clone(), index: 0 };
+        let left = write_pages(&direct, 1, all()).unwrap();
         assert_eq!(left.concat(), parts.concat());
-        assert!(write_pages(&direct, 0, parts.clone()).unwrap().is_empty());
+        assert!(write_pages(&direct, 0, all()).unwrap().is_empty());
         assert_eq!(std::fs::read(folder.path().join("x")).unwrap(), parts.concat());
+    }
+
+    #[test]
+    fn what_is_taken_from_both_ends_leaves_the_middle() {
+        let bytes: Vec<u8> = (0..20).collect();
+        for (first, last) in [(0, 0), (3, 4), (7, 7), (5, 12), (0, 20), (20, 0)] {
+            let parts = bytes.chunks(7).map(Bytes::copy_from_slice).collect();
+            let mut rest = Parts { parts, index: 0 };
+            assert_eq!(rest.take(first).concat(), bytes[..first]);
+            assert_eq!(rest.take_last(last).concat(), bytes[20 - last..]);
+            let mut middle = vec![0; 20 - first - last];
+            assert_eq!(rest.len(), middle.len());
+            rest.fill(&mut middle);
+            assert_eq!(middle, bytes[first..20 - last]);
+        }
     }
 }

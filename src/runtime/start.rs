@@ -204,6 +204,7 @@ struct Identity {
 pub fn run(config: Arc<BrokerConfig>, on_ready: impl FnOnce(&Facts)) -> Result<(), StartError> {
     let clock = Clock::start();
     let start_us = clock.now().monotonic_us;
+    keep_pages_small();
     let plan = cores::plan(config.cores.map(usize::from), &config.core_list)?;
     if config.spin == Spin::WhereKept {
         exclusive::check(&plan, &Roots::of_this_machine())?;
@@ -455,6 +456,14 @@ async fn run_core(parts: CoreParts) -> Result<(), StartError> {
     match shard.borrow().write_state {
         WriteState::Offline => Err(StartError::Offline),
         WriteState::Open | WriteState::DiskFull => Ok(()),
+    }
+}
+
+/// Keeps transparent huge pages away from this process: each first touch of one zeroes 2 MiB on the
+/// core that serves (docs/decisions/014-small-pages.md).
+fn keep_pages_small() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "transparent huge pages stay: requests may wait for their zeroing");
     }
 }
 

@@ -137,7 +137,7 @@ impl Tail {
     }
 
     /// Batches from the one that holds `offset` on.
-    pub(super) fn from(&self, offset: Offset) -> impl Iterator<Item = &TailBatch> {
+    pub(super) fn from(&self, offset: Offset) -> impl ExactSizeIterator<Item = &TailBatch> {
         let index = self.first_not(|batch| batch.end_offset <= offset);
         self.batches.range(index..)
     }

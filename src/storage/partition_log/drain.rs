@@ -322,7 +322,8 @@ impl<D: Disk> PartitionLog<D> {
         let mut end = self.drained_end;
         let mut planned: u64 = 0;
         let mut segments = self.segments.iter().peekable();
-        for batch in self.tail.from(self.drained_end) {
+        let mut batches = self.tail.from(self.drained_end);
+        while let Some(batch) = batches.next() {
             if planned >= DRAIN_BYTES_MAX {
                 break;
             }
@@ -334,7 +335,7 @@ impl<D: Disk> PartitionLog<D> {
                     file: segment.file.clone(),
                     position: batch.position,
                     size: 0,
-                    parts: Vec::new(),
+                    parts: Vec::with_capacity(1 + batches.len()),
                 });
             }
             let write = writes.last_mut().expect("just pushed");
