@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Freed memory is kept and reused: the first touch of new memory is slow.
+/// Freed memory is kept for a while and used again: the first touch of new memory is slow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -61,7 +61,7 @@ pub(super) async fn write(
     let end = position + (len - tail) as u64;
     write_cached(cached, position, &rest.take(head))?;
     let last = rest.take_last(tail);
-    // The list itself goes along: thousands of small batches are not counted here once more.
+    // The list itself goes along: none of thousands of small batches is built here once more.
     let written = glommio::executor()
         .spawn_blocking(move || {
             let left = write_pages(&direct, start, rest);
@@ -175,7 +175,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = std::fs::File::create_new(folder.path().join("x")).unwrap();
         let direct = open(std::os::fd::AsFd::as_fd(&file)).expect("a temporary folder on a disk");
-        let parts = vec![Bytes::from(vec![1; 5000]), Bytes::from(vec![2; 3192])];
+        // More than one buffer.
+        let parts = vec![Bytes::from(vec![1; 5000]), Bytes::from(vec![2; 3192 + (1 << 20)])];
         let all = || Parts { parts: parts.clone(), index: 0 };
         let left = write_pages(&direct, 1, all()).unwrap();
         assert_eq!(left.concat(), parts.concat());

@@ -8,8 +8,8 @@
 //!  CompleteAbort          done    ends       fenced  refused           the epoch moves
 //!  CompleteCommit         refused ends       done    refused     refused: INVALID_TXN_STATE
 //! ```
-//! Only the coordinator aborts what its producer wants to commit, when its time is up: the producer
-//! is fenced, which Streams recovers from, as Apache Kafka does since KAFKA-20785.
+//! Only the coordinator aborts what its producer wants to commit: when its time is up, or another
+//! one takes its id. The producer is fenced, which Streams recovers from (KAFKA-20785).
 
 use super::calls::{EndTransaction, TransactionAnswer};
 use super::coordinator::TransactionCoordinator;

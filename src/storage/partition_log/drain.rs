@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 /// Most bytes that one drain writes, so that a plan never holds a whole journal's worth of parts.
 const DRAIN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// Batches of a drain for which room is made at once; a list of more grows.
+const DRAIN_ROOM_MAX: usize = 64 * 1024;
+
 /// Bytes of log after which producers' state is written again. Bounds what a start must read.
 const SNAPSHOT_INTERVAL_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -322,8 +325,10 @@ impl<D: Disk> PartitionLog<D> {
         let mut end = self.drained_end;
         let mut planned: u64 = 0;
         let mut segments = self.segments.iter().peekable();
-        let mut batches = self.tail.from(self.drained_end);
-        while let Some(batch) = batches.next() {
+        let batches = self.tail.from(self.drained_end);
+        // Made at once: growing to thousands of small batches copies the list again and again.
+        let mut room = batches.len().min(DRAIN_ROOM_MAX);
+        for batch in batches {
             if planned >= DRAIN_BYTES_MAX {
                 break;
             }
@@ -335,7 +340,7 @@ impl<D: Disk> PartitionLog<D> {
                     file: segment.file.clone(),
                     position: batch.position,
                     size: 0,
-                    parts: Vec::with_capacity(1 + batches.len()),
+                    parts: Vec::with_capacity(std::mem::take(&mut room)),
                 });
             }
             let write = writes.last_mut().expect("just pushed");

@@ -12,7 +12,7 @@ pub(super) const TUNERS: &[Tuner] = &[
         id: "memory.thp",
         what: "transparent huge pages",
         why: "with `always` the kernel compacts memory in the middle of an allocation",
-        gain: "no pauses in first touches of memory",
+        gain: "no pauses in first touches of memory; the broker forgoes huge pages by itself",
         risk: "low; programs that rely on `always` lose huge pages",
         kind: files(
             &["sys/kernel/mm/transparent_hugepage/enabled"],
@@ -23,7 +23,7 @@ pub(super) const TUNERS: &[Tuner] = &[
         id: "memory.thp_defrag",
         what: "who makes room for a huge page, and when",
         why: "with `always` a page fault waits for compaction",
-        gain: "no pauses in first touches of memory",
+        gain: "no pauses in first touches of memory; the broker forgoes huge pages by itself",
         risk: "low; huge pages come later",
         kind: files(
             &["sys/kernel/mm/transparent_hugepage/defrag"],

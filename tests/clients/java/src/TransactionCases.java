@@ -212,8 +212,8 @@ public final class TransactionCases {
             try {
                 producer.commitTransaction();
                 throw new AssertionError("an aborted transaction was committed");
-            } catch (KafkaException error) {
-                System.err.println("refused: " + error);
+            } catch (ProducerFencedException fenced) {
+                System.err.println("refused: " + fenced);
             }
         }
         expect(read(topic, 0, "read_committed"), List.of(), "committed");
