@@ -37,6 +37,9 @@ pub struct Partition<D: Disk> {
     pub is_syncing: bool,
     /// True while any drain is under way.
     pub is_draining: bool,
+    /// True when the segment writer found that drain under way and has to look again after it: the
+    /// partition holds back the oldest journal file.
+    pub is_drain_awaited: bool,
     /// True while the partition stands in the queue of the push loop.
     pub is_push_due: bool,
     /// True while the log is being cut: its role waits until that is done.
@@ -65,6 +68,7 @@ impl<D: Disk> Partition<D> {
             is_direct: false,
             is_syncing: false,
             is_draining: false,
+            is_drain_awaited: false,
             is_push_due: false,
             is_cutting: false,
             cut_signal: None,

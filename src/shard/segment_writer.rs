@@ -66,6 +66,11 @@ impl<D: Disk> Shard<D> {
                 continue;
             }
             let is_fat = partition.log.undrained_bytes() >= DRAIN_BYTES_MIN;
+            if holds_journal && partition.is_draining {
+                // A direct append, which may leave its segment unsynced: the write loop may wait
+                // for room, and nothing else would have the drain loop look again.
+                partition.is_drain_awaited = true;
+            }
             if (holds_journal || is_fat) && !partition.is_draining {
                 partition.is_draining = true;
                 chosen.push((index, partition.id));
@@ -83,14 +88,21 @@ impl<D: Disk> Shard<D> {
     }
 
     fn end_drain(&mut self, index: PartitionIndex, id: TopicPartition) {
-        let Some(partition) = self.partition_at(index, id) else { return };
+        let Some(partition) = self.partition_at(index, id) else {
+            // What was deleted holds back no journal file any more.
+            return self.signals.drain.raise();
+        };
         partition.is_draining = false;
         partition.is_direct = false;
+        let is_awaited = std::mem::take(&mut partition.is_drain_awaited);
         if let Some(signal) = &partition.cut_signal {
             signal.raise();
         }
         if partition.log.pending_bytes() > 0 {
             self.mark_dirty(index);
+        }
+        if is_awaited {
+            self.signals.drain.raise();
         }
     }
 

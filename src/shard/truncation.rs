@@ -63,6 +63,9 @@ impl<D: Disk> Shard<D> {
         partition.cut_signal = None;
         partition.log.abandon_cut();
         partition.is_draining = false;
+        if std::mem::take(&mut partition.is_drain_awaited) {
+            self.signals.drain.raise();
+        }
     }
 }
 

@@ -39,6 +39,8 @@ mod replica_tests;
 #[cfg(test)]
 mod restart_tests;
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 mod setup; // how the tests here begin
 #[cfg(test)]
 mod share_cluster_tests;
