@@ -61,7 +61,8 @@ impl<D: Disk> Shard<D> {
         self.signals.commit.raise();
     }
 
-    /// Queues every partition that has something pending: there is room on the disk again.
+    /// Queues every partition that has something pending, and has the segment writer look again:
+    /// there is room on the disk.
     pub fn mark_pending_dirty(&mut self) {
         let indexes: Vec<PartitionIndex> = self.partitions.iter().map(|(index, _)| index).collect();
         for index in indexes {
@@ -69,6 +70,7 @@ impl<D: Disk> Shard<D> {
                 self.mark_dirty(index);
             }
         }
+        self.signals.drain.raise();
     }
 
     /// True while readers should wait for the write path.

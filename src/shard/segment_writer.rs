@@ -126,9 +126,14 @@ impl<D: Disk> Shard<D> {
     }
 }
 
-/// Writes one partition's tail to its segments, until less than a direct append is pending.
+/// Writes one partition's tail to its segments, until less than a direct append is pending. For the
+/// journal, which asks once, all of the tail that is there now.
 async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPartition, then: Then) {
     let disk = shard.borrow().disk.clone();
+    let until = match (then, shard.borrow_mut().partition_at(index, id)) {
+        (Then::Sync, Some(partition)) => partition.log.log_end(),
+        _ => Offset::ZERO,
+    };
     loop {
         let plan = match shard.borrow_mut().partition_at(index, id) {
             Some(partition) => partition.log.plan_drain(),
@@ -142,7 +147,8 @@ async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPart
             let goes_on = match result {
                 Ok(done) => {
                     let released = partition.log.drained(done);
-                    let goes_on = partition.log.pending_bytes() >= DIRECT_APPEND_BYTES_MIN;
+                    let goes_on = partition.log.drained_end() < until
+                        || partition.log.pending_bytes() >= DIRECT_APPEND_BYTES_MIN;
                     shard.on_left_memory(released);
                     shard.settle_partition(index);
                     goes_on

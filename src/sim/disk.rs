@@ -24,6 +24,9 @@ use std::rc::Rc;
 /// What a disk writes as one piece, in bytes.
 const SECTOR_BYTES: usize = 512;
 
+/// What one write takes where the disk is slow, in microseconds: that of a hundred others.
+const SLOW_WRITE_US: u64 = 20_000;
+
 /// One file's content: as programs see it, and as a power cut would leave it at least.
 #[derive(Debug, Default)]
 struct FileState {
@@ -73,6 +76,7 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     synced_dirs: BTreeSet<PathBuf>,
     faults: Faults,
+    slow_dir: Option<PathBuf>,
     has_failed: bool,
     syncs: u64,
     bytes_written: u64,
@@ -95,6 +99,7 @@ impl SimDisk {
             dirs: root.clone(),
             synced_dirs: root,
             faults: Faults::default(),
+            slow_dir: None,
             has_failed: false,
             syncs: 0,
             bytes_written: 0,
@@ -113,6 +118,11 @@ impl SimDisk {
         let mut state = self.state.borrow_mut();
         state.faults = faults;
         state.has_failed |= faults.is_any();
+    }
+
+    /// Lets each write to a file below `dir` take `SLOW_WRITE_US` from now on.
+    pub fn slow_down(&self, dir: PathBuf) {
+        self.state.borrow_mut().slow_dir = Some(dir);
     }
 
     /// Whether anything fails now.
@@ -266,6 +276,10 @@ impl SimDisk {
         }
     }
 
+    fn is_slow(&self, path: &Path) -> bool {
+        self.state.borrow().slow_dir.as_ref().is_some_and(|dir| path.starts_with(dir))
+    }
+
     fn draw_error(&self, per_thousand: u64) -> bool {
         per_thousand > 0 && self.handle.random(|random| random.below(1000) < per_thousand)
     }
@@ -395,6 +409,9 @@ impl Disk for SimDisk {
         parts: Vec<Bytes>,
     ) -> Result<(), DiskError> {
         let faults = self.state.borrow().faults;
+        if self.is_slow(&file.path) {
+            self.handle.sleep_us(SLOW_WRITE_US).await;
+        }
         let mut position = index(position);
         for part in parts {
             // Between two parts others run, and the power may fail: a write can be torn.

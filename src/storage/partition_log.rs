@@ -334,6 +334,11 @@ impl<D: Disk> PartitionLog<D> {
         self.synced_end
     }
 
+    /// End of what the segment files have, synced or not.
+    pub fn drained_end(&self) -> Offset {
+        self.drained_end
+    }
+
     /// Bytes appended that nothing has written anywhere.
     pub fn pending_bytes(&self) -> usize {
         self.appended_since(self.written_end)
