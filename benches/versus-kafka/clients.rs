@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::bench::{Bench, Measured, alternate};
+use crate::disk::settle;
 use crate::failure::Failure;
 use crate::figure::{Figure, Sample};
 use crate::rows::{Row, Way};
@@ -42,7 +43,7 @@ pub(crate) fn measure(
             bench.loadgen.delete_topic(server, TOPIC);
             create(bench, (server, row))?;
         }
-        rustix::fs::sync();
+        settle(server.data());
         let (begin, cpu) = (now(), server.cpu_seconds()?);
         expect_success(&mut command(bench, server, way, &file)?)?;
         let seconds = begin.elapsed().as_secs_f64();

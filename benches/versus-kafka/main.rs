@@ -3,7 +3,7 @@
 //! Why alternating: a machine's speed drifts with its neighbours, its page cache and its disk. Each
 //! repeat measures both brokers one after the other, the next repeat in the other order, and the
 //! medians are compared. The broker that is not measured stays up, idle; dirty pages of the one
-//! before are written back first.
+//! before are written back first, and its deleted files discarded.
 //!
 //! ```text
 //! cargo bench --bench versus-kafka -- --rows P --repeats 5 --write docs/performance.md

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::Arguments;
+use crate::disk::settle;
 use crate::failure::Failure;
 use crate::figure::{Figure, Sample};
 use crate::rows::{Row, Work};
@@ -140,8 +141,8 @@ impl Loadgen {
         line: &str,
         seconds: u32,
     ) -> Result<Sample, Failure> {
-        // Dirty pages of the run before are not this run's work.
-        rustix::fs::sync();
+        // What the run before has left for the disk is not this run's work.
+        settle(server.data());
         let is_produce = line.starts_with("produce") || line.starts_with("e2e");
         let mut command = self.row_command((server, row), line, seconds);
         if is_produce {

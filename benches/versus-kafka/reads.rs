@@ -1,12 +1,10 @@
 //! P9, P10 and P15: readers, of logs that both brokers have filled alike, from the page cache or
 //! without it, alone or beside a producer.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::bench::{Bench, Measured, alternate};
-use crate::disk::evict;
+use crate::disk::{evict, settle};
 use crate::failure::Failure;
 use crate::figure::{Figure, Sample};
 use crate::loads::half_load;
@@ -101,8 +99,8 @@ fn passes(
     let mut last;
     loop {
         if read.is_cold {
-            rustix::fs::sync();
-            evict(Path::new(server.data()))?;
+            settle(server.data());
+            evict(server.data())?;
         }
         let summary =
             bench.loadgen.run_line(server, &format!("consume {}", reader(read, topic)))?;

@@ -7,6 +7,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::cli::CalibrateArgs;
+use crate::environment::{RunFacts, environment};
 use crate::failure::Failure;
 use crate::interval::{Interval, to_f64};
 use crate::null_broker::NullBroker;
@@ -27,6 +28,8 @@ const END_OFFSET: i64 = 0;
 #[derive(Debug)]
 pub(crate) struct Calibration {
     total: Interval,
+    /// See `environment`; nobody is asked about the null broker.
+    environment: Value,
 }
 
 /// Runs it: a closed loop against a null broker in a thread of this process.
@@ -56,8 +59,13 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<Calibration, Failure> {
         let served = server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         served.and(outcome)
     })?;
-    let total = outcome.map_or_else(|| Interval::new(0), |outcome| outcome.total);
-    let calibration = Calibration { total };
+    let (total, facts) = outcome.map_or_else(
+        || (Interval::new(0), RunFacts::default()),
+        |outcome| (outcome.total, outcome.facts),
+    );
+    let command: Vec<String> = std::env::args().collect();
+    let environment = environment(&command, &facts, args.load.run.out.as_deref());
+    let calibration = Calibration { total, environment };
     if let Some(directory) = &args.load.run.out {
         write_whole(&directory.join("calibration.json"), &pretty(&calibration.to_json()))
             .and(percentile_files(&calibration.total, directory))?;
@@ -122,6 +130,7 @@ impl Calibration {
             "busy_percent": self.total.busy_percent(),
             "unhindered_records_per_second": self.unhindered_rate(),
             "measure_up_to_records_per_second": self.total.record_rate() / FACTOR,
+            "environment": self.environment,
         })
     }
 }

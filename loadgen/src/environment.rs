@@ -46,10 +46,15 @@ impl CoreTime {
     }
 
     /// Percent stolen between this reading and `after`.
-    pub(crate) fn steal_percent(self, after: CoreTime) -> Option<f64> {
+    fn steal_percent(self, after: CoreTime) -> Option<f64> {
         let all = after.all.checked_sub(self.all).filter(|all| *all > 0)?;
         Some(100.0 * to_f64(after.stolen.saturating_sub(self.stolen)) / to_f64(all))
     }
+}
+
+/// Percent of all cores' time that the hypervisor gave to others since `start`.
+pub(crate) fn steal_since(start: Option<CoreTime>) -> Option<f64> {
+    start.zip(CoreTime::read()).and_then(|(start, end)| start.steal_percent(end))
 }
 
 /// The environment as the summary has it. `out` is the run's directory.

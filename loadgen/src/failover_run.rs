@@ -28,8 +28,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::broker_facts::describe_cluster;
 use crate::clock::{SECOND_NS, now_ns};
 use crate::control::Control;
+use crate::environment::{CoreTime, RunFacts, environment, steal_since};
 use crate::failover_args::FailoverArgs;
 use crate::failure::Failure;
 use crate::interval::to_f64;
@@ -65,6 +67,8 @@ pub(crate) struct Failover {
     retries: u64,
     /// Elections before the kill that called partitions back.
     calls_back: u64,
+    /// See `environment`; the survivors are the brokers that it tells of.
+    environment: Value,
 }
 
 /// Makes the topic, produces, kills, and waits.
@@ -73,13 +77,22 @@ pub(crate) struct Failover {
 /// The cluster is not whole within `--within`, the process cannot be killed, or a partition takes
 /// no record within `--within` of its leader's death.
 pub(crate) fn failover(args: &FailoverArgs) -> Result<Failover, Failure> {
+    let cores_at_start = CoreTime::read();
     let mut client = Client::new(args)?;
     client.make_topic()?;
     let last_ack_ns = client.warm_up()?;
     let killed_ns = now_ns();
     kill(args.kill)?;
     client.connections.remove(&args.leader);
-    client.follow(killed_ns, last_ack_ns)
+    let survivor = client.survivors[0].clone();
+    let mut seen = client.follow(killed_ns, last_ack_ns)?;
+    let facts = RunFacts {
+        seed: None,
+        steal_percent: steal_since(cores_at_start),
+        cluster: describe_cluster(&survivor, &args.topic),
+    };
+    seen.environment = environment(&std::env::args().collect::<Vec<_>>(), &facts, None);
+    Ok(seen)
 }
 
 fn kill(pid: u32) -> Result<(), Failure> {
@@ -331,7 +344,8 @@ impl<'a> Client<'a> {
         // The last gap's end, so that the two cannot contradict each other.
         let all_ns = gaps_ns.last().map_or(0, |gap| last_ack_ns + gap - killed_ns);
         let (noticed_ns, calls_back) = (noticed_ns.unwrap_or(all_ns), self.calls_back);
-        Ok(Failover { gaps_ns, noticed_ns, all_ns, retries, calls_back })
+        let environment = Value::Null;
+        Ok(Failover { gaps_ns, noticed_ns, all_ns, retries, calls_back, environment })
     }
 
     /// Who leads the pending partitions, in `survivor`'s view; not the broker that died.
@@ -475,6 +489,7 @@ impl Failover {
             "handover_ms": milliseconds(self.all_ns.saturating_sub(self.noticed_ns)),
             "retries": self.retries,
             "calls_back": self.calls_back,
+            "environment": self.environment,
         })
     }
 }
@@ -495,6 +510,7 @@ mod tests {
             all_ns: 8_400_000,
             retries: 3,
             calls_back: 0,
+            environment: Value::Null,
         };
         let json = seen.to_json();
         assert_eq!(json["gap_ms"], json!({ "p50": 2.0, "max": 9.0 }));

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::broker_facts::describe_cluster;
 use crate::clock::{SECOND_NS, now_ns, wall_offset_ms};
-use crate::environment::{CoreTime, RunFacts};
+use crate::environment::{CoreTime, RunFacts, steal_since};
 use crate::failure::Failure;
 use crate::interval::Interval;
 use crate::load_args::RunArgs;
@@ -149,8 +149,7 @@ pub(crate) fn run_shares<L: Send>(
             outcome.failure = outcome.failure.take().or(end.err());
         }
         outcome.failure = outcome.failure.take().or(files.and_then(SecondFiles::into_failure));
-        let core_time = cores_at_start.zip(CoreTime::read());
-        facts.steal_percent = core_time.and_then(|(start, end)| start.steal_percent(end));
+        facts.steal_percent = steal_since(cores_at_start);
         outcome.facts = facts;
         outcome.wall_step_ms = wall_offset_ms().saturating_sub(wall_offset_at_start_ms);
         Ok(outcome)

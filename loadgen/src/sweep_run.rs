@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::broker_facts::describe_cluster;
 use crate::capacity::{Capacity, REPEATS, Step, step_line};
 use crate::cli::SweepArgs;
-use crate::environment::{CoreTime, RunFacts, environment};
+use crate::environment::{CoreTime, RunFacts, environment, steal_since};
 use crate::failure::Failure;
 use crate::interval::to_f64;
 use crate::load_args::{LoadArgs, RunArgs};
@@ -65,10 +65,9 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<Capacity, Failure> {
     };
     // Behind the last step: what the sweep itself has filled is no longer free.
     let cluster = describe_cluster(&args.load.run.bootstrap, &args.load.run.topic);
-    let core_time = cores_at_start.zip(CoreTime::read());
     let facts = RunFacts {
         seed: Some(args.load.seed),
-        steal_percent: core_time.and_then(|(start, end)| start.steal_percent(end)),
+        steal_percent: steal_since(cores_at_start),
         cluster: cluster.clone(),
     };
     let mut capacity = Capacity {

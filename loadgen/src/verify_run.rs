@@ -12,8 +12,10 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::broker_facts::describe_cluster;
 use crate::cli::VerifyArgs;
 use crate::clock::{SECOND_NS, now_ns};
+use crate::environment::{CoreTime, RunFacts, environment, steal_since};
 use crate::failure::Failure;
 use crate::interval::{Latencies, to_f64};
 use crate::ledger::{RECORD_BYTES_MIN, Settled};
@@ -42,6 +44,8 @@ pub(crate) struct Verdict {
     is_idempotent: bool,
     /// From the time at which a batch was due to its acknowledgement, outages included.
     acknowledged: Latencies,
+    /// See `environment`.
+    environment: Value,
 }
 
 impl Verdict {
@@ -106,6 +110,7 @@ impl Verdict {
             "given_up": self.given_up,
             "reader_reconnects": self.reader_reconnects,
             "acknowledged_us": latencies_json(&self.acknowledged),
+            "environment": self.environment,
         });
         for (name, count, _) in self.counts() {
             json[name] = json!(count);
@@ -136,6 +141,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Verdict, Failure> {
         let reason = format!("--record-bytes of at least {RECORD_BYTES_MIN}: a stamp must fit");
         return Err(Failure::Batch { reason });
     }
+    let cores_at_start = CoreTime::read();
     let plan = plan(args)?;
     let starts = log_ends(&args.bootstrap, &args.topic)?;
     let reader = || VerifyReader::new(&args.bootstrap, &plan.topic, starts.clone(), plan.run);
@@ -148,6 +154,12 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Verdict, Failure> {
     let mut acknowledged = Latencies::new();
     reports.iter().for_each(|report| acknowledged.add(&report.acknowledged));
     let claims: Vec<_> = reports.iter().flat_map(|report| report.claims.clone()).collect();
+    let facts = RunFacts {
+        seed: Some(plan.run),
+        steal_percent: steal_since(cores_at_start),
+        cluster: describe_cluster(&args.bootstrap, &args.topic),
+    };
+    let command: Vec<String> = std::env::args().collect();
     Ok(Verdict {
         settled: last.ledger.settle(&claims),
         records_read: last.ledger.records,
@@ -161,6 +173,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Verdict, Failure> {
         reader_reconnects: live.reconnects + last.reconnects,
         is_idempotent: args.idempotent,
         acknowledged,
+        environment: environment(&command, &facts, args.out.as_deref()),
     })
 }
 

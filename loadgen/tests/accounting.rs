@@ -171,6 +171,9 @@ fn calibration_and_sweeps_leave_the_files_of_a_run() {
     for name in ["calibration.json", "timeseries.csv", "latency.hlog", "response.hgrm"] {
         assert!(place("calibration").join(name).exists(), "{name}");
     }
+    let text = std::fs::read_to_string(place("calibration").join("calibration.json")).unwrap();
+    let calibration: Value = serde_json::from_str(&text).unwrap();
+    assert!(calibration["environment"]["output_disk"]["file_system"].is_string(), "{text}");
     let broker = NullBroker::start("");
     let line = "sweep --topic a --slo p50<10s --from 100 --to 100 --duration 500ms --warmup 0s";
     broker.run(&format!("{line} --out {}", place("sweep").display()));

@@ -170,6 +170,8 @@ fn a_broker_that_keeps_nothing_fails_verification() {
     assert_eq!(output.status.code(), Some(1), "{verdict:#}");
     assert_eq!(verdict["acked_lost"], verdict["acked"]);
     assert!(verdict["acked"].as_u64().unwrap() > 0);
+    assert!(verdict["environment"]["seed"].is_u64(), "{verdict:#}");
+    assert_eq!(verdict["environment"]["topic"]["name"], "a");
     let directory = tempfile::tempdir().unwrap();
     let line = "verify --topic a --duration 1s --patience 1s --out";
     let text = broker.run(&format!("{line} {}", directory.path().display()));
