@@ -33,8 +33,6 @@ pub struct Partition<D: Disk> {
     pub is_dirty: bool,
     /// True while pending batches are on their way to the segment without the journal.
     pub is_direct: bool,
-    /// True while a segment sync is under way.
-    pub is_syncing: bool,
     /// True while any drain is under way.
     pub is_draining: bool,
     /// True when the segment writer found that drain under way and has to look again after it: the
@@ -66,7 +64,6 @@ impl<D: Disk> Partition<D> {
             waiters: Waiters::default(),
             is_dirty: false,
             is_direct: false,
-            is_syncing: false,
             is_draining: false,
             is_drain_awaited: false,
             is_push_due: false,
