@@ -24,8 +24,8 @@ pub(crate) fn free_gb(folder: &Path) -> io::Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize) / 1_000_000_000)
 }
 
-/// Writes back what is dirty, and waits until the disk below `folder` is at rest: the blocks of what
-/// the run before has deleted are discarded for seconds after it, 7,000 requests in each.
+/// Writes back what is dirty, and waits until the disk below `folder` is at rest: the blocks of
+/// what the run before has deleted are discarded for seconds after it, 7,000 requests in each.
 pub(crate) fn settle(folder: &Path) {
     sync();
     let mut at_rest = 0;

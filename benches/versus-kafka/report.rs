@@ -59,8 +59,9 @@ impl Report {
             ),
             format!(
                 "{} repeats in alternating order, the other broker up and idle, dirty pages \
-                 written back and the disk at rest before each. Cells: median (least to most). Rows without a rate are \
-                 closed loops: they show capacity, and their latency is that of a saturated broker.",
+                 written back and the disk at rest before each. Cells: median (least to most). \
+                 Rows without a rate are closed loops: they show capacity, and their latency is \
+                 that of a saturated broker.",
                 arguments.repeats
             ),
         ];
