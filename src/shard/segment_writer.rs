@@ -137,13 +137,13 @@ async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPart
     loop {
         let plan = match shard.borrow_mut().partition_at(index, id) {
             Some(partition) => partition.log.plan_drain(),
-            None => return,
+            None => break,
         };
         let Some(plan) = plan else { break };
         let result = plan.execute(&disk).await;
         let goes_on = {
             let mut shard = shard.borrow_mut();
-            let Some(partition) = shard.partition_at(index, id) else { return };
+            let Some(partition) = shard.partition_at(index, id) else { break };
             let goes_on = match result {
                 Ok(done) => {
                     let released = partition.log.drained(done);

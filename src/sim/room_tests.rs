@@ -1,11 +1,8 @@
 //! A journal that is full while a partition goes around it.
 
 use crate::model::ids::{PartitionId, TopicPartition};
-use crate::protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
-use crate::protocol::records::Records;
 use crate::sim::broker::SimClient;
-use crate::sim::setup::{Setup, make_topic};
+use crate::sim::setup::{Setup, make_topic, produce};
 use futures::future::join;
 use uuid::Uuid;
 
@@ -18,25 +15,8 @@ const DIRECT: usize = 600 * 1024;
 const BATCHES: usize = 12;
 const SEEDS: u64 = 10;
 
-fn produce(topic: Uuid, index: i32, size: usize) -> ProduceRequest {
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    let value = vec![7; size];
-    let record =
-        NewRecord { timestamp_ms: 1_700_000_000_000, value: Some(&value), ..NewRecord::default() };
-    builder.push(&record).unwrap();
-    let records = Records::from(builder.build().unwrap());
-    let partition_data = vec![PartitionProduceData { index, records }];
-    let topic = TopicProduceData { topic_id: topic, partition_data, ..TopicProduceData::default() };
-    ProduceRequest {
-        acks: -1,
-        timeout_ms: 30_000,
-        topic_data: vec![topic],
-        ..ProduceRequest::default()
-    }
-}
-
 async fn store(client: &mut SimClient, topic: Uuid, partition: i32, size: usize) {
-    let answer = client.call(&produce(topic, partition, size)).await.unwrap();
+    let answer = client.call(&produce(topic, partition, &vec![7; size])).await.unwrap();
     assert_eq!(
         answer.responses[0].partition_responses[0].error_code, 0,
         "of partition {partition}"

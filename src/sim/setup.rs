@@ -2,12 +2,16 @@
 
 use crate::controller::decide::Change;
 use crate::model::broker_config::{BrokerConfig, Origin, Setting};
+use crate::protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
+use crate::protocol::records::Records;
 use crate::shard::metadata;
 use crate::sim::broker::{SimBroker, SimStart};
 use crate::sim::disk::SimDisk;
 use crate::sim::executor::SimExecutor;
 use crate::sim::random::Random;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What brokers of one test are started with.
 pub(super) struct Setup<'a> {
@@ -61,4 +65,21 @@ pub(super) fn make_topic(broker: &mut SimBroker, name: &str) {
         metadata::change(&shard, Change::AutoCreateTopics { names }).await;
         assert!(shard.borrow().image.topics().next().is_some(), "it was made");
     });
+}
+
+/// One record to one partition, with acks=all.
+pub(super) fn produce(topic_id: Uuid, index: i32, value: &[u8]) -> ProduceRequest {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let timestamp_ms = 1_700_000_000_000;
+    let record = NewRecord { timestamp_ms, value: Some(value), ..NewRecord::default() };
+    builder.push(&record).unwrap();
+    let records = Records::from(builder.build().unwrap());
+    let partition_data = vec![PartitionProduceData { index, records }];
+    let topic = TopicProduceData { topic_id, partition_data, ..TopicProduceData::default() };
+    ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topic_data: vec![topic],
+        ..ProduceRequest::default()
+    }
 }

@@ -4,33 +4,14 @@ use crate::model::ids::{PartitionId, TopicPartition};
 use crate::model::limits::STAGE_SAMPLE_EVERY;
 use crate::protocol::messages::describe_latency::{CoreLatency, DescribeLatencyRequest};
 use crate::protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
-use crate::protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use crate::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
-use crate::protocol::records::Records;
 use crate::sim::broker::{SimBroker, SimClient};
-use crate::sim::setup::{Setup, make_topic};
+use crate::sim::setup::{Setup, make_topic, produce};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const SETUP: Setup<'_> = Setup { cores: 2, settings: &[("num.partitions", "1")] };
 /// Pairs of a produce and a fetch, so that each kind is timed.
 const PAIRS: u32 = 2 * STAGE_SAMPLE_EVERY + 1;
-
-fn produce(topic: Uuid) -> ProduceRequest {
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    let timestamp_ms = 1_700_000_000_000;
-    let record = NewRecord { timestamp_ms, value: Some(b"value"), ..NewRecord::default() };
-    builder.push(&record).unwrap();
-    let records = Records::from(builder.build().unwrap());
-    let partition_data = vec![PartitionProduceData { index: 0, records }];
-    let topic = TopicProduceData { topic_id: topic, partition_data, ..TopicProduceData::default() };
-    ProduceRequest {
-        acks: -1,
-        timeout_ms: 30_000,
-        topic_data: vec![topic],
-        ..ProduceRequest::default()
-    }
-}
 
 fn fetch(topic: Uuid) -> FetchRequest {
     let partition = FetchPartition { partition_max_bytes: 1000, ..FetchPartition::default() };
@@ -49,7 +30,7 @@ fn fetch(topic: Uuid) -> FetchRequest {
 /// Sends produces and fetches, and asks where the time of both went.
 async fn drive(mut client: SimClient, topic: Uuid) -> Vec<CoreLatency> {
     for pair in 0..PAIRS {
-        let produced = client.call(&produce(topic)).await.unwrap();
+        let produced = client.call(&produce(topic, 0, b"value")).await.unwrap();
         assert_eq!(produced.responses[0].partition_responses[0].error_code, 0);
         // An odd number of requests between two timed ones, so that both kinds have their turn.
         if pair % 3 != 0 {
