@@ -198,6 +198,10 @@ pub const BATCH_COPY_BYTES_MAX: usize = 16 * 1024;
 /// A partition's pending bytes from here on go straight to its segment (docs/decisions/001).
 pub const DIRECT_APPEND_BYTES_MIN: usize = 512 * 1024;
 
+/// The same for a partition whose writes are twice as large on average: what is pending right after
+/// an answer does not tell what comes (docs/decisions/015).
+pub const DIRECT_AGAIN_BYTES_MIN: usize = 96 * 1024;
+
 /// Writes to growing files from here on go around the page cache, in bytes.
 pub const DIRECT_WRITE_BYTES_MIN: usize = 64 * 1024;
 
@@ -348,6 +352,7 @@ pub const GROUPS_SWEPT_PER_TURN: usize = 64;
 
 const _: () = assert!(2 * (JOURNAL_WRITE_BYTES_MAX as u64) < JOURNAL_FILE_BYTES);
 const _: () = assert!(DIRECT_APPEND_BYTES_MIN < JOURNAL_WRITE_BYTES_MAX);
+const _: () = assert!(2 * DIRECT_AGAIN_BYTES_MIN < DIRECT_APPEND_BYTES_MIN);
 const _: () = assert!(UNWRITTEN_BYTES_MAX <= TAIL_BYTES_MAX);
 
 /// Background drains of one core that run side by side.
@@ -356,8 +361,9 @@ pub const DRAINS_AT_ONCE: usize = 16;
 /// Bytes of one partition in memory, but not in its segment, that make a background drain worth it.
 pub const DRAIN_BYTES_MIN: usize = 1024 * 1024;
 
-/// Segment bytes written without a sync after which one is made anyway, so recovery stays bounded.
-pub const SEGMENT_UNSYNCED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Segment bytes of one core, written without a sync, after which everything is synced in the
+/// background, so that a start after a crash has no more to read.
+pub const UNSYNCED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Segment bytes of one core, synced or read by a start, after which recovery points are written
 /// anew, so that the next start reads no more than the journal's size.

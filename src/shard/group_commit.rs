@@ -5,12 +5,12 @@
 //! answered there, and the high watermark of `flush` topics rises. Writes go on while a sync is
 //! under way, so a slow disk costs acks=all latency and nothing else.
 //!
-//! A partition whose pending bytes reach `DIRECT_APPEND_BYTES_MIN` skips the journal: its batches
+//! A partition whose pending bytes reach `DIRECT_APPEND_BYTES_MIN`, or mostly do, skips the journal: its batches
 //! go straight to the segment (segment_writer.rs), because writing them twice costs more than the
 //! one sync that the journal would have shared.
 
 use crate::model::ids::{CoreId, Offset, TopicPartition};
-use crate::model::limits::{DIRECT_APPEND_BYTES_MIN, JOURNAL_WRITE_BYTES_MAX, UNWRITTEN_BYTES_MAX};
+use crate::model::limits::{JOURNAL_WRITE_BYTES_MAX, UNWRITTEN_BYTES_MAX};
 use crate::model::topic_config::Durability;
 use crate::shard::mesh::ShardMessage;
 use crate::shard::segment_writer;
@@ -94,7 +94,7 @@ impl<D: Disk> Shard<D> {
                 partition.is_dirty = false;
                 continue;
             }
-            if pending >= DIRECT_APPEND_BYTES_MIN {
+            if partition.is_direct_due() {
                 self.start_direct(index);
                 continue;
             }
@@ -115,7 +115,9 @@ impl<D: Disk> Shard<D> {
             return CommitStep::NoRoom;
         };
         for end in &ends {
-            self.partitions[end.index].is_dirty = false;
+            let partition = &mut self.partitions[end.index];
+            partition.is_dirty = false;
+            partition.note_write(partition.log.pending_bytes());
         }
         CommitStep::Write(write, ends)
     }

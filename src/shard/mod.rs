@@ -39,6 +39,7 @@ mod remote_shares; // share coordinators on other brokers
 mod remote_transactions; // their partitions and coordinators on other brokers
 pub mod replicas; // who leads here and who follows
 pub mod routing; // messages from other cores
+pub mod segment_sync; // segment files to stable storage
 pub mod segment_writer; // from memory to segment files
 #[allow(clippy::module_inception, reason = "the shard is this module's one idea")]
 pub mod shard; // the state of one core

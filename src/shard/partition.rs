@@ -12,6 +12,7 @@
 
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::model::limits::{DIRECT_AGAIN_BYTES_MIN, DIRECT_APPEND_BYTES_MIN};
 use crate::model::topic_config::Durability;
 use crate::shard::markers::EndedTransactions;
 use crate::shard::mesh::{Acks, AppendOutcome, Isolation, PartToken};
@@ -33,6 +34,10 @@ pub struct Partition<D: Disk> {
     pub is_dirty: bool,
     /// True while pending batches are on their way to the segment without the journal.
     pub is_direct: bool,
+    /// Moving average of what was written at once, to the journal or directly, in bytes.
+    write_bytes: usize,
+    /// Raised when a sync of its segments has ended, for the drain that waits for it.
+    pub sync_ended: Signal,
     /// True while any drain is under way.
     pub is_draining: bool,
     /// True when the segment writer found that drain under way and has to look again after it: the
@@ -64,6 +69,8 @@ impl<D: Disk> Partition<D> {
             waiters: Waiters::default(),
             is_dirty: false,
             is_direct: false,
+            write_bytes: 0,
+            sync_ended: Signal::default(),
             is_draining: false,
             is_drain_awaited: false,
             is_push_due: false,
@@ -81,6 +88,26 @@ impl<D: Disk> Partition<D> {
         self.log = log;
         self.high_watermark = self.high_watermark.min(self.log.log_end());
         self.log.on_committed(self.high_watermark);
+    }
+
+    /// True when what is pending should go straight to the segment.
+    pub fn is_direct_due(&self) -> bool {
+        let is_used_to_it = self.write_bytes >= 2 * DIRECT_AGAIN_BYTES_MIN;
+        let min = if is_used_to_it { DIRECT_AGAIN_BYTES_MIN } else { DIRECT_APPEND_BYTES_MIN };
+        self.log.pending_bytes() >= min
+    }
+
+    /// What was pending goes to the journal, or straight to the segment, at once.
+    pub fn note_write(&mut self, bytes: usize) {
+        self.write_bytes = (self.write_bytes + bytes.min(DIRECT_APPEND_BYTES_MIN)) / 2;
+    }
+
+    /// Wakes what waits for the partition to come to rest.
+    pub fn release_waits(&self) {
+        self.sync_ended.raise();
+        if let Some(signal) = &self.cut_signal {
+            signal.raise();
+        }
     }
 
     /// First offset not yet safe for consumers to see.

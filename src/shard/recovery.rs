@@ -424,6 +424,7 @@ impl<D: Disk> Shard<D> {
         }
         self.wake_fetches(index, Rise::Both);
         let partition = self.partitions.remove(index);
+        partition.release_waits();
         self.on_left_memory(partition.log.pending_bytes());
     }
 
@@ -433,7 +434,11 @@ impl<D: Disk> Shard<D> {
             self.partition_indexes.iter().map(|(id, index)| (*id, *index)).collect();
         for (id, index) in indexes {
             let Some(topic) = image.topic_by_id(&id.topic) else { continue };
-            self.partitions[index].log.set_config(Arc::clone(&topic.config));
+            let log = &mut self.partitions[index].log;
+            log.set_config(Arc::clone(&topic.config));
+            if log.is_sync_owed() {
+                self.signals.drain.raise();
+            }
         }
         let before = std::mem::replace(&mut self.image, image);
         self.take_roles(&before);

@@ -6,33 +6,38 @@
 //!
 //! Invariants
 //! - One drain per partition at a time.
-//! - A journal file is reused only after every partition in it is synced in its segment beyond the
-//!   file's last entry and the recovery points say so.
+//! - A journal file is reused only once no log needs what it holds (storage/partition_log/held.rs).
 
 use crate::model::ids::{Offset, TopicPartition};
-use crate::model::limits::{
-    DIRECT_APPEND_BYTES_MIN, DRAIN_BYTES_MIN, DRAINS_AT_ONCE, SEGMENT_UNSYNCED_BYTES_MAX,
-    UNPOINTED_BYTES_MAX,
-};
+use crate::model::limits::{DRAIN_BYTES_MIN, DRAINS_AT_ONCE};
 use crate::model::topic_config::Durability;
+use crate::shard::housekeeping::persist_points;
+use crate::shard::partition::Partition;
+use crate::shard::segment_sync;
 use crate::shard::shard::{PartitionIndex, Shard, ShardRef, WriteState};
 use crate::shard::truncation;
-use crate::storage::checkpoint;
 use crate::storage::disk::{Disk, DiskError};
 use crate::storage::error::StorageError;
+use crate::storage::journal::Held;
+use crate::storage::partition_log::DrainDone;
 use futures::future::join_all;
-use std::rc::Rc;
 
 /// Partitions whose cut entry should be in a newer journal file.
 type Renewals = Vec<(PartitionIndex, TopicPartition, Offset)>;
 
-/// Whether a drain also syncs what it wrote.
+/// How far a drain goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    /// Only where the topic's durability asks for it, or much is unsynced.
-    AsConfigured,
-    Sync,
+enum Goal {
+    /// Until what is pending belongs into the journal.
+    Direct,
+    /// Until the journal need not hold this any more.
+    Free(Held),
+    /// Until everything below is synced.
+    Synced(Offset),
 }
+
+/// Partitions to drain.
+type Drains = Vec<(PartitionIndex, TopicPartition, Goal)>;
 
 impl<D: Disk> Shard<D> {
     /// Sends a partition's pending batches straight to its segment.
@@ -47,66 +52,82 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Partitions worth draining: those that hold back the oldest journal file, and fat tails.
-    /// And those that hold it back because they were cut, with the end that it waits for.
-    fn plan_drains(&mut self) -> (Vec<(PartitionIndex, TopicPartition)>, Renewals) {
-        let held =
-            if self.journal.is_crowded() { self.journal.oldest_partitions() } else { Vec::new() };
+    /// Partitions worth draining: those that hold back the oldest journal file, fat tails, and those
+    /// that owe a sync. And those that hold it back because they were cut, with the end that it
+    /// waits for.
+    fn plan_drains(&mut self) -> (Drains, Renewals) {
+        let oldest = self.journal.oldest();
         let mut chosen = Vec::new();
         let mut renewals = Vec::new();
         for (index, partition) in &mut self.partitions {
-            let holds_journal = held
-                .iter()
-                .any(|(id, end)| *id == partition.id && partition.log.segment_synced_end() < *end);
-            let shorter = held.iter().find(|(id, end)| {
-                *id == partition.id && partition.log.log_end() < *end && !partition.is_draining
-            });
-            if let Some((_, end)) = shorter.filter(|_| partition.log.is_at_rest()) {
-                renewals.push((index, partition.id, *end));
-                continue;
+            let (id, log) = (partition.id, &partition.log);
+            let held = oldest.and_then(|oldest| oldest.get(&id)).copied();
+            let held = held.filter(|held| !log.has_in_segments(*held));
+            if let Some(held) = held {
+                if partition.is_draining {
+                    // The write loop may wait for room, and nothing else would have the drain loop
+                    // look again.
+                    partition.is_drain_awaited = true;
+                } else if log.log_end() < held.end && log.is_at_rest() {
+                    renewals.push((index, id, held.end));
+                    continue;
+                }
             }
-            let is_fat = partition.log.undrained_bytes() >= DRAIN_BYTES_MIN;
-            if holds_journal && partition.is_draining {
-                // A direct append, which may leave its segment unsynced: the write loop may wait
-                // for room, and nothing else would have the drain loop look again.
-                partition.is_drain_awaited = true;
-            }
-            if (holds_journal || is_fat) && !partition.is_draining {
-                partition.is_draining = true;
-                chosen.push((index, partition.id));
-            }
+            let is_fat = log.undrained_bytes() >= DRAIN_BYTES_MIN;
+            let all = || Held { end: log.log_end(), cut: None };
+            let goal = match held {
+                _ if partition.is_draining => continue,
+                _ if log.is_sync_owed() => {
+                    let end = held.map_or(Offset::ZERO, |held| held.end.min(log.log_end()));
+                    Goal::Synced(end.max(log.drained_end()))
+                }
+                Some(held) => Goal::Free(held),
+                None if is_fat => Goal::Free(all()),
+                None => continue,
+            };
+            partition.is_draining = true;
+            chosen.push((index, id, goal));
         }
         (chosen, renewals)
     }
 
-    fn partition_at(
+    /// The partition, if it is still the one that was at this index.
+    pub fn partition_at(
         &mut self,
         index: PartitionIndex,
         id: TopicPartition,
-    ) -> Option<&mut crate::shard::partition::Partition<D>> {
+    ) -> Option<&mut Partition<D>> {
         self.partitions.get_mut(index).filter(|partition| partition.id == id)
     }
 
-    fn end_drain(&mut self, index: PartitionIndex, id: TopicPartition) {
+    /// True when a segment was closed and should be synced.
+    fn end_drain(&mut self, index: PartitionIndex, id: TopicPartition, goal: Goal) -> bool {
         let Some(partition) = self.partition_at(index, id) else {
             // What was deleted holds back no journal file any more.
-            return self.signals.drain.raise();
+            self.signals.drain.raise();
+            return false;
         };
         partition.is_draining = false;
         partition.is_direct = false;
-        let is_awaited = std::mem::take(&mut partition.is_drain_awaited);
+        let mut is_awaited = std::mem::take(&mut partition.is_drain_awaited);
+        if let Goal::Free(held) = goal {
+            // Its cut entry can be renewed now.
+            is_awaited |= partition.log.log_end() < held.end && partition.log.is_at_rest();
+        }
         if let Some(signal) = &partition.cut_signal {
             signal.raise();
         }
+        let is_close_due = partition.log.is_close_due();
         if partition.log.pending_bytes() > 0 {
             self.mark_dirty(index);
         }
         if is_awaited {
             self.signals.drain.raise();
         }
+        is_close_due
     }
 
-    fn on_drain_error(&mut self, error: &StorageError) {
+    pub(super) fn on_drain_error(&mut self, error: &StorageError) {
         match error {
             StorageError::Disk(error) if error.is_no_space() => {
                 self.on_disk_full(error);
@@ -126,105 +147,103 @@ impl<D: Disk> Shard<D> {
     }
 }
 
-/// Writes one partition's tail to its segments, until less than a direct append is pending. For the
-/// journal, which asks once, all of the tail that is there now.
-async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPartition, then: Then) {
+/// Writes one partition's tail to its segments, as far as the goal is, and syncs them where somebody
+/// waits for that.
+async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPartition, goal: Goal) {
     let disk = shard.borrow().disk.clone();
-    let until = match (then, shard.borrow_mut().partition_at(index, id)) {
-        (Then::Sync, Some(partition)) => partition.log.log_end(),
-        _ => Offset::ZERO,
-    };
     loop {
-        let plan = match shard.borrow_mut().partition_at(index, id) {
-            Some(partition) => partition.log.plan_drain(),
-            None => break,
-        };
+        let plan = shard.borrow_mut().partition_at(index, id).and_then(|partition| match goal {
+            Goal::Direct => partition.log.plan_drain(),
+            Goal::Free(Held { end, .. }) | Goal::Synced(end) => partition.log.plan_drain_to(end),
+        });
         let Some(plan) = plan else { break };
+        let written = plan.size();
         let result = plan.execute(&disk).await;
-        let goes_on = {
-            let mut shard = shard.borrow_mut();
-            let Some(partition) = shard.partition_at(index, id) else { break };
-            let goes_on = match result {
-                Ok(done) => {
-                    let released = partition.log.drained(done);
-                    let goes_on = partition.log.drained_end() < until
-                        || partition.log.pending_bytes() >= DIRECT_APPEND_BYTES_MIN;
-                    shard.on_left_memory(released);
-                    shard.settle_partition(index);
-                    goes_on
-                }
-                Err(error) => {
-                    partition.log.drain_failed();
-                    shard.on_drain_error(&error);
-                    false
-                }
-            };
-            shard.outbox.raise();
-            goes_on
-        };
-        sync_if_due(&shard, index, id, then).await;
+        let goes_on = shard.borrow_mut().on_drain_step((index, id), goal, (written, result));
+        if shard.borrow_mut().is_sweep_due(written) {
+            let sweep = segment_sync::sync_all(shard.clone());
+            shard.borrow_mut().outbox.spawn(sweep);
+        }
+        if shard.borrow_mut().is_sync_awaited(index, id, goal) {
+            segment_sync::sync(&shard, index, id).await;
+        }
         if !goes_on {
             break;
         }
     }
-    sync_if_due(&shard, index, id, then).await;
-    shard.borrow_mut().end_drain(index, id);
+    if shard.borrow_mut().is_sync_awaited(index, id, goal) {
+        segment_sync::sync(&shard, index, id).await;
+    }
+    let is_close_due = shard.borrow_mut().end_drain(index, id, goal);
+    if is_close_due {
+        segment_sync::start_sync(&shard, index, id);
+    }
 }
 
-async fn sync_if_due<D: Disk>(
-    shard: &ShardRef<D>,
-    index: PartitionIndex,
-    id: TopicPartition,
-    then: Then,
-) {
-    let (plan, disk) = {
-        let mut shard = shard.borrow_mut();
-        let disk = shard.disk.clone();
-        let Some(partition) = shard.partition_at(index, id) else { return };
-        let is_due = then == Then::Sync
-            || partition.log.config().durability == Durability::Flush
-            || partition.log.unsynced_bytes() >= SEGMENT_UNSYNCED_BYTES_MAX;
-        (if is_due { partition.log.plan_sync() } else { None }, disk)
-    };
-    let Some(plan) = plan else { return };
-    let result = plan.execute(&disk).await;
-    let mut shard = shard.borrow_mut();
-    match result {
-        Ok(done) => {
-            let Some(partition) = shard.partition_at(index, id) else { return };
-            let unsynced_before = partition.log.unsynced_bytes();
-            partition.log.synced(done);
-            let synced = unsynced_before - partition.log.unsynced_bytes();
-            shard.settle_partition(index);
-            shard.unpointed_bytes += synced;
-            if shard.unpointed_bytes >= UNPOINTED_BYTES_MAX {
-                shard.signals.housekeeping.raise();
+impl<D: Disk> Shard<D> {
+    /// One piece is written, or not. True when there is more to write.
+    fn on_drain_step(
+        &mut self,
+        (index, id): (PartitionIndex, TopicPartition),
+        goal: Goal,
+        (written, result): (u64, Result<DrainDone<D>, StorageError>),
+    ) -> bool {
+        let Some(partition) = self.partition_at(index, id) else { return false };
+        let goes_on = match result {
+            Ok(done) => {
+                let released = partition.log.drained(done);
+                let goes_on = match goal {
+                    Goal::Direct => {
+                        partition.note_write(usize::try_from(written).unwrap_or(usize::MAX));
+                        partition.is_direct_due()
+                    }
+                    Goal::Free(Held { end, .. }) | Goal::Synced(end) => {
+                        partition.log.drained_end() < end
+                    }
+                };
+                self.on_left_memory(released);
+                self.settle_partition(index);
+                goes_on
             }
-        }
-        // The topic was deleted meanwhile, and its files with it.
-        Err(_) if shard.partition_at(index, id).is_none() => {}
-        Err(StorageError::Disk(error)) => shard.go_offline(&error),
-        Err(error) => shard.on_drain_error(&error),
+            Err(error) => {
+                partition.log.drain_failed();
+                self.on_drain_error(&error);
+                false
+            }
+        };
+        self.outbox.raise();
+        goes_on
     }
-    shard.outbox.raise();
+
+    /// True when a drain's end, or an acknowledgement, waits for a sync of what is in segments.
+    fn is_sync_awaited(&mut self, index: PartitionIndex, id: TopicPartition, goal: Goal) -> bool {
+        let Some(partition) = self.partition_at(index, id) else { return false };
+        let is_flush = partition.log.config().durability == Durability::Flush;
+        match goal {
+            Goal::Direct => is_flush,
+            Goal::Free(held) => is_flush || !partition.log.has_in_segments(held),
+            Goal::Synced(_) => true,
+        }
+    }
 }
 
 /// Drains and syncs one partition, unless a drain is under way.
 pub async fn drain_one<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex, id: TopicPartition) {
-    let is_draining = match shard.borrow_mut().partition_at(index, id) {
-        Some(partition) => std::mem::replace(&mut partition.is_draining, true),
-        None => return,
+    let goal = match shard.borrow_mut().partition_at(index, id) {
+        Some(partition) if !partition.is_draining => {
+            partition.is_draining = true;
+            Goal::Synced(partition.log.log_end())
+        }
+        _ => return,
     };
-    if !is_draining {
-        drain(shard.clone(), index, id, Then::Sync).await;
-    }
+    drain(shard.clone(), index, id, goal).await;
 }
 
 /// Starts the direct appends that the last commit plan asked for, each as a task of its own.
 pub fn start_directs<D: Disk>(shard: &ShardRef<D>) {
     let starts = std::mem::take(&mut shard.borrow_mut().commit.direct_starts);
     for (index, id) in starts {
-        let task = drain(shard.clone(), index, id, Then::AsConfigured);
+        let task = drain(shard.clone(), index, id, Goal::Direct);
         shard.borrow_mut().outbox.spawn(task);
     }
 }
@@ -240,11 +259,7 @@ pub async fn drain_loop<D: Disk>(shard: ShardRef<D>) {
             let task = truncation::renew_entry(shard.clone(), (index, id), end);
             shard.borrow_mut().outbox.spawn(task);
         }
-        for some in chosen.chunks(DRAINS_AT_ONCE) {
-            let drains =
-                some.iter().map(|(index, id)| drain(shard.clone(), *index, *id, Then::Sync));
-            join_all(drains).await;
-        }
+        drain_each(&shard, &chosen).await;
         release_journal(&shard).await;
     }
 }
@@ -272,47 +287,57 @@ async fn add_journal_file<D: Disk>(shard: &ShardRef<D>) {
 
 /// Drains and syncs every partition, then gives all journal files back; the end of a clean stop.
 pub async fn drain_all<D: Disk>(shard: &ShardRef<D>) {
-    let all: Vec<(PartitionIndex, TopicPartition)> = {
+    let all: Drains = {
         let mut shard = shard.borrow_mut();
         let idle = shard.partitions.iter_mut().filter(|(_, partition)| !partition.is_draining);
         let begun = idle.map(|(index, partition)| {
             partition.is_draining = true;
-            (index, partition.id)
+            (index, partition.id, Goal::Synced(partition.log.log_end()))
         });
         begun.collect()
     };
-    for some in all.chunks(DRAINS_AT_ONCE) {
-        let drains = some.iter().map(|(index, id)| drain(shard.clone(), *index, *id, Then::Sync));
-        join_all(drains).await;
-    }
+    drain_each(shard, &all).await;
     release_journal(shard).await;
 }
 
-/// Writes the recovery points and gives journal files back that nothing needs any more.
-pub async fn release_journal<D: Disk>(shard: &ShardRef<D>) {
-    let turn = Rc::clone(&shard.borrow().checkpoint_turn);
-    let _turn = turn.lock().await;
-    let (files, points, unpointed, disk, dir) = {
-        let shard = shard.borrow();
-        let synced_end = |id: &TopicPartition| {
-            let index = shard.partition_index(id)?;
-            Some(shard.partitions[index].log.segment_synced_end())
+async fn drain_each<D: Disk>(shard: &ShardRef<D>, chosen: &Drains) {
+    for some in chosen.chunks(DRAINS_AT_ONCE) {
+        let drains = some.iter().map(|(index, id, goal)| drain(shard.clone(), *index, *id, *goal));
+        join_all(drains).await;
+    }
+}
+
+impl<D: Disk> Shard<D> {
+    /// Gives journal files back that no log needs as the recovery points are. True when more could
+    /// go if they were written anew.
+    fn release_free(&mut self) -> bool {
+        let is_free = |id: &TopicPartition, held: Held| match self.partition_index(id) {
+            Some(index) => self.partitions[index].log.is_free_of(held),
+            // The partition is gone.
+            None => true,
         };
-        let files = shard.journal.releasable(synced_end);
-        if files.is_empty() {
-            return;
+        let files = self.journal.releasable(is_free);
+        if !files.is_empty() {
+            for (id, held) in self.journal.release(&files).into_iter().flatten() {
+                if let Some(index) = self.partition_index(&id) {
+                    self.partitions[index].log.on_journal_released(held.end);
+                }
+            }
+            self.signals.room.raise();
         }
-        let points = shard.recovery_points();
-        (files, points, shard.unpointed_bytes, shard.disk.clone(), shard.journal_dir())
-    };
-    match checkpoint::write(&disk, &dir, &points).await {
-        Ok(()) => {
-            let mut shard = shard.borrow_mut();
-            shard.on_points_durable(&points);
-            shard.unpointed_bytes -= unpointed;
-            shard.journal.release(&files);
-            shard.signals.room.raise();
-        }
-        Err(error) => shard.borrow_mut().on_drain_error(&error),
+        let is_in_segments = |id: &TopicPartition, held: Held| match self.partition_index(id) {
+            Some(index) => self.partitions[index].log.has_in_segments(held),
+            None => true,
+        };
+        !self.journal.releasable(is_in_segments).is_empty()
+    }
+}
+
+/// Gives journal files back that nothing needs any more, and writes the recovery points for that
+/// where it must.
+pub async fn release_journal<D: Disk>(shard: &ShardRef<D>) {
+    // Logged there; tried again with the next drain.
+    if shard.borrow_mut().release_free() && persist_points(shard).await.is_ok() {
+        shard.borrow_mut().release_free();
     }
 }

@@ -167,6 +167,10 @@ pub struct Shard<D: Disk> {
     pub checkpoint_turn: Rc<futures::lock::Mutex<()>>,
     /// Bytes of segments, synced or read by recovery, that no recovery point spares the next start.
     pub unpointed_bytes: u64,
+    /// Bytes of segments written since the last sync of all of them began.
+    pub unswept_bytes: u64,
+    /// True while that sync is under way.
+    pub is_sweeping: bool,
     pub housekeeping_due_us: u64,
     /// When segments to drop are looked for next.
     pub retention_due_us: u64,
@@ -262,6 +266,8 @@ impl<D: Disk> Shard<D> {
             random: parts.random,
             checkpoint_turn: Rc::default(),
             unpointed_bytes: 0,
+            unswept_bytes: 0,
+            is_sweeping: false,
             housekeeping_due_us: 0,
             retention_due_us,
             cleaner: super::cleaner::CleanerState::default(),

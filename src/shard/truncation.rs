@@ -168,8 +168,11 @@ async fn come_to_rest<D: Disk>(
     (index, id): (PartitionIndex, TopicPartition),
     signal: &Signal,
 ) {
-    let is_draining = shard.borrow().partitions[index].is_draining;
-    if is_draining {
+    let is_busy = {
+        let partition = &shard.borrow().partitions[index];
+        partition.is_draining || partition.log.is_syncing()
+    };
+    if is_busy {
         signal.wait().await;
         return;
     }

@@ -24,8 +24,16 @@ use std::rc::Rc;
 /// What a disk writes as one piece, in bytes.
 const SECTOR_BYTES: usize = 512;
 
-/// What one write takes where the disk is slow, in microseconds: that of a hundred others.
-const SLOW_WRITE_US: u64 = 20_000;
+/// Where a disk is slow.
+#[derive(Debug, Clone)]
+pub struct Slow {
+    /// Files below this folder.
+    pub dir: PathBuf,
+    /// What each write takes more, in microseconds.
+    pub write_us: u64,
+    /// What each sync takes more, in microseconds.
+    pub sync_us: u64,
+}
 
 /// One file's content: as programs see it, and as a power cut would leave it at least.
 #[derive(Debug, Default)]
@@ -76,7 +84,7 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     synced_dirs: BTreeSet<PathBuf>,
     faults: Faults,
-    slow_dir: Option<PathBuf>,
+    slow: Option<Slow>,
     has_failed: bool,
     syncs: u64,
     bytes_written: u64,
@@ -99,7 +107,7 @@ impl SimDisk {
             dirs: root.clone(),
             synced_dirs: root,
             faults: Faults::default(),
-            slow_dir: None,
+            slow: None,
             has_failed: false,
             syncs: 0,
             bytes_written: 0,
@@ -120,9 +128,9 @@ impl SimDisk {
         state.has_failed |= faults.is_any();
     }
 
-    /// Lets each write to a file below `dir` take `SLOW_WRITE_US` from now on.
-    pub fn slow_down(&self, dir: PathBuf) {
-        self.state.borrow_mut().slow_dir = Some(dir);
+    /// Says where the disk is slow from now on, if anywhere.
+    pub fn slow_down(&self, slow: Option<Slow>) {
+        self.state.borrow_mut().slow = slow;
     }
 
     /// Whether anything fails now.
@@ -276,8 +284,11 @@ impl SimDisk {
         }
     }
 
-    fn is_slow(&self, path: &Path) -> bool {
-        self.state.borrow().slow_dir.as_ref().is_some_and(|dir| path.starts_with(dir))
+    async fn be_slow(&self, path: &Path, of: impl Fn(&Slow) -> u64) {
+        let slow = self.state.borrow().slow.clone();
+        if let Some(slow) = slow.filter(|slow| path.starts_with(&slow.dir)) {
+            self.handle.sleep_us(of(&slow)).await;
+        }
     }
 
     fn draw_error(&self, per_thousand: u64) -> bool {
@@ -409,9 +420,7 @@ impl Disk for SimDisk {
         parts: Vec<Bytes>,
     ) -> Result<(), DiskError> {
         let faults = self.state.borrow().faults;
-        if self.is_slow(&file.path) {
-            self.handle.sleep_us(SLOW_WRITE_US).await;
-        }
+        self.be_slow(&file.path, |slow| slow.write_us).await;
         let mut position = index(position);
         for part in parts {
             // Between two parts others run, and the power may fail: a write can be torn.
@@ -444,6 +453,7 @@ impl Disk for SimDisk {
             state.dirty.iter().map(sector).collect()
         };
         let size = file.state.borrow().bytes.len();
+        self.be_slow(&file.path, |slow| slow.sync_us).await;
         self.latency().await;
         self.state.borrow_mut().syncs += 1;
         if self.draw_error(faults.sync_errors) {

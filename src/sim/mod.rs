@@ -19,6 +19,8 @@ mod damage_tests;
 #[cfg(test)]
 mod deletion_tests;
 #[cfg(test)]
+mod durability_tests;
+#[cfg(test)]
 mod failover_tests;
 #[cfg(test)]
 mod feature_tests;

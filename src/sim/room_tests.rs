@@ -2,6 +2,7 @@
 
 use crate::model::ids::{PartitionId, TopicPartition};
 use crate::sim::broker::SimClient;
+use crate::sim::disk::Slow;
 use crate::sim::setup::{Setup, make_topic, produce};
 use futures::future::join;
 use uuid::Uuid;
@@ -13,6 +14,8 @@ const JOURNALED: usize = 100 * 1024;
 const DIRECT: usize = 600 * 1024;
 /// Journaled batches that are more than a simulated journal has room for.
 const BATCHES: usize = 12;
+/// That of a hundred other writes.
+const SLOW_WRITE_US: u64 = 20_000;
 const SEEDS: u64 = 10;
 
 async fn store(client: &mut SimClient, topic: Uuid, partition: i32, size: usize) {
@@ -33,7 +36,8 @@ fn who_waits_for_room_in_the_journal_is_not_forgotten_when_a_direct_append_held_
         let shard = broker.core(0);
         let id = shard.borrow().image.topic_by_name("t").unwrap().id;
         let slow = TopicPartition { topic: id, partition: PartitionId(0) };
-        disk.slow_down(shard.borrow().partition_dir(&slow));
+        let dir = shard.borrow().partition_dir(&slow);
+        disk.slow_down(Some(Slow { dir, write_us: SLOW_WRITE_US, sync_us: 0 }));
         let (mut slow_client, mut client) = (broker.connect(0), broker.connect(0));
         broker.executor.run_until(async move {
             store(&mut slow_client, id.0, 0, JOURNALED).await;

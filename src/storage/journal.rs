@@ -134,13 +134,22 @@ pub struct SpareFile<D: Disk> {
     file: D::File,
 }
 
+/// What a file holds of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Highest end offset of the entries.
+    pub end: Offset,
+    /// Where the newest cut entry cuts, if there is one.
+    pub cut: Option<Offset>,
+}
+
+/// What a file holds, by partition.
+pub type HeldByPartition = HashMap<TopicPartition, Held, RandomState>;
+
 struct ActiveFile<D: Disk> {
     file: D::File,
     generation: u64,
-    /// Highest end offset of each partition with an entry here.
-    ends: HashMap<TopicPartition, Offset, RandomState>,
-    /// Partitions with a cut entry here, and where it cuts.
-    cuts: Vec<(TopicPartition, Offset)>,
+    held: HeldByPartition,
     /// False once a sync was asked for after the file's last write.
     is_unsynced: bool,
 }
@@ -268,19 +277,12 @@ impl<D: Disk> Journal<D> {
     /// The partition's last cut entry is synced: older files need not wait any more for what it
     /// took back.
     pub fn on_cut_synced(&mut self, partition: &TopicPartition) {
-        let cut_in = |file: &ActiveFile<D>| {
-            let cuts = file.cuts.iter().rev().find(|(cut, _)| cut == partition);
-            cuts.map(|(_, from)| *from)
-        };
-        let newest = self.files.iter().enumerate().rev();
-        let found = newest.map(|(index, file)| (index, cut_in(file)));
-        let Some((index, from)) = found.filter_map(|(index, from)| Some((index, from?))).next()
-        else {
-            return;
-        };
+        let mut newest = self.files.iter().enumerate().rev();
+        let found = newest.find_map(|(index, file)| Some((index, file.held.get(partition)?.cut?)));
+        let Some((index, from)) = found else { return };
         for file in self.files.iter_mut().take(index) {
-            if let Some(end) = file.ends.get_mut(partition) {
-                *end = (*end).min(from);
+            if let Some(held) = file.held.get_mut(partition) {
+                held.end = held.end.min(from);
             }
         }
     }
@@ -290,35 +292,33 @@ impl<D: Disk> Journal<D> {
         self.files.len() > 1
     }
 
-    /// Partitions with entries in the oldest file and how far their segments must be synced before
-    /// it can be used again.
-    pub fn oldest_partitions(&self) -> Vec<(TopicPartition, Offset)> {
-        let Some(oldest) = self.files.front() else { return Vec::new() };
-        oldest.ends.iter().map(|(partition, end)| (*partition, *end)).collect()
+    /// What the oldest file holds, which must be free before it can be used again. `None` while it
+    /// is the one being written.
+    pub fn oldest(&self) -> Option<&HeldByPartition> {
+        self.files.front().filter(|_| self.is_crowded()).map(|oldest| &oldest.held)
     }
 
-    /// Full files whose every entry lies below its partition's synced segment end, oldest first.
-    /// `None` from `synced_end` means that the partition is gone.
-    pub fn releasable(
-        &self,
-        synced_end: impl Fn(&TopicPartition) -> Option<Offset>,
-    ) -> Vec<Releasable> {
-        let is_covered = |file: &&ActiveFile<D>| {
-            file.ends.iter().all(|(id, end)| synced_end(id).is_none_or(|synced| synced >= *end))
-        };
+    /// Full files that hold nothing that is not free, oldest first.
+    pub fn releasable(&self, is_free: impl Fn(&TopicPartition, Held) -> bool) -> Vec<Releasable> {
+        let is_all_free =
+            |file: &&ActiveFile<D>| file.held.iter().all(|(id, held)| is_free(id, *held));
         let full = self.files.len().saturating_sub(1);
-        let covered = self.files.iter().take(full).take_while(is_covered);
-        covered.map(|file| Releasable { generation: file.generation }).collect()
+        let free = self.files.iter().take(full).take_while(is_all_free);
+        free.map(|file| Releasable { generation: file.generation }).collect()
     }
 
-    /// Gives files back for new entries, in the order `releasable` named them.
-    pub fn release(&mut self, files: &[Releasable]) {
+    /// Gives files back for new entries, in the order `releasable` named them. Returns what they
+    /// held, oldest first.
+    pub fn release(&mut self, files: &[Releasable]) -> Vec<HeldByPartition> {
+        let mut held = Vec::with_capacity(files.len());
         for released in files {
             assert!(self.files.len() > 1, "the file being written is never released");
             let file = self.files.pop_front().expect("just counted");
             assert!(file.generation == released.generation, "files leave in their order");
             self.spares.push(SpareFile { file: file.file });
+            held.push(file.held);
         }
+        held
     }
 
     /// The order to make one more file, when none is spare and the limit allows it.
@@ -352,8 +352,7 @@ impl<D: Disk> Journal<D> {
         self.files.push_back(ActiveFile {
             file: spare.file,
             generation,
-            ends: HashMap::default(),
-            cuts: Vec::new(),
+            held: HashMap::default(),
             is_unsynced: true,
         });
         self.position = JOURNAL_BLOCK_BYTES as u64;
@@ -369,17 +368,16 @@ impl<D: Disk> Journal<D> {
         let mut bytes = 0;
         for entry in entries {
             assert!(entry.is_cut() || entry.end_offset > entry.base_offset);
-            if entry.is_cut() {
-                file.cuts.push((entry.partition, entry.base_offset));
-            }
+            let (end, cut) = (entry.end_offset, entry.is_cut().then_some(entry.base_offset));
             let size = entry.size();
             encode_entry(&entry, file.generation, self.next_sequence, &mut headers);
             parts.push(headers.split().freeze());
             parts.extend(entry.parts);
             self.next_sequence += 1;
             bytes += ENTRY_HEADER_BYTES + size;
-            let end = file.ends.entry(entry.partition).or_insert(entry.end_offset);
-            *end = (*end).max(entry.end_offset);
+            let new = Held { end, cut };
+            let held = file.held.entry(entry.partition).or_insert(new);
+            *held = Held { end: held.end.max(end), cut: cut.or(held.cut) };
         }
         let padding = bytes.next_multiple_of(JOURNAL_BLOCK_BYTES) - bytes;
         if padding > 0 {

@@ -45,6 +45,7 @@ use std::sync::Arc;
 mod cut;
 mod damage;
 mod drain;
+mod held;
 mod producers;
 mod read;
 mod replicated;
@@ -352,6 +353,11 @@ impl<D: Disk> PartitionLog<D> {
     /// Bytes appended that are not in segment files.
     pub fn undrained_bytes(&self) -> usize {
         self.appended_since(self.drained_end)
+    }
+
+    /// True while a sync of the segment files is under way.
+    pub fn is_syncing(&self) -> bool {
+        self.is_syncing
     }
 
     /// Bytes in segment files that no sync covers.

@@ -13,7 +13,7 @@ use highwater::sim::random::Random;
 use highwater::storage::checkpoint::{self, RecoveryPoints};
 use highwater::storage::disk::Disk;
 use highwater::storage::error::StorageError;
-use highwater::storage::journal::{Journal, JournalEntry, JournalSizes};
+use highwater::storage::journal::{Held, Journal, JournalEntry, JournalSizes};
 use highwater::storage::partition_log::{OpenLog, PartitionLog, ReadPlan};
 use highwater::storage::tail_cache::TailArena;
 use std::cell::{Cell, RefCell};
@@ -627,11 +627,11 @@ pub(crate) async fn persist(core: &CoreRef, models: &Models, disk: &SimDisk) -> 
 async fn release_journal(core: &CoreRef, models: &Models, disk: &SimDisk) {
     let files = {
         let core = core.borrow();
-        let synced_end = |id: &TopicPartition| {
+        let is_synced = |id: &TopicPartition, held: Held| {
             let index = usize::try_from(id.partition.0).unwrap();
-            Some(core.logs[index].segment_synced_end())
+            core.logs[index].has_in_segments(held)
         };
-        core.journal.releasable(synced_end)
+        core.journal.releasable(is_synced)
     };
     if !files.is_empty() && persist(core, models, disk).await.is_ok() {
         core.borrow_mut().journal.release(&files);

@@ -7,7 +7,7 @@ use highwater::sim::executor::SimExecutor;
 use highwater::sim::random::Random;
 use highwater::storage::disk::Disk;
 use highwater::storage::journal::{
-    ENTRY_HEADER_BYTES, JOURNAL_BLOCK_BYTES, Journal, JournalEntry, JournalSizes,
+    ENTRY_HEADER_BYTES, Held, JOURNAL_BLOCK_BYTES, Journal, JournalEntry, JournalSizes,
 };
 use std::path::{Path, PathBuf};
 
@@ -70,6 +70,13 @@ impl Bench {
 
     fn replayed(&mut self) -> Vec<JournalEntry> {
         open(&mut self.executor, &self.disk).1
+    }
+
+    /// What the oldest full file waits for.
+    fn oldest_end(&self) -> Offset {
+        let oldest = self.journal.oldest().expect("more than one file holds entries");
+        assert_eq!(oldest.len(), 1);
+        oldest.values().next().unwrap().end
     }
 
     /// The oldest file with entries.
@@ -141,12 +148,12 @@ fn a_file_caught_on_its_way_into_its_next_use_hides_nothing_behind_it() {
     while bench.write(vec![entry(0, base, 6000)]) {
         base += 2;
     }
-    let oldest = bench.journal.oldest_partitions();
-    let files = bench.journal.releasable(|_| Some(oldest[0].1));
+    let end = bench.oldest_end();
+    let files = bench.journal.releasable(|_, held| held.end <= end);
     bench.journal.release(&files);
     let (path, before) = (bench.file(), bench.disk.content(&bench.file()).unwrap());
     let behind: Vec<JournalEntry> =
-        bench.replayed().into_iter().filter(|entry| entry.base_offset >= oldest[0].1).collect();
+        bench.replayed().into_iter().filter(|entry| entry.base_offset >= end).collect();
     assert!(behind.len() > 2);
     // The power goes during the first write of the next use: of its sectors only the second block
     // comes to the disk, the new header does not.
@@ -184,17 +191,18 @@ fn a_full_journal_has_room_again_once_its_oldest_file_is_released() {
         base += 2;
     }
     assert!(bench.journal.is_crowded());
-    let oldest = bench.journal.oldest_partitions();
-    assert_eq!(oldest.len(), 1);
-    let behind = Offset::new(oldest[0].1.get() - 1);
-    assert!(bench.journal.releasable(|_| Some(behind)).is_empty());
-    let files = bench.journal.releasable(|_| Some(oldest[0].1));
+    let end = bench.oldest_end();
+    assert!(bench.journal.releasable(|_, held| held.end < end).is_empty());
+    let files = bench.journal.releasable(|_, held| held.end <= end);
     assert_eq!(files.len(), 1);
-    assert_eq!(bench.journal.releasable(|_| None).len(), 1, "the last file is being written");
-    bench.journal.release(&files);
+    let all = bench.journal.releasable(|_, _| true);
+    assert_eq!(all.len(), 1, "the last file is being written");
+    let held = bench.journal.release(&files);
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].values().collect::<Vec<_>>(), [&Held { end, cut: None }]);
     assert!(bench.write(vec![entry(0, base, 6000)]));
     let replayed = bench.replayed();
-    assert_eq!(replayed[0].base_offset, oldest[0].1);
+    assert_eq!(replayed[0].base_offset, end);
     assert_eq!(replayed.last().unwrap().base_offset, Offset::new(base));
 }
 
@@ -210,7 +218,7 @@ fn a_released_file_that_no_sync_covered_takes_nothing_with_it_in_a_power_cut() {
             base += 2;
         }
         // The segments have it all; nobody waits for a sync of the first file.
-        let files = bench.journal.releasable(|_| Some(Offset::new(base)));
+        let files = bench.journal.releasable(|_, held| held.end <= Offset::new(base));
         assert_eq!(files.len(), 1);
         bench.journal.release(&files);
         let promised = entry(1, 0, 600);

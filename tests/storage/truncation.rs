@@ -12,7 +12,7 @@ use highwater::sim::random::Random;
 use highwater::storage::append_check::{AppendContext, AppendOrigin};
 use highwater::storage::checkpoint;
 use highwater::storage::disk::Disk;
-use highwater::storage::journal::{Journal, JournalEntry, JournalSizes};
+use highwater::storage::journal::{Held, Journal, JournalEntry, JournalSizes};
 use highwater::storage::partition_log::{Cut, OpenLog, PartitionLog, ReadPlan};
 use highwater::storage::tail_cache::TailArena;
 use std::cell::RefCell;
@@ -203,7 +203,8 @@ impl Core {
         for index in 0..2 {
             self.drain(index).await;
         }
-        for (id, end) in self.journal.oldest_partitions() {
+        let oldest = self.journal.oldest().cloned().unwrap_or_default();
+        for (id, Held { end, .. }) in oldest {
             let index = usize::try_from(id.partition.0).unwrap();
             if self.logs[index].log_end() < end && self.logs[index].renew_cut_entry(end) {
                 self.commit(true).await;
@@ -211,10 +212,10 @@ impl Core {
             }
         }
         let logs = &self.logs;
-        let synced_end = |id: &TopicPartition| {
-            Some(logs[usize::try_from(id.partition.0).unwrap()].segment_synced_end())
+        let is_synced = |id: &TopicPartition, held: Held| {
+            logs[usize::try_from(id.partition.0).unwrap()].has_in_segments(held)
         };
-        let files = self.journal.releasable(synced_end);
+        let files = self.journal.releasable(is_synced);
         if !files.is_empty() {
             self.write_points().await;
             self.journal.release(&files);

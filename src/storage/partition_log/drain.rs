@@ -6,6 +6,7 @@
 
 use super::PartitionLog;
 use crate::model::ids::Offset;
+use crate::model::limits::DRAIN_BYTES_MIN;
 use crate::storage::checkpoint::replace_file;
 use crate::storage::disk::{Disk, DiskError, OpenMode};
 use crate::storage::epoch_cache::EPOCH_FILE;
@@ -318,6 +319,12 @@ impl<D: Disk> PartitionLog<D> {
     /// What to write next from the tail into segment files, a bounded piece of it; `None` when
     /// there is nothing, or a drain is under way.
     pub fn plan_drain(&mut self) -> Option<DrainPlan<D>> {
+        self.plan_drain_to(self.log_end())
+    }
+
+    /// As `plan_drain`, for somebody who waits for what is below `until`: no further than there,
+    /// except that a short tail goes whole.
+    pub fn plan_drain_to(&mut self, until: Offset) -> Option<DrainPlan<D>> {
         if self.is_draining || self.drained_end == self.log_end() {
             return None;
         }
@@ -329,7 +336,8 @@ impl<D: Disk> PartitionLog<D> {
         // Made at once: growing to thousands of small batches copies the list again and again.
         let mut room = batches.len().min(DRAIN_ROOM_MAX);
         for batch in batches {
-            if planned >= DRAIN_BYTES_MAX {
+            let is_far = batch.base_offset >= until && planned >= DRAIN_BYTES_MIN as u64;
+            if is_far || planned >= DRAIN_BYTES_MAX {
                 break;
             }
             while segments.next_if(|s| s.end_offset <= batch.base_offset).is_some() {}
@@ -392,7 +400,7 @@ impl<D: Disk> PartitionLog<D> {
     /// under way.
     pub fn plan_sync(&mut self) -> Option<SyncPlan<D>> {
         let has_news = self.synced_end < self.drained_end || self.is_close_due();
-        if self.is_syncing || !has_news {
+        if self.is_syncing || !has_news || self.is_being_cut() {
             return None;
         }
         let active = self.active().base_offset;
@@ -434,7 +442,7 @@ impl<D: Disk> PartitionLog<D> {
     }
 
     /// True when the last closed segment is whole in its file, but its index files are not.
-    fn is_close_due(&self) -> bool {
+    pub fn is_close_due(&self) -> bool {
         let closed = self.segments.iter().rev().nth(1);
         closed.is_some_and(|segment| {
             segment.index.is_some() && segment.written > 0 && segment.unwritten() == 0
