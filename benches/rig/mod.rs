@@ -118,9 +118,9 @@ impl Rig {
         for log in &mut self.logs {
             log.on_recovery_point_durable(points[&log.partition()]);
         }
-        let files = self.journal.releasable(|partition| {
-            let log = self.logs.iter().find(|log| log.partition() == *partition)?;
-            Some(log.segment_synced_end())
+        let files = self.journal.releasable(|partition, held| {
+            let log = self.logs.iter().find(|log| log.partition() == *partition);
+            log.is_none_or(|log| log.is_free_of(held))
         });
         self.journal.release(&files);
         if let Some(order) = self.journal.plan_file() {

@@ -5,9 +5,9 @@
 //! answered there, and the high watermark of `flush` topics rises. Writes go on while a sync is
 //! under way, so a slow disk costs acks=all latency and nothing else.
 //!
-//! A partition whose pending bytes reach `DIRECT_APPEND_BYTES_MIN`, or mostly do, skips the journal: its batches
-//! go straight to the segment (segment_writer.rs), because writing them twice costs more than the
-//! one sync that the journal would have shared.
+//! A partition whose pending bytes reach `DIRECT_APPEND_BYTES_MIN`, or mostly do, skips the
+//! journal: its batches go straight to the segment (segment_writer.rs), because writing them twice
+//! costs more than the one sync that the journal would have shared.
 
 use crate::model::ids::{CoreId, Offset, TopicPartition};
 use crate::model::limits::{JOURNAL_WRITE_BYTES_MAX, UNWRITTEN_BYTES_MAX};

@@ -1,8 +1,8 @@
 //! Makes what segments have durable: for acknowledgements and callers that wait for it, and in the
 //! background so that a start after a crash has little to read.
 //!
-//! Producers of a topic of Kafka's durability wait for none of this, as in Kafka: there a segment is
-//! synced when it is closed, and all of them when `UNSYNCED_BYTES_MAX` is reached.
+//! Producers of a topic of Kafka's durability wait for none of this, as in Kafka: there a segment
+//! is synced when it is closed, and all of them when `UNSYNCED_BYTES_MAX` is reached.
 //!
 //! Invariants
 //! - One sync per partition at a time; whoever needs another waits for it.
@@ -16,18 +16,27 @@ use crate::storage::error::StorageError;
 use crate::storage::partition_log::{SyncDone, SyncPlan};
 use futures::future::join_all;
 
-impl<D: Disk> Shard<D> {
+/// When all segments of a core are synced.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// Bytes of segments written since the last time began.
+    unswept_bytes: u64,
+    is_under_way: bool,
+}
+
+impl Sweep {
     /// Counts what a drain wrote. True when it is time for `sync_all`, which the caller starts.
-    pub fn is_sweep_due(&mut self, written: u64) -> bool {
+    pub fn is_due(&mut self, written: u64) -> bool {
         self.unswept_bytes += written;
-        let is_due = self.unswept_bytes >= UNSYNCED_BYTES_MAX && !self.is_sweeping;
+        let is_due = self.unswept_bytes >= UNSYNCED_BYTES_MAX && !self.is_under_way;
         if is_due {
-            self.unswept_bytes = 0;
-            self.is_sweeping = true;
+            *self = Sweep { unswept_bytes: 0, is_under_way: true };
         }
         is_due
     }
+}
 
+impl<D: Disk> Shard<D> {
     fn on_synced(&mut self, index: PartitionIndex, id: TopicPartition, done: SyncDone) {
         let Some(partition) = self.partition_at(index, id) else { return };
         let unsynced_before = partition.log.unsynced_bytes();
@@ -130,7 +139,7 @@ pub async fn sync_all<D: Disk>(shard: ShardRef<D>) {
         let syncs = some.iter().map(|(index, id)| sweep_one(&shard, *index, *id));
         join_all(syncs).await;
     }
-    shard.borrow_mut().is_sweeping = false;
+    shard.borrow_mut().sweep.is_under_way = false;
 }
 
 async fn sweep_one<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex, id: TopicPartition) {

@@ -52,9 +52,9 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Partitions worth draining: those that hold back the oldest journal file, fat tails, and those
-    /// that owe a sync. And those that hold it back because they were cut, with the end that it
-    /// waits for.
+    /// Partitions worth draining: those that hold back the oldest journal file, fat tails, and
+    /// those that owe a sync. And those that hold it back because they were cut, with the end that
+    /// it waits for.
     fn plan_drains(&mut self) -> (Drains, Renewals) {
         let oldest = self.journal.oldest();
         let mut chosen = Vec::new();
@@ -147,8 +147,8 @@ impl<D: Disk> Shard<D> {
     }
 }
 
-/// Writes one partition's tail to its segments, as far as the goal is, and syncs them where somebody
-/// waits for that.
+/// Writes one partition's tail to its segments, as far as the goal is, and syncs them where
+/// somebody waits for that.
 async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPartition, goal: Goal) {
     let disk = shard.borrow().disk.clone();
     loop {
@@ -160,7 +160,7 @@ async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPart
         let written = plan.size();
         let result = plan.execute(&disk).await;
         let goes_on = shard.borrow_mut().on_drain_step((index, id), goal, (written, result));
-        if shard.borrow_mut().is_sweep_due(written) {
+        if shard.borrow_mut().sweep.is_due(written) {
             let sweep = segment_sync::sync_all(shard.clone());
             shard.borrow_mut().outbox.spawn(sweep);
         }

@@ -22,6 +22,7 @@ use crate::shard::mesh::{AppendOutcome, AppendPart, ParkedKey, PartToken, ShardM
 use crate::shard::outbox::Outbox;
 use crate::shard::parked::{ParkedFetch, ParkedProduce, ParkedTable};
 use crate::shard::partition::Partition;
+use crate::shard::segment_sync::Sweep;
 use crate::shard::share_session::ShareSessions;
 use crate::shard::share_table::ShareTable;
 use crate::shard::signal::Signal;
@@ -167,10 +168,7 @@ pub struct Shard<D: Disk> {
     pub checkpoint_turn: Rc<futures::lock::Mutex<()>>,
     /// Bytes of segments, synced or read by recovery, that no recovery point spares the next start.
     pub unpointed_bytes: u64,
-    /// Bytes of segments written since the last sync of all of them began.
-    pub unswept_bytes: u64,
-    /// True while that sync is under way.
-    pub is_sweeping: bool,
+    pub sweep: Sweep,
     pub housekeeping_due_us: u64,
     /// When segments to drop are looked for next.
     pub retention_due_us: u64,
@@ -211,11 +209,10 @@ impl<D: Disk> Shard<D> {
     /// A shard without partitions; `open` in recovery.rs fills it.
     pub fn new(parts: ShardParts<D>) -> Shard<D> {
         assert!(parts.core.0 < parts.cores);
-        let retention_wait_ms = parts.config.retention_check_ms.min(RETENTION_DELAY_MS);
-        let sessions_max = parts.config.fetch_sessions_max.div_ceil(usize::from(parts.cores));
         let cores = usize::from(parts.cores);
+        let sessions_max = parts.config.fetch_sessions_max.div_ceil(cores);
         let share_sessions_max = parts.config.groups.share.sessions_max.div_ceil(cores);
-        let retention_due_us = parts.now.deadline_us(retention_wait_ms);
+        let first_look_ms = parts.config.retention_check_ms.min(RETENTION_DELAY_MS);
         Shard {
             core: parts.core,
             cores: parts.cores,
@@ -266,10 +263,9 @@ impl<D: Disk> Shard<D> {
             random: parts.random,
             checkpoint_turn: Rc::default(),
             unpointed_bytes: 0,
-            unswept_bytes: 0,
-            is_sweeping: false,
+            sweep: Sweep::default(),
             housekeeping_due_us: 0,
-            retention_due_us,
+            retention_due_us: parts.now.deadline_us(first_look_ms),
             cleaner: super::cleaner::CleanerState::default(),
             peers: super::peers::Peers::default(),
             replicas: super::replicas::Replicas::default(),
