@@ -366,7 +366,7 @@ pub const DRAIN_BYTES_MIN: usize = 1024 * 1024;
 pub const UNSYNCED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Segment bytes of one core, synced or read by a start, after which recovery points are written
-/// anew, so that the next start reads no more than the journal's size.
+/// anew, so that of what is synced the next start reads no more than the journal's size.
 pub const UNPOINTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const _: () = assert!(UNPOINTED_BYTES_MAX <= JOURNAL_FILE_BYTES * JOURNAL_FILES_MAX as u64);
 

@@ -29,7 +29,7 @@ pub(super) async fn delete_records<D: Disk>(
         let mut shard = shard.borrow_mut();
         (shard.begin_later(&id, before)?, shard.now.deadline_us(timeout_ms))
     };
-    persist_points(shard).await?;
+    persist_points(shard).await.map_err(|_| KafkaCode::KafkaStorageError)?;
     loop {
         let pause = {
             let mut shard = shard.borrow_mut();

@@ -73,6 +73,16 @@ impl<D: Disk> Shard<D> {
         self.signals.drain.raise();
     }
 
+    /// The topic's durability was raised: what was written before is synced, in the journal and in
+    /// segments.
+    pub fn on_durability_raised(&mut self, index: PartitionIndex) {
+        let log = &self.partitions[index].log;
+        let (end, cuts) = (log.written_end(), log.cuts());
+        self.commit.unsynced.push(End { index, end, cuts });
+        self.signals.sync.raise();
+        self.signals.drain.raise();
+    }
+
     /// True while readers should wait for the write path.
     pub fn is_write_pressed(&self) -> bool {
         self.commit.unwritten_bytes >= UNWRITTEN_BYTES_MAX

@@ -7,7 +7,6 @@
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::share::ShareCoordinator;
 use crate::coordinator::transaction::TransactionCoordinator;
-use crate::model::errors::KafkaCode;
 use crate::model::limits::{HOUSEKEEPING_INTERVAL_MS, RESERVE_BYTES, UNPOINTED_BYTES_MAX};
 use crate::shard::coordinator_load;
 use crate::shard::parked::FetchPhase;
@@ -15,6 +14,7 @@ use crate::shard::segment_writer;
 use crate::shard::shard::{Finished, PartitionIndex, Shard, ShardRef, WriteState};
 use crate::storage::checkpoint;
 use crate::storage::disk::Disk;
+use crate::storage::error::StorageError;
 use std::rc::Rc;
 
 impl<D: Disk> Shard<D> {
@@ -103,6 +103,10 @@ pub async fn housekeeping_loop<D: Disk>(shard: ShardRef<D>) {
         signals.housekeeping.wait().await;
         watch_space(&shard).await;
         coordinator_load::start_missing(&shard);
+        if shard.borrow().journal.is_crowded() {
+            // On a core that takes no more records nothing else would empty it.
+            signals.drain.raise();
+        }
         if shard.borrow().unpointed_bytes >= UNPOINTED_BYTES_MAX {
             // Logged there; tried again in the next round.
             let _ = persist_points(&shard).await;
@@ -196,7 +200,7 @@ async fn drain_old<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex) {
 
 /// Makes the recovery points of this core durable, before files below a log start go, before a
 /// client is told of one, and before a start would have too much to read.
-pub async fn persist_points<D: Disk>(shard: &ShardRef<D>) -> Result<(), KafkaCode> {
+pub async fn persist_points<D: Disk>(shard: &ShardRef<D>) -> Result<(), StorageError> {
     let turn = Rc::clone(&shard.borrow().checkpoint_turn);
     let _turn = turn.lock().await;
     let (disk, dir, points, unpointed) = {
@@ -204,10 +208,9 @@ pub async fn persist_points<D: Disk>(shard: &ShardRef<D>) -> Result<(), KafkaCod
         let points = shard.recovery_points();
         (shard.disk.clone(), shard.journal_dir(), points, shard.unpointed_bytes)
     };
-    checkpoint::write(&disk, &dir, &points).await.map_err(|error| {
-        tracing::error!(%error, "recovery points");
-        KafkaCode::KafkaStorageError
-    })?;
+    checkpoint::write(&disk, &dir, &points)
+        .await
+        .inspect_err(|error| tracing::error!(%error, "recovery points"))?;
     let mut shard = shard.borrow_mut();
     shard.on_points_durable(&points);
     shard.unpointed_bytes -= unpointed;

@@ -90,8 +90,11 @@ impl<D: Disk> Partition<D> {
         self.log.on_committed(self.high_watermark);
     }
 
-    /// True when what is pending should go straight to the segment.
+    /// True when what is pending should go straight to the segment. A cut entry never does.
     pub fn is_direct_due(&self) -> bool {
+        if self.log.wants_cut_entry() {
+            return false;
+        }
         let is_used_to_it = self.write_bytes >= 2 * DIRECT_AGAIN_BYTES_MIN;
         let min = if is_used_to_it { DIRECT_AGAIN_BYTES_MIN } else { DIRECT_APPEND_BYTES_MIN };
         self.log.pending_bytes() >= min

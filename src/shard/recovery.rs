@@ -4,8 +4,8 @@
 //! into the segments (whoever owns the partitions from now on, so the number of cores may change
 //! between starts), and then publishes the image, upon which each core opens what it owns.
 //!
-//! Restart time is bounded by the journal, not by the data: a segment is read from its recovery
-//! point on only, and a core writes its points anew after `UNPOINTED_BYTES_MAX`.
+//! Restart time is not bounded by the data: a segment is read from its recovery point on only, and
+//! a core syncs and writes its points anew after `UNSYNCED_BYTES_MAX` and `UNPOINTED_BYTES_MAX`.
 
 use crate::controller::decide::Refusal;
 use crate::controller::image::MetadataImage;
@@ -15,7 +15,7 @@ use crate::coordinator::transaction::TransactionCoordinator;
 use crate::model::errors::KafkaCode;
 use crate::model::ids::{CoreId, TopicPartition};
 use crate::model::limits::DRAINS_AT_ONCE;
-use crate::model::topic_config::TopicConfig;
+use crate::model::topic_config::{Durability, TopicConfig};
 use crate::shard::coordinator_load;
 use crate::shard::membership;
 use crate::shard::metadata::{self, CONTROLLER_CORE};
@@ -435,9 +435,10 @@ impl<D: Disk> Shard<D> {
         for (id, index) in indexes {
             let Some(topic) = image.topic_by_id(&id.topic) else { continue };
             let log = &mut self.partitions[index].log;
+            let before = log.config().durability;
             log.set_config(Arc::clone(&topic.config));
-            if log.is_sync_owed() {
-                self.signals.drain.raise();
+            if topic.config.durability == Durability::Flush && before == Durability::Kernel {
+                self.on_durability_raised(index);
             }
         }
         let before = std::mem::replace(&mut self.image, image);

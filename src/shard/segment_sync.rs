@@ -112,18 +112,22 @@ async fn carry_out<D: Disk>(
     id: TopicPartition,
     plan: SyncPlan<D>,
 ) {
-    let disk = shard.borrow().disk.clone();
+    let (disk, ended) = {
+        let mut shard = shard.borrow_mut();
+        let Some(partition) = shard.partition_at(index, id) else { return };
+        let ended = partition.sync_ended.clone();
+        (shard.disk.clone(), ended)
+    };
     let result = plan.execute(&disk).await;
     let mut shard = shard.borrow_mut();
+    // The partition may have been taken away meanwhile, with its files, and be back as another.
+    let partition = shard.partition_at(index, id);
+    let Some(partition) = partition.filter(|one| one.sync_ended.is_same(&ended)) else { return };
+    partition.release_waits();
     match result {
         Ok(done) => shard.on_synced(index, id, done),
-        // The topic was deleted meanwhile, and its files with it.
-        Err(_) if shard.partition_at(index, id).is_none() => {}
         Err(StorageError::Disk(error)) => shard.go_offline(&error),
         Err(error) => shard.on_drain_error(&error),
-    }
-    if let Some(partition) = shard.partition_at(index, id) {
-        partition.release_waits();
     }
     shard.outbox.raise();
 }

@@ -1,8 +1,8 @@
 //! Moves batches from memory into their segment files, in large writes.
 //!
 //! In the background for batches that the journal holds already, so that journal files can be
-//! reused; at once ("direct") for a partition whose pending bytes are many. Either way the whole
-//! tail up to now is written: a segment has no holes, and syncing it covers everything before.
+//! reused; at once ("direct") for a partition whose pending bytes are many. Either way the tail is
+//! written from its beginning: a segment has no holes, and syncing it covers everything before.
 //!
 //! Invariants
 //! - One drain per partition at a time.
@@ -118,7 +118,7 @@ impl<D: Disk> Shard<D> {
             signal.raise();
         }
         let is_close_due = partition.log.is_close_due();
-        if partition.log.pending_bytes() > 0 {
+        if partition.log.pending_bytes() > 0 || partition.log.wants_cut_entry() {
             self.mark_dirty(index);
         }
         if is_awaited {
@@ -159,7 +159,7 @@ async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPart
         let Some(plan) = plan else { break };
         let written = plan.size();
         let result = plan.execute(&disk).await;
-        let goes_on = shard.borrow_mut().on_drain_step((index, id), goal, (written, result));
+        let goes_on = shard.borrow_mut().on_drain_step((index, id), goal, result);
         if shard.borrow_mut().sweep.is_due(written) {
             let sweep = segment_sync::sync_all(shard.clone());
             shard.borrow_mut().outbox.spawn(sweep);
@@ -186,7 +186,7 @@ impl<D: Disk> Shard<D> {
         &mut self,
         (index, id): (PartitionIndex, TopicPartition),
         goal: Goal,
-        (written, result): (u64, Result<DrainDone<D>, StorageError>),
+        result: Result<DrainDone<D>, StorageError>,
     ) -> bool {
         let Some(partition) = self.partition_at(index, id) else { return false };
         let goes_on = match result {
@@ -194,7 +194,7 @@ impl<D: Disk> Shard<D> {
                 let released = partition.log.drained(done);
                 let goes_on = match goal {
                     Goal::Direct => {
-                        partition.note_write(usize::try_from(written).unwrap_or(usize::MAX));
+                        partition.note_write(released);
                         partition.is_direct_due()
                     }
                     Goal::Free(Held { end, .. }) | Goal::Synced(end) => {
@@ -221,7 +221,7 @@ impl<D: Disk> Shard<D> {
         let is_flush = partition.log.config().durability == Durability::Flush;
         match goal {
             Goal::Direct => is_flush,
-            Goal::Free(held) => is_flush || !partition.log.has_in_segments(held),
+            Goal::Free(held) => is_flush || partition.log.is_sync_awaited_by(held),
             Goal::Synced(_) => true,
         }
     }
@@ -336,8 +336,11 @@ impl<D: Disk> Shard<D> {
 /// Gives journal files back that nothing needs any more, and writes the recovery points for that
 /// where it must.
 pub async fn release_journal<D: Disk>(shard: &ShardRef<D>) {
-    // Logged there; tried again with the next drain.
-    if shard.borrow_mut().release_free() && persist_points(shard).await.is_ok() {
-        shard.borrow_mut().release_free();
+    if !shard.borrow_mut().release_free() {
+        return;
+    }
+    match persist_points(shard).await {
+        Ok(()) => _ = shard.borrow_mut().release_free(),
+        Err(error) => shard.borrow_mut().on_drain_error(&error),
     }
 }

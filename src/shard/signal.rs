@@ -35,6 +35,11 @@ impl Signal {
         }
     }
 
+    /// True when the other is a clone of this one.
+    pub fn is_same(&self, other: &Signal) -> bool {
+        Rc::ptr_eq(&self.state, &other.state)
+    }
+
     /// Completes once the signal has been raised since the last completed wait.
     pub fn wait(&self) -> Wait<'_> {
         Wait { signal: self }

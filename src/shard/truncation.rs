@@ -58,14 +58,14 @@ impl<D: Disk> Shard<D> {
     }
 
     fn end_cut(&mut self, index: PartitionIndex, id: TopicPartition) {
+        // The journal may have waited for it, and the write loop for the journal.
+        self.signals.drain.raise();
         let found = self.partitions.get_mut(index).filter(|partition| partition.id == id);
         let Some(partition) = found else { return };
         partition.cut_signal = None;
         partition.log.abandon_cut();
         partition.is_draining = false;
-        if std::mem::take(&mut partition.is_drain_awaited) {
-            self.signals.drain.raise();
-        }
+        partition.is_drain_awaited = false;
     }
 }
 

@@ -96,8 +96,8 @@ impl<D: Disk> PartitionLog<D> {
         self.raise_log_start(offset.min(self.log_end()));
     }
 
-    /// True when age lets the oldest segment go, but a part of it is in the journal only: nothing
-    /// else would drain a partition that takes few records.
+    /// True when age lets the oldest segment go, but a part of it is not synced in its file:
+    /// nothing else would see to that in a partition that takes few records.
     pub fn is_sync_due(&self, now: Now) -> bool {
         let oldest = &self.segments[0];
         oldest.end_offset > self.synced_end && self.is_too_old(oldest, now)

@@ -634,7 +634,11 @@ async fn release_journal(core: &CoreRef, models: &Models, disk: &SimDisk) {
         core.journal.releasable(is_synced)
     };
     if !files.is_empty() && persist(core, models, disk).await.is_ok() {
-        core.borrow_mut().journal.release(&files);
+        let core = &mut *core.borrow_mut();
+        for (id, held) in core.journal.release(&files).into_iter().flatten() {
+            let index = usize::try_from(id.partition.0).unwrap();
+            core.logs[index].on_journal_released(held.end);
+        }
     }
 }
 

@@ -374,6 +374,30 @@ fn records_of_an_older_epoch_never_follow_a_newer_one() {
     });
 }
 
+/// The cut's recovery point lies below what the file holds, and its entry may wait for that file.
+#[test]
+fn a_cut_under_way_keeps_no_journal_file_from_being_given_back_but_its_own() {
+    let mut executor = SimExecutor::new(1);
+    let handle = executor.handle();
+    let disk = SimDisk::new(handle.clone());
+    executor.run_until(async move {
+        let mut core = start(&disk, &handle, false).await;
+        for value in 0..10 {
+            core.append(0, 1, value, &handle);
+            core.commit(true).await;
+        }
+        let older = Held { end: core.logs[0].log_end(), cut: None };
+        core.drain(0).await;
+        assert!(!core.logs[0].is_free_of(older), "no recovery point says so yet");
+        core.write_points().await;
+        assert!(core.logs[0].is_free_of(older));
+        let to = Offset::new(5);
+        core.prepare(Cut::From(to)).await;
+        assert!(core.logs[0].is_free_of(older));
+        assert!(!core.logs[0].is_free_of(Held { cut: Some(to), ..older }));
+    });
+}
+
 /// Else a start takes what the journal has of the older epoch for what was cut, and drops it.
 #[test]
 fn an_epoch_that_was_empty_and_forgotten_is_no_longer_in_the_way_after_a_crash() {

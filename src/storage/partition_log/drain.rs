@@ -23,7 +23,8 @@ const DRAIN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Batches of a drain for which room is made at once; a list of more grows.
 const DRAIN_ROOM_MAX: usize = 64 * 1024;
 
-/// Bytes of log after which producers' state is written again. Bounds what a start must read.
+/// Bytes of log after which the next sync writes producers' state again. With how often there is a
+/// sync it bounds what a start must read.
 const SNAPSHOT_INTERVAL_BYTES: u64 = 8 * 1024 * 1024;
 
 /// When producers' state was and will be written.

@@ -20,8 +20,21 @@ impl<D: Disk> PartitionLog<D> {
 
     /// True when a start after a crash needs nothing of what a journal file holds.
     pub fn is_free_of(&self, held: Held) -> bool {
-        let pointed_end = self.durable_point.recovery_offset;
-        held.end <= if self.is_written_enough(held) { self.drained_end } else { pointed_end }
+        if self.is_written_enough(held) {
+            return held.end <= self.drained_end;
+        }
+        // The recovery point of a cut lies below what is synced, and the cut's own entry may wait
+        // for the file.
+        let is_point_low = self.is_being_cut() && held.cut.is_none();
+        let pointed_end = self.durable_point.recovery_offset.min(self.synced_end);
+        held.end <= if is_point_low { self.synced_end } else { pointed_end }
+    }
+
+    /// True when a journal file waits for a sync of the segments: for its own sake, or because a
+    /// shorter log must come to rest before its cut entry is renewed.
+    pub fn is_sync_awaited_by(&self, held: Held) -> bool {
+        let is_unsafe = !self.is_written_enough(held) && self.synced_end < held.end;
+        is_unsafe || self.log_end() < held.end
     }
 
     /// True when nobody was promised more of the log than that the kernel has it. A cut entry keeps
