@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use highwater::model::errors::KafkaCode;
 use highwater::protocol::compression::Compression;
+use highwater::protocol::crc32c;
 use highwater::protocol::fetch_view::{
     FetchPartitionHead, FetchRequestView, FetchResponseHead, FetchResponseWriter,
 };

@@ -10,6 +10,8 @@
 //!     57     4  record count
 //! ```
 
+use highwater::protocol::crc32c;
+
 const HEADER_SIZE: usize = 61;
 const LENGTH_END: usize = 12;
 const CRC_AT: usize = 17;

@@ -17,6 +17,7 @@
 //! - A record that is read twice is a duplicate, never reordered: what a producer sends again after
 //!   a lost connection is no fault of the order.
 
+use highwater::protocol::crc32c;
 use std::collections::BTreeMap;
 
 const CRC_AT: usize = 24;

@@ -14,6 +14,7 @@
 //! - Brokers keep records as they were sent, so the place is the same for the reader.
 
 use bytes::{Bytes, BytesMut};
+use highwater::protocol::crc32c;
 
 use crate::failure::Failure;
 

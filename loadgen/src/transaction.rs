@@ -12,6 +12,7 @@
 //! - A step that the broker was not ready for is taken again after a pause, byte for byte.
 
 use bytes::{Bytes, BytesMut};
+use highwater::protocol::crc32c;
 use highwater::protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;
 use highwater::protocol::messages::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTopic,

@@ -14,6 +14,7 @@
 
 use crate::controller::records::{MetadataRecord, RecordError};
 use crate::model::limits::METADATA_FRAME_BYTES_MAX;
+use crate::protocol::crc32c;
 use bytes::Bytes;
 
 const MAGIC: [u8; 4] = *b"HWMD";

@@ -5,6 +5,7 @@
 
 pub mod api_key;
 pub mod compression;
+pub mod crc32c;
 pub mod fetch_view;
 pub mod frame;
 pub mod messages;

@@ -19,6 +19,7 @@
 //! - A `CheckedBatch` has a true CRC, a size equal to its bytes, and a count that fits its offsets.
 //! - Records are not looked into here: see `record.rs`.
 
+use crate::protocol::crc32c;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;

@@ -20,6 +20,7 @@
 
 use crate::model::ids::{BrokerEpoch, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
 use crate::model::limits::REPLICA_OFFSET_MAX;
+use crate::protocol::crc32c;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes of a message before its batches.

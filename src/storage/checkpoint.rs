@@ -19,6 +19,7 @@
 //! A file that is damaged or missing counts as empty: recovery then reads every segment.
 
 use crate::model::ids::{Offset, PartitionId, TopicId, TopicPartition};
+use crate::protocol::crc32c;
 use crate::storage::disk::{Disk, DiskError, OpenMode};
 use crate::storage::error::StorageError;
 use bytes::{BufMut, Bytes, BytesMut};

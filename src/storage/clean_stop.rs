@@ -8,6 +8,7 @@
 //! ```
 
 use crate::model::ids::BrokerEpoch;
+use crate::protocol::crc32c;
 use crate::storage::checkpoint::replace_file;
 use crate::storage::disk::{Disk, DiskError, OpenMode};
 use bytes::{BufMut, Bytes, BytesMut};

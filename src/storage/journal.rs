@@ -37,6 +37,7 @@
 
 use crate::model::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::model::limits::{JOURNAL_FILE_BYTES, JOURNAL_FILES_MAX};
+use crate::protocol::crc32c;
 use crate::storage::disk::{Disk, DiskError, OpenMode, create_dir_durably};
 use crate::storage::error::StorageError;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -285,6 +286,11 @@ impl<D: Disk> Journal<D> {
                 held.end = held.end.min(from);
             }
         }
+    }
+
+    /// False when the file being written is the last one: what comes after it waits for drains.
+    pub fn has_spare(&self) -> bool {
+        !self.spares.is_empty()
     }
 
     /// True when more than the file being written holds entries: time to drain the oldest.

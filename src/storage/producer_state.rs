@@ -25,6 +25,7 @@
 
 use crate::model::ids::{Offset, ProducerEpoch, ProducerId};
 use crate::model::limits::PRODUCER_BATCHES_KEPT;
+use crate::protocol::crc32c;
 use bytes::{BufMut, Bytes, BytesMut};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;

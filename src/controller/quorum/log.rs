@@ -21,6 +21,7 @@
 use super::consensus::{Entry, LogBase, Payload};
 use super::members::MemberChange;
 use crate::model::limits::METADATA_FRAME_BYTES_MAX;
+use crate::protocol::crc32c;
 use bytes::{Buf, BufMut, Bytes};
 
 const FILE_MAGIC: [u8; 4] = *b"HWQL";

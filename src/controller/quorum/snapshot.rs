@@ -16,6 +16,7 @@ use crate::controller::image::{ApplyError, MetadataImage};
 use crate::controller::metadata_log::{self, MetadataLogError};
 use crate::controller::records::MetadataRecord;
 use crate::model::limits::{METADATA_SNAPSHOT_BYTES_MAX, SNAPSHOT_FRAME_RECORDS};
+use crate::protocol::crc32c;
 use bytes::{Buf, BufMut, Bytes};
 
 const MAGIC: [u8; 4] = *b"HWQP";

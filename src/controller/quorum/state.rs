@@ -18,6 +18,7 @@
 use super::consensus::Durable;
 use crate::model::ids::BrokerId;
 use crate::model::limits::QUORUM_MEMBERS_MAX;
+use crate::protocol::crc32c;
 use bytes::{Buf, BufMut, Bytes};
 use uuid::Uuid;
 

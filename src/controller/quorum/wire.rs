@@ -20,6 +20,7 @@ use super::consensus::Entry;
 use super::snapshot::Snapshot;
 use crate::model::base64url::encode_uuid;
 use crate::model::ids::BrokerId;
+use crate::protocol::crc32c;
 use bytes::{Buf, BufMut, Bytes};
 use uuid::Uuid;
 

@@ -2,6 +2,7 @@
 
 use crate::model::ids::Offset;
 use crate::model::limits::{CLEANER_BITE_BYTES, CLEANER_SYNC_BYTES};
+use crate::protocol::crc32c;
 use crate::protocol::record_batch::BatchHeader;
 use crate::storage::compaction::swap::cleaned_path;
 use crate::storage::disk::{Disk, OpenMode};

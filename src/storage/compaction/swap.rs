@@ -18,6 +18,7 @@
 
 use crate::model::ids::Offset;
 use crate::model::limits::CLEANER_BITE_BYTES;
+use crate::protocol::crc32c;
 use crate::storage::checkpoint::replace_file;
 use crate::storage::disk::{DirEntry, Disk, DiskError, OpenMode};
 use crate::storage::error::StorageError;

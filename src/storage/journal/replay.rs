@@ -4,6 +4,7 @@ use super::{
     ENTRY_HEADER_BYTES, ENTRY_MAGIC, FileHeader, JOURNAL_BLOCK_BYTES, JournalEntry, JournalSizes,
 };
 use crate::model::ids::{LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
+use crate::protocol::crc32c;
 use crate::storage::disk::{Disk, OpenMode};
 use crate::storage::error::StorageError;
 use bytes::{Bytes, BytesMut};
