@@ -358,6 +358,14 @@ const _: () = assert!(UNWRITTEN_BYTES_MAX <= TAIL_BYTES_MAX);
 /// Background drains of one core that run side by side.
 pub const DRAINS_AT_ONCE: usize = 16;
 
+/// Background drains that run side by side however much they write.
+pub const DRAINS_AT_ONCE_MIN: usize = 2;
+
+/// Bytes that background drains write at the same time, from where on no further one is begun while
+/// the journal has a spare file: its syncs wait behind them in the device's queue
+/// (docs/decisions/017).
+pub const DRAINING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes of one partition in memory, but not in its segment, that make a background drain worth it.
 pub const DRAIN_BYTES_MIN: usize = 1024 * 1024;
 

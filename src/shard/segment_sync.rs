@@ -94,16 +94,15 @@ pub async fn sync<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex, id: Topic
     }
 }
 
-/// Syncs a partition in the background, unless that is under way.
-pub fn start_sync<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex, id: TopicPartition) {
+/// Syncs a partition for nobody who waits, unless that is under way.
+pub async fn sync_unasked<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPartition) {
     let plan = match shard.borrow_mut().partition_at(index, id) {
         Some(partition) => partition.log.plan_sync(),
         None => None,
     };
-    let Some(plan) = plan else { return };
-    let own = shard.clone();
-    let task = async move { carry_out(&own, index, id, plan).await };
-    shard.borrow_mut().outbox.spawn(task);
+    if let Some(plan) = plan {
+        carry_out(&shard, index, id, plan).await;
+    }
 }
 
 async fn carry_out<D: Disk>(
@@ -140,18 +139,8 @@ pub async fn sync_all<D: Disk>(shard: ShardRef<D>) {
         due.map(|(index, one)| (index, one.id)).collect()
     };
     for some in due.chunks(DRAINS_AT_ONCE) {
-        let syncs = some.iter().map(|(index, id)| sweep_one(&shard, *index, *id));
+        let syncs = some.iter().map(|(index, id)| sync_unasked(shard.clone(), *index, *id));
         join_all(syncs).await;
     }
     shard.borrow_mut().sweep.is_under_way = false;
-}
-
-async fn sweep_one<D: Disk>(shard: &ShardRef<D>, index: PartitionIndex, id: TopicPartition) {
-    let plan = match shard.borrow_mut().partition_at(index, id) {
-        Some(partition) => partition.log.plan_sync(),
-        None => None,
-    };
-    if let Some(plan) = plan {
-        carry_out(shard, index, id, plan).await;
-    }
 }

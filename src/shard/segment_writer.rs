@@ -9,7 +9,9 @@
 //! - A journal file is reused only once no log needs what it holds (storage/partition_log/held.rs).
 
 use crate::model::ids::{Offset, TopicPartition};
-use crate::model::limits::{DRAIN_BYTES_MIN, DRAINS_AT_ONCE};
+use crate::model::limits::{
+    DRAIN_BYTES_MIN, DRAINING_BYTES_MAX, DRAINS_AT_ONCE, DRAINS_AT_ONCE_MIN,
+};
 use crate::model::topic_config::Durability;
 use crate::shard::housekeeping::persist_points;
 use crate::shard::partition::Partition;
@@ -20,7 +22,8 @@ use crate::storage::disk::{Disk, DiskError};
 use crate::storage::error::StorageError;
 use crate::storage::journal::Held;
 use crate::storage::partition_log::DrainDone;
-use futures::future::join_all;
+use futures::future::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
 
 /// Partitions whose cut entry should be in a newer journal file.
 type Renewals = Vec<(PartitionIndex, TopicPartition, Offset)>;
@@ -36,8 +39,9 @@ enum Goal {
     Synced(Offset),
 }
 
-/// Partitions to drain.
-type Drains = Vec<(PartitionIndex, TopicPartition, Goal)>;
+/// A partition to drain.
+type Drain = (PartitionIndex, TopicPartition, Goal);
+type Drains = Vec<Drain>;
 
 impl<D: Disk> Shard<D> {
     /// Sends a partition's pending batches straight to its segment.
@@ -85,7 +89,6 @@ impl<D: Disk> Shard<D> {
                 None if is_fat => Goal::Free(all()),
                 None => continue,
             };
-            partition.is_draining = true;
             chosen.push((index, id, goal));
         }
         (chosen, renewals)
@@ -176,7 +179,8 @@ async fn drain<D: Disk>(shard: ShardRef<D>, index: PartitionIndex, id: TopicPart
     }
     let is_close_due = shard.borrow_mut().end_drain(index, id, goal);
     if is_close_due {
-        segment_sync::start_sync(&shard, index, id);
+        let sync = segment_sync::sync_unasked(shard.clone(), index, id);
+        shard.borrow_mut().outbox.spawn(sync);
     }
 }
 
@@ -259,7 +263,7 @@ pub async fn drain_loop<D: Disk>(shard: ShardRef<D>) {
             let task = truncation::renew_entry(shard.clone(), (index, id), end);
             shard.borrow_mut().outbox.spawn(task);
         }
-        drain_each(&shard, &chosen).await;
+        drain_each(&shard, chosen).await;
         release_journal(&shard).await;
     }
 }
@@ -288,26 +292,55 @@ async fn add_journal_file<D: Disk>(shard: &ShardRef<D>) {
 /// Drains and syncs every partition, then gives all journal files back; the end of a clean stop.
 pub async fn drain_all<D: Disk>(shard: &ShardRef<D>) {
     let all: Drains = {
-        let mut shard = shard.borrow_mut();
-        let idle = shard.partitions.iter_mut().filter(|(_, partition)| !partition.is_draining);
-        let begun = idle.map(|(index, partition)| {
-            partition.is_draining = true;
-            (index, partition.id, Goal::Synced(partition.log.log_end()))
-        });
-        begun.collect()
+        let shard = shard.borrow();
+        let goal = |one: &Partition<D>| Goal::Synced(one.log.log_end());
+        shard.partitions.iter().map(|(index, one)| (index, one.id, goal(one))).collect()
     };
-    drain_each(shard, &all).await;
+    drain_each(shard, all).await;
     release_journal(shard).await;
 }
 
-async fn drain_each<D: Disk>(shard: &ShardRef<D>, chosen: &Drains) {
-    for some in chosen.chunks(DRAINS_AT_ONCE) {
-        let drains = some.iter().map(|(index, id, goal)| drain(shard.clone(), *index, *id, *goal));
-        join_all(drains).await;
+/// Drains one after the other and some side by side. Until its turn comes, a partition is free to
+/// take large writes straight to its segment, or to be cut.
+async fn drain_each<D: Disk>(shard: &ShardRef<D>, chosen: Drains) {
+    let mut waiting = chosen.into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut running_bytes = 0;
+    loop {
+        while has_room(running.len(), running_bytes, !shard.borrow().journal.has_spare()) {
+            let Some((index, id, goal)) = waiting.next() else { break };
+            let begun = shard.borrow_mut().begin_drain(index, id);
+            let Some(bytes) = begun else { continue };
+            running_bytes += bytes;
+            let one = drain(shard.clone(), index, id, goal);
+            running.push(one.map(move |()| bytes));
+        }
+        let Some(bytes) = running.next().await else { return };
+        running_bytes -= bytes;
     }
 }
 
+/// Whether one more drain may run beside `running` others, which began with `bytes` to write. Few
+/// do while the journal has a spare file, since its syncs wait behind what they write; without one,
+/// producers are about to wait for the last of them.
+fn has_room(running: usize, bytes: usize, is_hurried: bool) -> bool {
+    let is_within = is_hurried || bytes < DRAINING_BYTES_MAX;
+    running < DRAINS_AT_ONCE_MIN || running < DRAINS_AT_ONCE && is_within
+}
+
 impl<D: Disk> Shard<D> {
+    /// Takes a partition for a drain and tells how many bytes that has to write. `None` when it is
+    /// gone, or taken: then the drain loop looks again once it is free.
+    fn begin_drain(&mut self, index: PartitionIndex, id: TopicPartition) -> Option<usize> {
+        let partition = self.partition_at(index, id)?;
+        if partition.is_draining {
+            partition.is_drain_awaited = true;
+            return None;
+        }
+        partition.is_draining = true;
+        Some(partition.log.undrained_bytes())
+    }
+
     /// Gives journal files back that no log needs as the recovery points are. True when more could
     /// go if they were written anew.
     fn release_free(&mut self) -> bool {
@@ -342,5 +375,19 @@ pub async fn release_journal<D: Disk>(shard: &ShardRef<D>) {
     match persist_points(shard).await {
         Ok(()) => _ = shard.borrow_mut().release_free(),
         Err(error) => shard.borrow_mut().on_drain_error(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drains_leave_room_for_the_journal_until_it_is_about_to_be_full() {
+        assert!(has_room(DRAINS_AT_ONCE_MIN - 1, usize::MAX, false));
+        assert!(!has_room(DRAINS_AT_ONCE_MIN, DRAINING_BYTES_MAX, false));
+        assert!(has_room(DRAINS_AT_ONCE - 1, DRAINING_BYTES_MAX - 1, false));
+        assert!(has_room(DRAINS_AT_ONCE - 1, usize::MAX, true));
+        assert!(!has_room(DRAINS_AT_ONCE, 0, false) && !has_room(DRAINS_AT_ONCE, 0, true));
     }
 }

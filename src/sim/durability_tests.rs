@@ -1,6 +1,7 @@
 //! What topics of either durability wait for, and what they have after a crash.
 
 use crate::model::ids::{PartitionId, TopicId, TopicPartition};
+use crate::model::limits::DRAINS_AT_ONCE;
 use crate::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
@@ -8,7 +9,7 @@ use crate::protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use crate::sim::broker::{SimBroker, SimClient};
-use crate::sim::disk::Slow;
+use crate::sim::disk::{SimDisk, Slow};
 use crate::sim::setup::{Setup, produce};
 use uuid::Uuid;
 
@@ -44,10 +45,11 @@ async fn make_topic(client: &mut SimClient, name: &str, durability: &str) {
     assert_eq!(made.topics[0].error_code, 0);
 }
 
-fn begin(seed: u64, durabilities: &[&str]) -> (SimBroker, crate::sim::disk::SimDisk, Vec<Uuid>) {
+fn begin(seed: u64, durabilities: &[&str]) -> (SimBroker, SimDisk, Vec<Uuid>) {
     let (mut broker, disk) = SETUP.start(seed, None);
     let mut client = broker.connect(0);
-    let names: Vec<String> = durabilities.iter().map(|it| format!("of-{it}")).collect();
+    let named = durabilities.iter().enumerate().map(|(index, it)| format!("of-{it}-{index}"));
+    let names: Vec<String> = named.collect();
     for (name, durability) in names.iter().zip(durabilities) {
         let (name, durability) = (name.clone(), (*durability).to_owned());
         client = broker.executor.run_until(async move {
@@ -59,6 +61,14 @@ fn begin(seed: u64, durabilities: &[&str]) -> (SimBroker, crate::sim::disk::SimD
     let image = shard.borrow().image.clone();
     let ids = names.iter().map(|name| image.topic_by_name(name).expect("just made").id.0);
     (broker, disk, ids.collect())
+}
+
+/// A broker with a topic of Kafka's durability, whose every sync of a segment takes `sync_us`.
+fn begin_slow(seed: u64, sync_us: u64) -> (SimBroker, SimDisk, Uuid) {
+    let (broker, disk, ids) = begin(seed, &["kernel"]);
+    let dir = broker.core(0).borrow().partition_dir(&partition_of(ids[0]));
+    disk.slow_down(Some(Slow { dir, write_us: 0, sync_us }));
+    (broker, disk, ids[0])
 }
 
 async fn store(client: &mut SimClient, topic: Uuid, size: usize) {
@@ -89,10 +99,7 @@ fn log_end(broker: &SimBroker, topic: Uuid) -> u64 {
 #[test]
 fn nobody_waits_for_a_sync_where_the_page_cache_is_enough_and_a_killed_process_loses_nothing() {
     for seed in 0..SEEDS {
-        let (mut broker, disk, ids) = begin(seed, &["kernel"]);
-        let id = ids[0];
-        let dir = broker.core(0).borrow().partition_dir(&partition_of(id));
-        disk.slow_down(Some(Slow { dir, write_us: 0, sync_us: SLOW_SYNC_US }));
+        let (mut broker, disk, id) = begin_slow(seed, SLOW_SYNC_US);
         let mut client = broker.connect(0);
         broker.executor.run_until(async move {
             for _ in 0..ROUNDS {
@@ -148,10 +155,7 @@ fn a_power_cut_takes_nothing_from_a_topic_that_shares_its_journal_with_one_that_
 #[test]
 fn a_topic_whose_durability_is_raised_is_synced_before_it_acknowledges() {
     for seed in 0..SEEDS {
-        let (mut broker, disk, ids) = begin(seed, &["kernel"]);
-        let id = ids[0];
-        let dir = broker.core(0).borrow().partition_dir(&partition_of(id));
-        disk.slow_down(Some(Slow { dir, write_us: 0, sync_us: SYNC_US }));
+        let (mut broker, disk, id) = begin_slow(seed, SYNC_US);
         let mut client = broker.connect(0);
         let (journaled, direct) = (ROUNDS / 2 + seed, seed % 2);
         broker.executor.run_until(async move {
@@ -168,7 +172,7 @@ fn a_topic_whose_durability_is_raised_is_synced_before_it_acknowledges() {
             };
             let resource = AlterConfigsResource {
                 resource_type: 2,
-                resource_name: "of-kernel".to_owned(),
+                resource_name: "of-kernel-0".to_owned(),
                 configs: vec![config],
             };
             let request = IncrementalAlterConfigsRequest {
@@ -183,4 +187,31 @@ fn a_topic_whose_durability_is_raised_is_synced_before_it_acknowledges() {
         let (broker, _) = SETUP.crash(seed, broker, &disk);
         assert_eq!(log_end(&broker, id), direct + journaled + 1, "seed {seed}");
     }
+}
+
+/// Drains wait for their turn, and a partition's producers do not wait for it.
+#[test]
+fn a_partition_whose_drain_has_not_begun_takes_large_writes_at_once() {
+    let mut durabilities = vec!["flush"; DRAINS_AT_ONCE];
+    durabilities.push("kernel");
+    let (mut broker, disk, ids) = begin(1, &durabilities);
+    let of_kernel = ids[DRAINS_AT_ONCE];
+    let dir = broker.core(0).borrow().data_dir.join("topics");
+    disk.slow_down(Some(Slow { dir, write_us: 0, sync_us: SYNC_US }));
+    let mut client = broker.connect(0);
+    let clock = broker.executor.handle();
+    let waited_us = broker.executor.run_until(async move {
+        for id in &ids {
+            store(&mut client, *id, SMALL).await;
+        }
+        // The journal's next file: all of them are to be drained.
+        for _ in 0..2 {
+            store(&mut client, of_kernel, JOURNALED).await;
+        }
+        let begun = clock.now().monotonic_us;
+        store(&mut client, of_kernel, DIRECT).await;
+        clock.now().monotonic_us - begun
+    });
+    assert!(waited_us < SYNC_US, "{waited_us} us");
+    assert!(is_drained(&broker, of_kernel));
 }
