@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Fewer would mean that a list of cases was lost.
 const CASES_MIN: usize = 750;
 /// What both are started with beside the harness's own.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "node.id=1",
     "offsets.topic.num.partitions=1",
     "offsets.topic.replication.factor=1",
@@ -60,6 +60,8 @@ const SETTINGS: [&str; 9] = [
     "share.coordinator.state.topic.num.partitions=1",
     "share.coordinator.state.topic.replication.factor=1",
     "share.coordinator.state.topic.min.isr=1",
+    // Records of the cases are years old.
+    "log.retention.ms=-1",
 ];
 /// What Kafka 4.1 has for a preview, and is here.
 const FEATURES: [&str; 1] = ["share.version=1"];

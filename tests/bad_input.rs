@@ -12,7 +12,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use harness::{Peer, Random, Toolchain, Wire, repository};
+use harness::{Peer, Random, Toolchain, Wire, now_ms, repository};
 use highwater::protocol::api_key::ApiKey;
 use highwater::protocol::compression::Compression;
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
@@ -113,7 +113,8 @@ fn batch(value: &[u8]) -> Bytes {
 fn compressed_batch(value: &[u8], compression: Compression) -> Bytes {
     let options = BatchOptions { compression, ..BatchOptions::default() };
     let mut builder = BatchBuilder::new(options);
-    builder.push(&NewRecord { value: Some(value), ..NewRecord::default() }).expect("a small batch");
+    let record = NewRecord { timestamp_ms: now_ms(), value: Some(value), ..NewRecord::default() };
+    builder.push(&record).expect("a small batch");
     builder.build().expect("a small batch")
 }
 

@@ -16,10 +16,10 @@ use std::env;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use harness::{Peer, Random, Toolchain, Wire, wait_until};
+use harness::{Peer, Random, Toolchain, Wire, now_ms, wait_until};
 use highwater::protocol::compression::Compression;
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord, ProducerStamp};
 
@@ -195,8 +195,7 @@ impl Producer {
         });
         let options = BatchOptions { compression, producer: stamp, ..BatchOptions::default() };
         // Kafka forgets a producer whose last batch is older than a day.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let timestamp_ms = i64::try_from(now.as_millis()).expect("not so late");
+        let timestamp_ms = now_ms();
         let mut builder = BatchBuilder::new(options);
         for serial in first_serial..first_serial + count {
             let partition = u32::try_from(partition).expect("a few partitions");

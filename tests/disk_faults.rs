@@ -11,7 +11,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use harness::{Broker, MountNamespace, Wire, wait_until};
+use harness::{Broker, MountNamespace, Wire, now_ms, wait_until};
 use highwater::protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
 
@@ -31,7 +31,8 @@ const LARGE_MAX: usize = 1000;
 
 fn batch(value: &[u8]) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push(&NewRecord { value: Some(value), ..NewRecord::default() }).expect("small enough");
+    let record = NewRecord { timestamp_ms: now_ms(), value: Some(value), ..NewRecord::default() };
+    builder.push(&record).expect("small enough");
     builder.build().expect("small enough")
 }
 

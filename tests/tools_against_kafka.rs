@@ -198,6 +198,7 @@ struct Comparison {
     sides: [Side; 2],
     files: TempDir,
     lines: usize,
+    /// Command lines that differ, each with what both sides printed.
     unexplained: Vec<String>,
     /// Whether each of `DIFFERENCES` was seen.
     seen: Vec<bool>,
@@ -271,22 +272,18 @@ impl Comparison {
                 return;
             }
             if read == READS_MAX || !line.is_read() {
-                println!("=== $ {}", line.text);
-                show("  ours", ours, kafkas);
-                show(" Kafka", kafkas, ours);
-                self.unexplained.push(line.text.clone());
+                let sides = [shown("  ours", ours, kafkas), shown(" Kafka", kafkas, ours)];
+                self.unexplained.push(format!("$ {}\n{}", line.text, sides.concat()));
                 return;
             }
         }
     }
 }
 
-/// Prints one side's lines, with a star at those that the other has not.
-fn show(side: &str, lines: &[String], others: &[String]) {
-    for line in lines {
-        let mark = if others.contains(line) { ' ' } else { '*' };
-        println!("{side} {mark} {line}");
-    }
+/// One side's lines, with a star at those that the other has not.
+fn shown(side: &str, lines: &[String], others: &[String]) -> String {
+    let mark = |line| if others.contains(line) { ' ' } else { '*' };
+    lines.iter().map(|line| format!("{side} {} {line}\n", mark(line))).collect()
 }
 
 #[test]
@@ -317,9 +314,9 @@ fn every_command_line_prints_what_it_prints_for_kafka() {
             }
         }
     }
-    let unexplained = &comparison.unexplained;
-    let reports = comparison.sides.each_ref().map(|side| side.process.report());
-    assert!(unexplained.is_empty(), "differ from Kafka: {unexplained:#?}\n{}", reports.join("\n"));
+    let unexplained = comparison.unexplained.join("\n");
+    let reports = comparison.sides.each_ref().map(|side| side.process.report()).join("\n");
+    assert!(unexplained.is_empty(), "{reports}\ndiffer from Kafka:\n{unexplained}");
     if only.is_none() {
         let stale = DIFFERENCES.iter().zip(&comparison.seen).filter(|(_, seen)| !**seen);
         let stale: Vec<&str> = stale.map(|(difference, _)| difference.what).collect();

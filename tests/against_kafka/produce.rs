@@ -1,6 +1,7 @@
 //! Produce: batches that are wrong in one way, and answers per partition.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use harness::now_ms;
 use highwater::protocol::compression::Compression;
 use highwater::protocol::messages::init_producer_id::InitProducerIdRequest;
 use highwater::protocol::messages::produce::{
@@ -341,11 +342,6 @@ fn wrong_records(pair: &mut Pair) {
     pair.case("no records behind the header", |side| {
         send_anywhere(side, TOPIC, TERMS, with_records(1, &[]))
     });
-}
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    i64::try_from(now.expect("after 1970").as_millis()).expect("not so late")
 }
 
 fn topic_rules(pair: &mut Pair) {

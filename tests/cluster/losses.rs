@@ -4,12 +4,12 @@
 
 use super::BINARY;
 use bytes::Bytes;
-use harness::{Cluster, Wire, wait_until};
+use harness::{Cluster, Wire, now_ms, wait_until};
 use highwater::protocol::record::{BatchBuilder, BatchOptions, NewRecord};
 use highwater::protocol::record_batch::CheckedBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub(crate) const TOPIC: &str = "kept";
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -21,13 +21,10 @@ const NOT_ENOUGH_REPLICAS: i16 = 19;
 
 /// One record of now: older ones would be deleted while the test looks on.
 pub(crate) fn batch(value: &str) -> Bytes {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let timestamp_ms = i64::try_from(since_1970.as_millis()).expect("before 292 million");
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    let value = Some(value.as_bytes());
-    builder
-        .push(&NewRecord { timestamp_ms, value, ..NewRecord::default() })
-        .expect("a small record");
+    let (timestamp_ms, value) = (now_ms(), Some(value.as_bytes()));
+    let record = NewRecord { timestamp_ms, value, ..NewRecord::default() };
+    builder.push(&record).expect("a small record");
     builder.build().expect("a small batch")
 }
 

@@ -14,6 +14,7 @@
 
 mod broker;
 mod cases;
+mod clock;
 mod cluster;
 mod commands;
 mod daemon;
@@ -35,6 +36,7 @@ mod tools;
 
 pub use broker::Broker;
 pub use cases::{Report, run_cases, run_cases_and_kill};
+pub use clock::now_ms;
 pub use cluster::{Cluster, PartitionView};
 pub use commands::{Commands, broker_state, node_ids};
 pub use daemon::Daemon;

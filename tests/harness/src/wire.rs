@@ -27,6 +27,7 @@ use highwater::protocol::record_batch::CheckedBatch;
 use highwater::protocol::schema::{Message, Request};
 
 use crate::broker::connect;
+use crate::clock::now_ms;
 use crate::process::wait_until;
 
 /// Far above what any answer takes; running into it is a failure and not a slow box.
@@ -219,8 +220,9 @@ impl Wire {
         let producer = ProducerStamp { producer_id, producer_epoch, base_sequence: 0 };
         let options = BatchOptions { producer, is_transactional: true, ..BatchOptions::default() };
         let mut builder = BatchBuilder::new(options);
-        let value = Some(&b"open"[..]);
-        builder.push(&NewRecord { value, ..NewRecord::default() }).expect("a small record");
+        let (timestamp_ms, value) = (now_ms(), Some(&b"open"[..]));
+        let record = NewRecord { timestamp_ms, value, ..NewRecord::default() };
+        builder.push(&record).expect("a small record");
         let batch = builder.build().expect("a small batch");
         let data = PartitionProduceData { index: 0, records: batch.into() };
         let request = ProduceRequest {
