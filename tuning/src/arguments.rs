@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// Take back what `apply` did, except for values that somebody else changed since.
     Revert {
         /// The state file of that apply. Default: /var/lib/highwater/tuning.json below the root.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, visible_alias = "state", value_name = "FILE")]
         to: Option<PathBuf>,
         #[command(flatten)]
         place: Place,

@@ -100,6 +100,21 @@ fn a_failure_in_the_middle_stops_and_names_the_way_back() {
 }
 
 #[test]
+fn a_state_file_elsewhere_is_named_alike_by_both_commands() {
+    let host = Fixture::off("elsewhere");
+    let state = host.root.join("elsewhere.json");
+    let state = state.to_str().unwrap();
+    let swappiness = host.read("proc/sys/vm/swappiness");
+    assert_ne!(swappiness, "1");
+    for option in ["--to", "--state"] {
+        assert_eq!(host.apply("throughput", &["--state", state]).code, 0);
+        assert_eq!(host.read("proc/sys/vm/swappiness"), "1");
+        assert_eq!(host.run("revert", &[option, state]).code, 0, "{option}");
+        assert_eq!(host.read("proc/sys/vm/swappiness"), swappiness, "{option}");
+    }
+}
+
+#[test]
 fn nothing_is_written_where_nothing_can_be_recorded() {
     let host = Fixture::off("no-state");
     host.write("var/lib/highwater", "a file where the folder should be");
