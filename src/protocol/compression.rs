@@ -10,6 +10,8 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use crate::protocol::lz4_frame;
+
 /// How the records of a batch are compressed; the low three bits of its attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -144,14 +146,13 @@ pub fn begins_as(compression: Compression, input: &[u8]) -> bool {
                 || snap::raw::decompress_len(input)
                     .is_ok_and(|size| size > 0 && size / SNAPPY_RATIO_MAX <= input.len())
         }
-        Compression::Lz4 => input.starts_with(&LZ4_MAGIC),
+        Compression::Lz4 => input.starts_with(&lz4_frame::MAGIC),
         Compression::Zstd => input.starts_with(&ZSTD_MAGIC),
     }
 }
 
-/// First bytes of a gzip member, of an lz4 and of a zstd frame.
+/// First bytes of a gzip member and of a zstd frame.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// How many times its size lz4's output usually is at most.
@@ -165,12 +166,15 @@ fn read_bounded(reader: impl Read, output_bytes_max: usize) -> io::Result<Vec<u8
     Ok(output)
 }
 
-/// Takes whole blocks out of the decoder, with room made ahead: a reader that asks for small pieces
-/// into a vector that grows copies each byte once more.
+/// Other than plain frames take whole blocks out of the decoder, with room made ahead: a reader that
+/// asks for small pieces into a vector that grows copies each byte once more.
 fn decompress_lz4(input: &[u8], output_bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
     let guess = input.len().saturating_mul(LZ4_RATIO_USUAL).min(output_bytes_max);
     let mut output = Vec::with_capacity(guess);
+    if let Some(done) = lz4_frame::decompress_plain(input, output_bytes_max, &mut output) {
+        return done.map(|()| output);
+    }
+    let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
     loop {
         let block = decoder.fill_buf()?;
         let len = block.len();

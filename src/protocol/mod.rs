@@ -8,6 +8,7 @@ pub mod compression;
 pub mod crc32c;
 pub mod fetch_view;
 pub mod frame;
+mod lz4_frame;
 pub mod messages;
 pub mod part;
 pub mod partitioner;
