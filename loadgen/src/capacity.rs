@@ -33,7 +33,9 @@ pub(crate) struct Step {
     pub(crate) response_us: [u64; 3],
     /// What did not hold; empty for a step that held.
     pub(crate) broken: Vec<String>,
-    /// The generator was the bottleneck: the latencies are its own.
+    /// Why the latencies of a step that held are in part the generator's.
+    pub(crate) note: Option<String>,
+    /// The latencies are the generator's, or in part.
     pub(crate) is_invalid: bool,
     pub(crate) used: Used,
 }
@@ -129,12 +131,13 @@ impl Capacity {
         fs::create_dir_all(directory)
             .map_err(|source| Failure::Output { path: directory.to_owned(), source })?;
         let mut csv = String::from(
-            "offered_records_per_second,records_per_second,p50_us,p99_us,p99_9_us,holds\n",
+            "offered_records_per_second,records_per_second,p50_us,p99_us,p99_9_us,holds,valid\n",
         );
         for step in &self.steps {
             let [p50, p99, p99_9] = step.response_us;
             let (offered, achieved, holds) = (step.offered, step.achieved, step.broken.is_empty());
-            writeln!(csv, "{offered:.1},{achieved:.1},{p50},{p99},{p99_9},{holds}")
+            let valid = !step.is_invalid;
+            writeln!(csv, "{offered:.1},{achieved:.1},{p50},{p99},{p99_9},{holds},{valid}")
                 .expect("writing to a string");
         }
         let json = write_whole(&directory.join("capacity.json"), &pretty(&self.to_json()));
@@ -285,7 +288,11 @@ pub(crate) fn step_line(step: &Step) -> String {
         core,
         step.used.disk,
         step.used.client,
-        if step.broken.is_empty() { "holds".to_owned() } else { step.broken.join("; ") }
+        match &step.note {
+            Some(note) => format!("holds, latencies INVALID: {note}"),
+            None if step.broken.is_empty() => "holds".to_owned(),
+            None => step.broken.join("; "),
+        }
     )
 }
 
@@ -301,6 +308,7 @@ fn step_json(step: &Step) -> Value {
         "holds": step.broken.is_empty(),
         "valid": !step.is_invalid,
         "broken": step.broken,
+        "note": step.note,
         "broker_core_percent": step.used.broker_core,
         "broker_cores_at_work": step.used.broker_cores,
         "disk_percent": step.used.disk,
@@ -322,7 +330,8 @@ fn share_json(Share { share, rate, response }: Share) -> Value {
 
 fn response_text(response: Option<(Point, Source)>) -> String {
     let Some((point, source)) = response else {
-        return "latency not measured: no step was as low, --from begins lower".to_owned();
+        return "latency not measured: no valid step was as low (a lower --from, --spin)"
+            .to_owned();
     };
     let [p50, p99, p99_9] = point.response_us.map(|us| duration(whole(us)));
     format!("p50 {p50}  p99 {p99}  p99.9 {p99_9}  ({})", source.name())
@@ -366,6 +375,7 @@ mod tests {
             bytes_per_second: offered * 100.0,
             response_us: [p99 / 2, p99, p99 * 2],
             broken: broken.iter().map(|fault| (*fault).to_owned()).collect(),
+            note: None,
             is_invalid: broken.iter().any(|fault| fault.starts_with("INVALID")),
             used: Used { broker_core: Some(90.0), broker_cores, disk: 5.0, client: 20.0 },
         }
@@ -436,6 +446,20 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_step_that_held_though_late_counts_for_the_rate_and_not_for_latencies() {
+        let mut late = step(50_000.0, 3000, &[]);
+        (late.note, late.is_invalid) = (Some("sent late".to_owned()), true);
+        assert!(step_line(&late).ends_with("holds, latencies INVALID: sent late"));
+        let json = step_json(&late);
+        assert_eq!((&json["holds"], &json["valid"]), (&json!(true), &json!(false)));
+        assert_eq!(json["note"], "sent late");
+        let plan = capacity(vec![late]);
+        assert!(plan.points().is_empty());
+        assert!(plan.to_text().contains("maximum      50.0k/s holds"));
+        assert!(plan.to_text().contains("no valid step was as low"));
     }
 
     #[test]

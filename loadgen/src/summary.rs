@@ -60,6 +60,13 @@ pub(crate) struct Summary {
 impl Summary {
     /// Why the figures are the generator's rather than the broker's; empty when they count.
     pub(crate) fn invalid_reasons(&self) -> Vec<String> {
+        let mut reasons = self.hindrances();
+        reasons.extend(self.lateness());
+        reasons
+    }
+
+    /// What kept the generator from offering the load: it was full, or its clock jumped.
+    pub(crate) fn hindrances(&self) -> Vec<String> {
         let total = &self.outcome.total;
         let mut reasons = Vec::new();
         if total.busiest_percent().max(total.busy_percent()) > BUSY_PERCENT_MAX {
@@ -76,21 +83,27 @@ impl Summary {
                 to_f64(total.jumped_ns) / 1e9
             ));
         }
+        reasons
+    }
+
+    /// That it sent late, by a good part of the response, which counts from the intended time.
+    pub(crate) fn lateness(&self) -> Option<String> {
+        let total = &self.outcome.total;
         let lag_us = total.lag.percentile_us(99.0);
         let response_us = total.response.percentile_us(99.0);
-        if lag_us > LAG_US_MIN && to_f64(lag_us) > LAG_SHARE_MAX * to_f64(response_us) {
-            // A thread that never sleeps is late only where it does not run.
-            let cure = match self.command.iter().any(|word| word == "--spin") {
-                true => "although it spins, so others run on its core",
-                false => "try --spin",
-            };
-            reasons.push(format!(
+        let matters = lag_us > LAG_US_MIN && to_f64(lag_us) > LAG_SHARE_MAX * to_f64(response_us);
+        // A thread that never sleeps is late only where it does not run.
+        let cure = match self.command.iter().any(|word| word == "--spin") {
+            true => "although it spins, so others run on its core",
+            false => "try --spin",
+        };
+        matters.then(|| {
+            format!(
                 "the generator sent late by {} at p99, with a response p99 of {}: {cure}",
                 duration(lag_us),
                 duration(response_us)
-            ));
-        }
-        reasons
+            )
+        })
     }
 
     /// 0, or what went wrong.

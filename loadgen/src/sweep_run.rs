@@ -8,7 +8,8 @@
 //!
 //! Invariants
 //! - A step holds only when both halves of its measured time hold: a queue that grows is caught.
-//! - A step whose generator lagged does not hold, and says so.
+//! - A step does not hold whose generator was full, or that left requests over. One that sent late
+//!   holds if the objective does: the response counts from the intended time.
 
 use std::env;
 
@@ -19,7 +20,7 @@ use crate::capacity::{Capacity, REPEATS, Step, step_line};
 use crate::cli::SweepArgs;
 use crate::environment::{CoreTime, RunFacts, environment, steal_since};
 use crate::failure::Failure;
-use crate::interval::to_f64;
+use crate::interval::{Interval, to_f64};
 use crate::load_args::{LoadArgs, RunArgs};
 use crate::produce_run::produce;
 use crate::resources::Resources;
@@ -100,10 +101,11 @@ fn try_step(args: &SweepArgs, load: &LoadArgs, rate: f64) -> Result<Step, Failur
     let before = Resources::read(&load.run.server_pid);
     let outcome = produce(load, Some(rate))?.whole()?;
     let used = before.used_until(&Resources::read(&load.run.server_pid), &outcome.total);
-    let mut broken: Vec<String> = Vec::new();
+    let mut faults: Vec<String> = Vec::new();
     for (half, name) in outcome.halves.iter().zip(["first half", "second half"]) {
-        let faults = args.slo.broken_by(half);
-        broken.extend(faults.into_iter().map(|fault| format!("{name}: {fault}")));
+        let broken = args.slo.broken_by(half);
+        let faults_of_half = broken.into_iter().chain(unserved(half));
+        faults.extend(faults_of_half.map(|fault| format!("{name}: {fault}")));
     }
     let total = &outcome.total;
     let percentiles = [50.0, 99.0, 99.9];
@@ -117,10 +119,36 @@ fn try_step(args: &SweepArgs, load: &LoadArgs, rate: f64) -> Result<Step, Failur
     if let Some(directory) = &load.run.out {
         summary.write_to(directory)?;
     }
-    let invalid = summary.invalid_reasons();
-    let is_invalid = !invalid.is_empty();
-    broken.extend(invalid.into_iter().map(|reason| format!("INVALID: {reason}")));
-    Ok(Step { offered: rate, achieved, bytes_per_second, response_us, broken, is_invalid, used })
+    let is_invalid = !summary.invalid_reasons().is_empty();
+    let (broken, note) = judge(faults, summary.hindrances(), summary.lateness());
+    let offered = rate;
+    Ok(Step { offered, achieved, bytes_per_second, response_us, broken, note, is_invalid, used })
+}
+
+/// Requests that are in no response: of a rate that holds, one in so many at most.
+const LEFT_OVER_SHARE: u64 = 100;
+
+/// That the rate was not offered, or not taken.
+fn unserved(half: &Interval) -> Option<String> {
+    let due = half.requests + half.unanswered;
+    let is_unserved = half.requests == 0 || half.unanswered * LEFT_OVER_SHARE > due;
+    let left = half.unanswered;
+    is_unserved.then(|| format!("{left} of {due} requests were never sent, or never answered"))
+}
+
+/// What a step breaks, and what is to be known of one that holds. A response counts from the
+/// intended time: an objective that holds although requests were sent late, holds.
+fn judge(
+    mut faults: Vec<String>,
+    hindrances: Vec<String>,
+    lateness: Option<String>,
+) -> (Vec<String>, Option<String>) {
+    if faults.is_empty() && hindrances.is_empty() {
+        return (faults, lateness);
+    }
+    let invalid = hindrances.into_iter().chain(lateness);
+    faults.extend(invalid.map(|reason| format!("INVALID: {reason}")));
+    (faults, None)
 }
 
 /// The highest rate that `holds`, to 3 %; below `from` when that does not hold itself.
@@ -195,6 +223,32 @@ mod tests {
             assert!(winner <= capacity && winner * PRECISION >= capacity, "{winner} {capacity}");
             assert!(tries < 30, "{tries}");
         }
+    }
+
+    #[test]
+    fn an_objective_that_holds_although_the_generator_was_late_holds() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let late = || Some("late".to_owned());
+        assert_eq!(judge(vec![], vec![], late()), (vec![], late()));
+        assert_eq!(judge(vec![], vec![], None), (vec![], None));
+        let broken = judge(texts(&["p99"]), vec![], late());
+        assert_eq!(broken, (texts(&["p99", "INVALID: late"]), None));
+        // A generator that was full has not offered the rate.
+        let broken = judge(vec![], texts(&["busy"]), late());
+        assert_eq!(broken, (texts(&["INVALID: busy", "INVALID: late"]), None));
+    }
+
+    #[test]
+    fn a_rate_that_was_not_served_does_not_hold() {
+        let half = |requests, unanswered| {
+            let mut half = Interval::new(0);
+            (half.requests, half.unanswered) = (requests, unanswered);
+            unserved(&half)
+        };
+        assert_eq!(half(99, 1), None);
+        let left = "2 of 100 requests were never sent, or never answered";
+        assert_eq!(half(98, 2).as_deref(), Some(left));
+        assert!(half(0, 0).is_some(), "nothing is no proof");
     }
 
     #[test]
