@@ -166,8 +166,8 @@ fn read_bounded(reader: impl Read, output_bytes_max: usize) -> io::Result<Vec<u8
     Ok(output)
 }
 
-/// Other than plain frames take whole blocks out of the decoder, with room made ahead: a reader that
-/// asks for small pieces into a vector that grows copies each byte once more.
+/// Of other than plain frames whole blocks are taken out of the decoder, with room made ahead: a
+/// reader that asks for small pieces into a vector that grows copies each byte once more.
 fn decompress_lz4(input: &[u8], output_bytes_max: usize) -> io::Result<Vec<u8>> {
     let guess = input.len().saturating_mul(LZ4_RATIO_USUAL).min(output_bytes_max);
     let mut output = Vec::with_capacity(guess);
