@@ -13,9 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use highwater::model::errors::KafkaCode;
 use highwater::protocol::compression::Compression;
-use highwater::protocol::messages::create_topics::{
-    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
-};
+use highwater::protocol::messages::create_topics::{CreatableReplicaAssignment, CreatableTopic};
 use highwater::protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use highwater::protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse,
@@ -37,7 +35,7 @@ use crate::failure::Failure;
 use crate::interval::to_f64;
 use crate::load_args::Acks;
 use crate::payload::{BatchSpec, build_batch};
-use crate::topic::delete_topic;
+use crate::topic::{creatable, create_topic, delete_topic};
 
 const SCHEMA: &str = "highwater-loadgen-failover/1";
 
@@ -243,28 +241,14 @@ impl<'a> Client<'a> {
             let broker_ids = std::iter::once(ids[0]).chain(others.copied()).collect();
             CreatableReplicaAssignment { partition_index, broker_ids }
         });
-        let configs = self.args.config.iter();
-        let configs = configs.map(|(name, value)| CreatableTopicConfig {
-            name: name.clone(),
-            value: Some(value.clone()),
-        });
         let topic = CreatableTopic {
             name: self.args.topic.clone(),
             num_partitions: -1,
             replication_factor: -1,
             assignments: assignments.collect(),
-            configs: configs.collect(),
+            configs: creatable(&self.args.config),
         };
-        let request = CreateTopicsRequest {
-            topics: vec![topic],
-            timeout_ms: 60_000,
-            ..CreateTopicsRequest::default()
-        };
-        let answer = control.call(&request)?;
-        match answer.topics.iter().map(|result| result.error_code).find(|code| *code != 0) {
-            Some(code) => Err(self.refused("CreateTopics", code)),
-            None => Ok(()),
-        }
+        create_topic(control, topic)
     }
 
     fn partitions(&self) -> impl Iterator<Item = i32> {

@@ -201,18 +201,29 @@ fn describe(name: &str, found: &MetadataResponseTopic, answer: &MetadataResponse
 }
 
 fn create(control: &mut Control, name: &str, new: &NewTopic) -> Result<(), Failure> {
-    let configs = new
-        .configs
-        .iter()
-        .map(|(key, value)| CreatableTopicConfig { name: key.clone(), value: Some(value.clone()) });
     let partitions = i32::try_from(new.partitions.unwrap_or(1)).unwrap_or(i32::MAX);
     let topic = CreatableTopic {
         name: name.to_owned(),
         num_partitions: partitions,
         replication_factor: new.replication_factor,
-        configs: configs.collect(),
+        configs: creatable(&new.configs),
         ..CreatableTopic::default()
     };
+    create_topic(control, topic)
+}
+
+/// Configs as a topic is created with them.
+pub(crate) fn creatable(configs: &[(String, String)]) -> Vec<CreatableTopicConfig> {
+    let configs = configs.iter();
+    configs
+        .map(|(key, value)| CreatableTopicConfig { name: key.clone(), value: Some(value.clone()) })
+        .collect()
+}
+
+/// Creates a topic; one that is there is no error. Another client may have been faster, or a
+/// controller that died before it could answer.
+pub(crate) fn create_topic(control: &mut Control, topic: CreatableTopic) -> Result<(), Failure> {
+    let name = topic.name.clone();
     let request =
         CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
     let refusal = once_controlled(|| {
@@ -221,9 +232,8 @@ fn create(control: &mut Control, name: &str, new: &NewTopic) -> Result<(), Failu
         Ok(codes.find(|code| *code != 0))
     })?;
     match refusal {
-        // Another client may have been faster.
         Some(code) if code != KafkaCode::TopicAlreadyExists.number() => {
-            Err(Failure::Refused { api: "CreateTopics", topic: name.to_owned(), code })
+            Err(Failure::Refused { api: "CreateTopics", topic: name, code })
         }
         _ => Ok(()),
     }
@@ -326,4 +336,74 @@ pub(crate) fn list_offsets(
         offsets.insert(partition.partition_index, partition.offset);
     }
     Ok(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use bytes::Bytes;
+    use highwater::protocol::frame::{RequestHeader, encode_response};
+    use highwater::protocol::messages::api_versions::{ApiVersion, ApiVersionsResponse};
+    use highwater::protocol::messages::create_topics::{
+        CreatableTopicResult, CreateTopicsResponse,
+    };
+    use highwater::protocol::primitive::{Frame, Reader};
+    use highwater::protocol::schema::Message;
+
+    use super::*;
+
+    /// Answers one connection: which versions are spoken, then CreateTopics with each of `codes` in
+    /// turn.
+    fn serve(listener: &TcpListener, codes: &[KafkaCode]) {
+        let (mut socket, _) = listener.accept().unwrap();
+        answer(&mut socket, |version, id| {
+            let (min_version, max_version) = CreateTopicsRequest::VERSIONS.into_inner();
+            let api_key = CreateTopicsRequest::KEY.number();
+            let known = ApiVersion { api_key, min_version, max_version };
+            let body = ApiVersionsResponse { api_keys: vec![known], ..Default::default() };
+            encode_response(&body, version, id).unwrap()
+        });
+        for code in codes {
+            answer(&mut socket, |version, id| {
+                let (name, error_code) = ("t".to_owned(), code.number());
+                let result = CreatableTopicResult { name, error_code, ..Default::default() };
+                let body = CreateTopicsResponse { topics: vec![result], ..Default::default() };
+                encode_response(&body, version, id).unwrap()
+            });
+        }
+    }
+
+    fn answer(socket: &mut TcpStream, encode: impl Fn(i16, i32) -> Frame) {
+        let mut length = [0; 4];
+        socket.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+        socket.read_exact(&mut frame).unwrap();
+        let frame = Bytes::from(frame);
+        let header = RequestHeader::decode(&mut Reader::new(&frame)).unwrap();
+        let answer = encode(header.api_version, header.correlation_id);
+        socket.write_all(&answer.into_bytes()).unwrap();
+    }
+
+    /// What comes of a topic that is asked for, when the broker answers with each of `codes`.
+    fn created(codes: &[KafkaCode]) -> Result<(), Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::scope(|scope| {
+            scope.spawn(|| serve(&listener, codes));
+            let topic = CreatableTopic { name: "t".to_owned(), ..CreatableTopic::default() };
+            create_topic(&mut Control::connect(&address)?, topic)
+        })
+    }
+
+    #[test]
+    fn a_topic_is_asked_for_again_when_its_controller_died_before_it_could_answer() {
+        created(&[KafkaCode::NotController, KafkaCode::TopicAlreadyExists]).unwrap();
+        created(&[KafkaCode::NotController, KafkaCode::None]).unwrap();
+        let refused = created(&[KafkaCode::NotController, KafkaCode::InvalidConfig]);
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("INVALID_CONFIG"), "{told}");
+    }
 }
