@@ -33,6 +33,8 @@ pub(crate) struct Step {
     pub(crate) response_us: [u64; 3],
     /// What did not hold; empty for a step that held.
     pub(crate) broken: Vec<String>,
+    /// It broke, and the same rate held when it was tried again: it counts for nothing.
+    pub(crate) is_outdone: bool,
     /// Why the latencies of a step that held are in part the generator's.
     pub(crate) note: Option<String>,
     /// The latencies are the generator's, or in part.
@@ -72,7 +74,7 @@ struct Share {
 impl Capacity {
     /// Steps whose latencies are the broker's.
     fn points(&self) -> Vec<Point> {
-        let valid = self.steps.iter().filter(|step| !step.is_invalid);
+        let valid = self.steps.iter().filter(|step| !step.is_invalid && !step.is_outdone);
         #[expect(clippy::cast_precision_loss, reason = "microseconds of a response")]
         let point = |step: &Step| Point {
             rate: step.offered,
@@ -265,7 +267,7 @@ fn split<T, E>(told: Result<T, E>) -> (Option<T>, Option<E>) {
 
 /// What the lowest rate that broke was short of.
 fn limiting(steps: &[Step]) -> &'static str {
-    let broken = steps.iter().filter(|step| !step.broken.is_empty());
+    let broken = steps.iter().filter(|step| !step.broken.is_empty() && !step.is_outdone);
     let lowest = broken.min_by(|left, right| left.offered.total_cmp(&right.offered));
     match lowest {
         Some(step) if step.broken.iter().all(|fault| fault.starts_with("INVALID")) => "client",
@@ -291,6 +293,7 @@ pub(crate) fn step_line(step: &Step) -> String {
         match &step.note {
             Some(note) => format!("holds, latencies INVALID: {note}"),
             None if step.broken.is_empty() => "holds".to_owned(),
+            None if step.is_outdone => format!("held when tried again: {}", step.broken.join("; ")),
             None => step.broken.join("; "),
         }
     )
@@ -308,6 +311,7 @@ fn step_json(step: &Step) -> Value {
         "holds": step.broken.is_empty(),
         "valid": !step.is_invalid,
         "broken": step.broken,
+        "outdone": step.is_outdone,
         "note": step.note,
         "broker_core_percent": step.used.broker_core,
         "broker_cores_at_work": step.used.broker_cores,
@@ -375,6 +379,7 @@ mod tests {
             bytes_per_second: offered * 100.0,
             response_us: [p99 / 2, p99, p99 * 2],
             broken: broken.iter().map(|fault| (*fault).to_owned()).collect(),
+            is_outdone: false,
             note: None,
             is_invalid: broken.iter().any(|fault| fault.starts_with("INVALID")),
             used: Used { broker_core: Some(90.0), broker_cores, disk: 5.0, client: 20.0 },
@@ -460,6 +465,22 @@ mod tests {
         assert!(plan.points().is_empty());
         assert!(plan.to_text().contains("maximum      50.0k/s holds"));
         assert!(plan.to_text().contains("no valid step was as low"));
+    }
+
+    #[test]
+    fn a_step_that_held_when_it_was_tried_again_is_no_limit_and_in_no_curve() {
+        let slow = &["second half: p99 400 ms (< 5 ms)"];
+        let mut steps = vec![step(10_000.0, 400_000, slow), step(10_000.0, 900, &[])];
+        steps.push(step(67_500.0, 400_000, slow));
+        steps[0].used.broker_core = Some(10.0);
+        assert_eq!(limiting(&steps), steps[0].used.limit());
+        steps[0].is_outdone = true;
+        assert_eq!(limiting(&steps), steps[2].used.limit());
+        assert_ne!(steps[0].used.limit(), steps[2].used.limit());
+        let plan = capacity(steps);
+        assert_eq!(plan.points()[0].response_us[1], 900.0);
+        assert!(plan.to_text().contains("held when tried again: second half: p99 400 ms"));
+        assert_eq!(plan.to_json()["steps"][0]["outdone"], true);
     }
 
     #[test]

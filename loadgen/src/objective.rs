@@ -36,7 +36,7 @@ pub(crate) fn parse_objective(text: &str) -> Result<Objective, String> {
 
 fn parse_condition(text: &str) -> Result<Condition, String> {
     let refusal =
-        || format!("{text}: a condition is as in p99<5ms, p99.9<20ms, max<1s, errors=0, backlog=0");
+        || format!("{text}: a condition is as in p50<300us, p99<5ms, max<1s, errors=0, backlog=0");
     if let Some((name, limit)) = text.split_once('<') {
         let below_us = parse_duration(limit).map_err(|_| refusal())? / 1000;
         let percentile = match name {
@@ -144,7 +144,7 @@ mod tests {
     fn a_condition_that_is_none_is_refused_with_examples() {
         for text in ["", "p99", "p99<fast", "p101<5ms", "q99<5ms", "errors<1", "lag=0"] {
             let refusal = parse_objective(text).unwrap_err();
-            assert!(refusal.contains("as in p99<5ms"), "{text}: {refusal}");
+            assert!(refusal.contains("as in p50<300us, p99<5ms"), "{text}: {refusal}");
         }
         assert_eq!(parse_ceiling("auto"), Ok(Ceiling::Auto));
         assert_eq!(parse_ceiling("20k"), Ok(Ceiling::Rate(20_000.0)));

@@ -1,17 +1,20 @@
 //! The highest rate that holds an objective: a capacity plan.
 //!
 //! ```text
-//! from ──x1.5──► holds ──x1.5──► holds ──x1.5──► broken      ramp
+//! from ──x1.5──► holds ──x1.5──► holds ──x1.5──► broken twice   ramp
 //!                                  │◄─bisect to 3 %─►│
 //!                                    winner x 3, the lowest counts
 //! ```
 //!
 //! Invariants
+//! - A rate that breaks is tried once more before the search gives it up: it bounds all that comes
+//!   after, and one stall of a machine is no limit of a broker.
 //! - A step holds only when both halves of its measured time hold: a queue that grows is caught.
 //! - A step does not hold whose generator was full, or that left requests over. One that sent late
 //!   holds if the objective does: the response counts from the intended time.
 
 use std::env;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -33,7 +36,7 @@ const PRECISION: f64 = 1.03;
 /// Nothing holds when not even the rate to begin with, divided by this, does.
 const GIVE_UP: f64 = 16.0;
 
-/// Steps of a search; a bound against brokers that behave differently each time.
+/// Rates of a search; a bound against brokers that behave differently each time.
 const STEPS_MAX: usize = 60;
 
 /// Runs it; every step is a produce run.
@@ -42,23 +45,12 @@ const STEPS_MAX: usize = 60;
 /// As a produce run, when it is the first; later ones end the sweep, which keeps what was found.
 pub(crate) fn sweep(args: &SweepArgs) -> Result<Capacity, Failure> {
     let cores_at_start = CoreTime::read();
-    let mut steps = Vec::new();
     let mut load = args.load.clone();
     let out = load.run.out.take();
-    let mut try_rate = |rate: f64| -> Result<Option<f64>, Failure> {
-        // Each step's files have a directory of their own, the plan is beside them.
-        let name = format!("step-{:02}", steps.len() + 1);
-        load.run.out = out.as_ref().map(|directory| directory.join(name));
-        let step = try_step(args, &load, rate)?;
-        // Only the first step may replace the topic.
-        load.fresh = false;
-        eprintln!("{}", step_line(&step));
-        let held = step.broken.is_empty().then_some(step.achieved);
-        steps.push(step);
-        Ok(held)
-    };
-    let found = search(args.from, args.to.rate(), |rate| Ok(try_rate(rate)?.is_some()))
-        .and_then(|winner| winner.map_or(Ok(None), |rate| repeat(rate, &mut try_rate)));
+    let mut tries = Tries { args, load, out: out.clone(), steps: Vec::new() };
+    let found = search(args.from, args.to.rate(), |rate| tries.holds(rate))
+        .and_then(|winner| winner.map_or(Ok(None), |rate| repeat(rate, |rate| tries.run(rate))));
+    let steps = tries.steps;
     let (max_rate, failure) = match found {
         Ok(max_rate) => (max_rate, None),
         Err(failure) if steps.is_empty() => return Err(failure),
@@ -86,6 +78,40 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<Capacity, Failure> {
         capacity.failure = capacity.failure.take().or(written.err());
     }
     Ok(capacity)
+}
+
+/// The steps of a sweep, one after the other.
+struct Tries<'a> {
+    args: &'a SweepArgs,
+    load: LoadArgs,
+    /// Each step's files have a directory of their own in it, the plan is beside them.
+    out: Option<PathBuf>,
+    steps: Vec<Step>,
+}
+
+impl Tries<'_> {
+    /// What was achieved where the objective held.
+    fn run(&mut self, rate: f64) -> Result<Option<f64>, Failure> {
+        let name = format!("step-{:02}", self.steps.len() + 1);
+        self.load.run.out = self.out.as_ref().map(|directory| directory.join(name));
+        let step = try_step(self.args, &self.load, rate)?;
+        // Only the first step may replace the topic.
+        self.load.fresh = false;
+        eprintln!("{}", step_line(&step));
+        let held = step.broken.is_empty().then_some(step.achieved);
+        self.steps.push(step);
+        Ok(held)
+    }
+
+    fn holds(&mut self, rate: f64) -> Result<bool, Failure> {
+        if self.run(rate)?.is_some() {
+            return Ok(true);
+        }
+        let broken = self.steps.len() - 1;
+        let held = self.run(rate)?.is_some();
+        self.steps[broken].is_outdone = held;
+        Ok(held)
+    }
 }
 
 fn sweep_environment(run: &RunArgs, facts: &RunFacts) -> Value {
@@ -122,7 +148,17 @@ fn try_step(args: &SweepArgs, load: &LoadArgs, rate: f64) -> Result<Step, Failur
     let is_invalid = !summary.invalid_reasons().is_empty();
     let (broken, note) = judge(faults, summary.hindrances(), summary.lateness());
     let offered = rate;
-    Ok(Step { offered, achieved, bytes_per_second, response_us, broken, note, is_invalid, used })
+    Ok(Step {
+        offered,
+        achieved,
+        bytes_per_second,
+        response_us,
+        broken,
+        is_outdone: false,
+        note,
+        is_invalid,
+        used,
+    })
 }
 
 /// Requests that are in no response: of a rate that holds, one in so many at most.

@@ -42,12 +42,15 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     number.checked_mul(factor).ok_or_else(refusal)
 }
 
-/// A duration in nanoseconds: a number with `ms`, `s`, `m`, `h` or `d`; without a unit, seconds.
+/// A duration in nanoseconds: a number with `us`, `ms`, `s`, `m`, `h` or `d`; without a unit,
+/// seconds.
 ///
 /// # Errors
 /// Names the text and shows an example.
 pub(crate) fn parse_duration(text: &str) -> Result<u64, String> {
-    let (number, unit_ms) = if let Some(number) = text.strip_suffix("ms") {
+    let (number, unit_ms) = if let Some(number) = text.strip_suffix("us") {
+        (number, 1e-3)
+    } else if let Some(number) = text.strip_suffix("ms") {
         (number, 1.0)
     } else if let Some(number) = text.strip_suffix('s') {
         (number, 1e3)
@@ -125,6 +128,7 @@ mod tests {
     fn durations_without_a_unit_are_seconds() {
         assert_eq!(parse_duration("30"), Ok(30_000_000_000));
         assert_eq!(parse_duration("500ms"), Ok(500_000_000));
+        assert_eq!(parse_duration("250us"), Ok(250_000));
         assert_eq!(parse_duration("2m"), Ok(120_000_000_000));
         assert_eq!(parse_duration("7d"), Ok(604_800_000_000_000));
         assert!(parse_duration("-1s").is_err());

@@ -4,7 +4,7 @@
 mod null;
 
 use null::{NullBroker, error_text, loadgen};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn a_closed_loop_counts_every_record_and_says_what_it_is() {
@@ -202,6 +202,23 @@ fn a_sweep_finds_a_rate_and_writes_its_plan() {
     assert_eq!(serde_json::from_slice::<Value>(&saved).unwrap(), plan);
     // A busy machine may make the generator lag at every rate: then there is no plan.
     assert_eq!(output.status.code(), Some(i32::from(plan["max_records_per_second"].is_null())));
+}
+
+#[test]
+fn a_rate_is_given_up_when_it_broke_twice() {
+    let broker = NullBroker::start("");
+    let output = broker.run(
+        "sweep --topic a --slo p50<1us --from 100 --to 100 --duration 100ms --warmup 0s --json",
+    );
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = plan["steps"].as_array().unwrap();
+    assert!(steps.len() >= 4 && steps.len().is_multiple_of(2), "{plan:#}");
+    for pair in steps.chunks(2) {
+        let offered = |step: &Value| step["offered_records_per_second"].clone();
+        assert_eq!(offered(&pair[0]), offered(&pair[1]), "{plan:#}");
+        assert_eq!((&pair[0]["holds"], &pair[0]["outdone"]), (&json!(false), &json!(false)));
+    }
 }
 
 #[test]
