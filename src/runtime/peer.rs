@@ -32,11 +32,11 @@ use crate::model::limits::READ_BUFFER_BYTES;
 /// Frames above this are received into a buffer of their own, in bytes.
 const LARGE_FRAME_BYTES: usize = 64 * 1024;
 
-/// What a frame's buffer grows by at most before the bytes for it have come, so that a length
+/// What a frame's buffer grows by at most before as many of its bytes have come, so that a length
 /// prefix alone cannot claim memory.
 const GROW_BYTES: usize = 2 * 1024 * 1024;
 
-/// Least room in the core's buffer worth a receive.
+/// Least room worth a receive, but for a frame's last bytes.
 const RECEIVE_BYTES_MIN: usize = 64 * 1024;
 
 /// Bytes of a file that are read to wait for a full socket with.
@@ -84,18 +84,26 @@ impl Inbox {
         if self.expects_large && missing > 0 { Target::Own(missing) } else { Target::Shared }
     }
 
-    /// Lets go of the core's buffer, which a leftover would keep from being used again.
+    /// Lets go of the core's buffer, which a leftover would keep from being used again; what was
+    /// cut out of it has no room behind it. A large frame has room for its next bytes then, in a
+    /// buffer that doubles while they come.
     pub(super) fn unpin(&mut self) {
+        let have = self.bytes.len();
         self.bytes = match self.target() {
-            _ if self.bytes.is_empty() => BytesMut::new(),
-            Target::Own(missing) if self.bytes.capacity() < self.bytes.len() + missing => {
-                let mut own = BytesMut::with_capacity(self.bytes.len() + missing.min(GROW_BYTES));
+            _ if have == 0 => BytesMut::new(),
+            Target::Own(missing) if self.room() < missing.min(RECEIVE_BYTES_MIN) => {
+                let mut own = BytesMut::with_capacity(have + missing.min(have.max(GROW_BYTES)));
                 own.extend_from_slice(&self.bytes);
                 own
             }
             Target::Own(_) => return,
             Target::Prefix(_) | Target::Shared => BytesMut::from(&self.bytes[..]),
         };
+    }
+
+    /// Bytes that can come before the buffer must grow.
+    fn room(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
     }
 }
 
@@ -170,8 +178,10 @@ impl Peer {
                 Ok(received)
             }
             Target::Own(len) | Target::Prefix(len) => {
-                let len = len.min(GROW_BYTES);
-                inbox.bytes.reserve(len);
+                if inbox.room() == 0 {
+                    inbox.bytes.reserve(len.min(GROW_BYTES));
+                }
+                let len = len.min(inbox.room());
                 poll_fn(|context| self.poll_into(context, &mut inbox.bytes, len)).await
             }
         }

@@ -78,6 +78,33 @@ fn a_length_prefix_alone_claims_little_memory() {
 }
 
 #[test]
+fn a_large_frame_is_moved_a_few_times_only_however_small_the_pieces_it_comes_in() {
+    const FRAME_BYTES: usize = 100_000_000;
+    let mut inbox = Inbox::default();
+    inbox.bytes.extend_from_slice(&i32::try_from(FRAME_BYTES).unwrap().to_be_bytes());
+    let mut capacities = Vec::new();
+    while let Target::Own(missing) = inbox.target() {
+        inbox.unpin();
+        capacities.push(inbox.bytes.capacity());
+        let piece = missing.min(inbox.room()).min(77_777);
+        assert!(piece > 0, "there is room for what comes next");
+        inbox.bytes.resize(inbox.bytes.len() + piece, 0);
+    }
+    capacities.dedup();
+    assert!(capacities.len() <= 7, "2 MiB and 6 times the double: {capacities:?}");
+    assert_eq!(inbox.bytes.capacity(), FRAME_BYTES + PREFIX_BYTES, "no more than the frame needs");
+}
+
+#[test]
+fn a_large_frame_whose_prefix_came_alone_has_room_for_more_than_a_few_bytes() {
+    let mut inbox = Inbox::default();
+    inbox.bytes.reserve(8);
+    inbox.bytes.extend_from_slice(&1_000_000i32.to_be_bytes());
+    inbox.unpin();
+    assert_eq!(inbox.room(), 1_000_000);
+}
+
+#[test]
 #[allow(clippy::disallowed_methods, reason = "the other end of a socket needs a thread of its own")]
 fn what_the_socket_does_not_take_at_once_leaves_later_in_order() {
     const PARTS: usize = 1000;
