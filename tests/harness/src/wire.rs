@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Bytes;
+use highwater::model::errors::KafkaCode;
 use highwater::protocol::frame::{ResponseHeader, encode_request};
 use highwater::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
@@ -212,8 +213,8 @@ impl Wire {
         let taken = wait_until("a transactional id", PATIENCE, || {
             let found = self.call(&find, FIND_COORDINATOR_VERSION);
             let taken = found.and_then(|_| self.call(&init, INIT_PRODUCER_ID_VERSION));
-            let is_passing = taken.as_ref().is_ok_and(|taken| taken.error_code != 0);
-            (!is_passing).then_some(taken)
+            let is_refused = taken.as_ref().is_ok_and(|taken| taken.error_code != 0);
+            (!is_refused).then_some(taken)
         });
         let taken = taken.unwrap_or_else(|what| panic!("{what}"))?;
         let (producer_id, producer_epoch) = (taken.producer_id, taken.producer_epoch);
@@ -235,8 +236,13 @@ impl Wire {
                 ..TopicProduceData::default()
             }],
         };
-        let answer = self.call(&request, TRANSACTIONAL_PRODUCE_VERSION)?;
-        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "Produce");
+        // A topic that was made a moment ago may not be led yet.
+        let code = wait_until("a leader", PATIENCE, || {
+            let answered = self.call(&request, TRANSACTIONAL_PRODUCE_VERSION);
+            let code = answered.map(|told| told.responses[0].partition_responses[0].error_code);
+            (!code.as_ref().is_ok_and(|code| is_passing(*code))).then_some(code)
+        });
+        assert_eq!(code.unwrap_or_else(|late| panic!("{late}"))?, 0, "Produce");
         Ok((producer_id, producer_epoch))
     }
 
@@ -357,4 +363,9 @@ impl Wire {
         }
         Ok(Ok(batches))
     }
+}
+
+/// What a client would ask again after.
+fn is_passing(code: i16) -> bool {
+    KafkaCode::from_number(code).is_some_and(KafkaCode::is_retriable)
 }
