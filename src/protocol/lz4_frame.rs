@@ -1,8 +1,9 @@
 //! Lz4 frames as the Java client and librdkafka write them, decompressed straight into their place.
 //!
-//! Why beside the decoder of `lz4_flex`: a broker that looks through records takes thousands of
-//! frames a second, and that one clears its own buffers for each, and copies each block in and out.
-//! Frames with checksums of blocks or content, a size, a dictionary or linked blocks are its own.
+//! Why beside the decoder of `lz4_flex` (docs/decisions/018): a broker that looks through records
+//! takes thousands of frames a second, and that one clears its own buffers for each, and copies
+//! each block in and out. Frames with checksums of blocks or content, a size, a dictionary or
+//! linked blocks are its own.
 //!
 //! Layout: `magic u32 | flags u8 | block size u8 | header checksum u8 | blocks`, and of a block
 //! `size u32, the highest bit set where it is not compressed | bytes`; a size of 0 ends the frame.
